@@ -1,0 +1,183 @@
+//! Batch normalisation with the statistics of the query set, the support set, or moving averages.
+//!
+//! Which statistics a query is normalised with decides whether an accuracy is inductive: with `query` the other
+//! queries of an episode influence the answer (what the authors' program does), with `support` and `running` not.
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
+
+/// Which statistics batch normalisation uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchNormMode {
+    /// Each image set by its own batch: transductive, queries influence each other.
+    Query,
+    /// Support and queries alike by the statistics of the support set: inductive.
+    Support,
+    /// Own batch while training, moving averages afterwards: inductive.
+    Running,
+}
+
+impl std::fmt::Display for BatchNormMode {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            BatchNormMode::Query => "query",
+            BatchNormMode::Support => "support",
+            BatchNormMode::Running => "running",
+        })
+    }
+}
+
+/// Added to variances, as in the authors' program.
+const EPSILON: f64 = 1e-3;
+
+/// Means and (biased) variances of each task's channels, both `[T, C]`; `[1, C]` where all tasks share them.
+#[derive(Debug)]
+pub struct Statistics {
+    /// Channel means.
+    pub mean: Tensor,
+    /// Channel variances.
+    pub variance: Tensor,
+}
+
+impl Statistics {
+    /// Statistics of `activations`, `[T·N, C, H, W]`, over the images and places of each task.
+    pub fn of(activations: &Tensor, tasks: i64) -> Statistics {
+        let size = activations.size();
+        let grouped = activations.view([tasks, size[0] / tasks, size[1], size[2], size[3]]);
+        let (variance, mean) = grouped.var_mean_dim(&[1i64, 3, 4][..], false, false);
+        Statistics { mean, variance }
+    }
+}
+
+/// Where the statistics of one image set come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// The images themselves.
+    Own,
+    /// Statistics found before.
+    Given(&'a Statistics),
+}
+
+/// The elementwise map x ↦ scale · x + shift that normalisation amounts to, both `[T or 1, C]`.
+#[derive(Debug)]
+pub struct Affine {
+    /// γ / √(variance + ε)
+    pub scale: Tensor,
+    /// β − mean · scale
+    pub shift: Tensor,
+}
+
+impl Affine {
+    /// Applied to `activations`, `[T·N, C, H, W]`.
+    pub fn apply(&self, activations: &Tensor, tasks: i64) -> Tensor {
+        let (size, per_task) = (activations.size(), self.scale.size()[0]);
+        let channels = size[1];
+        if tasks == 1 || per_task == 1 {
+            let shape = [1, channels, 1, 1];
+            return self.shift.view(shape) + activations * self.scale.view(shape);
+        }
+        let shape = [tasks, 1, channels, 1, 1];
+        let grouped = activations.view([tasks, size[0] / tasks, channels, size[2], size[3]]);
+        (self.shift.view(shape) + grouped * self.scale.view(shape)).view(&size[..])
+    }
+}
+
+/// One learned normalisation: γ, β and the moving averages.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNorm {
+    gamma: ParameterId,
+    beta: ParameterId,
+    running_mean: ParameterId,
+    running_variance: ParameterId,
+}
+
+impl BatchNorm {
+    /// γ = 1, β = 0 in `layout`; moving averages 0 and 1 in `buffers`.
+    pub fn new(
+        layout: &mut ParameterLayout,
+        buffers: &mut ParameterLayout,
+        name: &str,
+        channels: usize,
+    ) -> BatchNorm {
+        let shape = [channels as i64];
+        BatchNorm {
+            gamma: layout.add(format!("{name}.weight"), &shape, Initial::Constant(1.0)),
+            beta: layout.add(format!("{name}.bias"), &shape, Initial::Constant(0.0)),
+            running_mean: buffers.add(
+                format!("{name}.running_mean"),
+                &shape,
+                Initial::Constant(0.0),
+            ),
+            running_variance: buffers.add(
+                format!("{name}.running_variance"),
+                &shape,
+                Initial::Constant(1.0),
+            ),
+        }
+    }
+
+    /// +1 where γ ≥ 0, −1 elsewhere, `[C]`, without gradient.
+    pub fn sign(&self, parameters: &Parameters) -> Tensor {
+        let gamma = parameters.get(self.gamma).detach();
+        gamma.ge(0.0).to_kind(Kind::Float) * 2.0 - 1.0
+    }
+
+    /// The map that these statistics give.
+    pub fn affine(&self, parameters: &Parameters, statistics: &Statistics) -> Affine {
+        let deviation = (&statistics.variance + EPSILON).sqrt();
+        let scale = parameters.get(self.gamma) / deviation;
+        let shift = parameters.get(self.beta) - &statistics.mean * &scale;
+        Affine { scale, shift }
+    }
+
+    /// The moving averages, `[1, C]`.
+    pub fn running(&self, buffers: &Parameters) -> Statistics {
+        Statistics {
+            mean: buffers.get(self.running_mean).unsqueeze(0),
+            variance: buffers.get(self.running_variance).unsqueeze(0),
+        }
+    }
+}
+
+/// What every layer of one forward pass may read, and the statistics it leaves behind.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    /// φ.
+    pub parameters: &'a Parameters,
+    /// Moving averages.
+    pub buffers: &'a Parameters,
+    /// How batches are normalised.
+    pub batch_norm: BatchNormMode,
+    /// Whether this is a training step (`running` then uses the batch).
+    pub training: bool,
+    /// T.
+    pub tasks: i64,
+}
+
+impl Pass<'_> {
+    /// Whether normalisation reads the moving averages.
+    pub fn uses_running(&self) -> bool {
+        self.batch_norm == BatchNormMode::Running && !self.training
+    }
+}
+
+/// Support-set statistics in the order of the buffers, for the moving averages.
+#[derive(Debug, Default)]
+pub struct Observed(Vec<Tensor>);
+
+impl Observed {
+    /// Notes the statistics of one normalisation.
+    pub fn note(&mut self, statistics: &Statistics) {
+        for values in [&statistics.mean, &statistics.variance] {
+            self.0.push(values.detach().mean_dim(0, false, Kind::Float));
+        }
+    }
+
+    /// One flat vector in the order of the buffers.
+    pub fn flat(&self) -> Tensor {
+        Tensor::cat(&self.0, 0)
+    }
+}
