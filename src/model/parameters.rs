@@ -74,6 +74,11 @@ impl ParameterLayout {
         &self.specs
     }
 
+    /// Name, shape and start of one parameter.
+    pub fn spec(&self, id: ParameterId) -> &ParameterSpec {
+        &self.specs[id.0]
+    }
+
     /// Replaces how a parameter starts.
     pub fn start(&mut self, id: ParameterId, initial: Initial) {
         self.specs[id.0].initial = initial;

@@ -59,6 +59,11 @@ impl EncoderLayer {
         }
     }
 
+    /// Number of heads.
+    pub fn heads(&self) -> usize {
+        self.heads as usize
+    }
+
     /// `[T, S, D]` → `[T, keep, D]`: only the first `keep` tokens are asked for, all are attended to.
     fn forward(&self, parameters: &Parameters, tokens: &Tensor, keep: i64) -> Tensor {
         let asking = tokens.narrow(1, 0, keep);

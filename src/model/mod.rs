@@ -1,0 +1,12 @@
+//! The model: purely functional, φ comes in as an argument. It knows nothing of files, epochs or seeds.
+
+pub mod allocation;
+pub mod batch_norm;
+pub mod cnn;
+pub mod embedding;
+pub mod generator;
+pub mod hypertransformer;
+pub mod initialization;
+pub mod parameters;
+pub mod tokens;
+pub mod transformer;
