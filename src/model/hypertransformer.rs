@@ -6,23 +6,11 @@ use super::allocation::LogitsWeights;
 use super::batch_norm::{BatchNormMode, Observed, Pass};
 use super::cnn::{Cnn, CnnConfig};
 use super::embedding::ImageEmbedding;
+use super::episode_batch::EpisodeBatch;
 use super::generator::{LogitsGenerator, LogitsTarget};
 use super::initialization::start_as_gradient_step;
 use super::parameters::{ParameterLayout, Parameters};
 use crate::config::experiment::{Experiment, Initialization};
-
-/// T episodes as tensors on one device.
-#[derive(Debug)]
-pub struct EpisodeBatch {
-    /// `[T, N, C, H, W]`, 0 to 1.
-    pub support: Tensor,
-    /// `[T, N]`
-    pub support_labels: Tensor,
-    /// `[T, Q, C, H, W]`, 0 to 1.
-    pub query: Tensor,
-    /// `[T, Q]`
-    pub query_labels: Tensor,
-}
 
 /// What one forward pass gives.
 #[derive(Debug)]

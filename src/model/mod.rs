@@ -4,6 +4,7 @@ pub mod allocation;
 pub mod batch_norm;
 pub mod cnn;
 pub mod embedding;
+pub mod episode_batch;
 pub mod generator;
 pub mod hypertransformer;
 pub mod initialization;

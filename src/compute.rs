@@ -1,0 +1,123 @@
+//! Threads and devices: tasks are spread over plain threads on a CPU, batched on a GPU.
+
+use std::str::FromStr;
+
+use rayon::prelude::*;
+use tch::{Cuda, Device, Tensor};
+use thiserror::Error;
+
+/// What a user asks for with `--device`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first GPU if libtorch sees one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// This GPU.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("`{text}` is no device: expected auto, cpu or cuda:N");
+        match text {
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "cuda" => Ok(DeviceChoice::Cuda(0)),
+            _ => {
+                let number = text.strip_prefix("cuda:").ok_or_else(wrong)?;
+                number.parse().map(DeviceChoice::Cuda).map_err(|_| wrong())
+            }
+        }
+    }
+}
+
+/// Why computing cannot start.
+#[derive(Debug, Error)]
+pub enum ComputeError {
+    /// The GPU asked for is not there.
+    #[error(
+        "device cuda:{0} is not there: libtorch sees {1} GPUs; `hypertransformer doctor` tells why"
+    )]
+    NoSuchGpu(usize, i64),
+    /// Threads could not be started.
+    #[error("could not start {0} worker threads")]
+    Threads(usize, #[source] rayon::ThreadPoolBuildError),
+}
+
+/// Where and on how many threads tasks are computed.
+pub struct Compute {
+    /// Where tensors live.
+    pub device: Device,
+    /// CPU worker threads.
+    pub threads: usize,
+    pool: rayon::ThreadPool,
+}
+
+impl Compute {
+    /// `threads` of `None` takes all cores. Inside a worker libtorch uses one thread, so results do not depend on
+    /// how many workers there are.
+    ///
+    /// # Errors
+    /// If the GPU asked for is not there or threads cannot be started.
+    pub fn new(choice: DeviceChoice, threads: Option<usize>) -> Result<Compute, ComputeError> {
+        let device = match choice {
+            DeviceChoice::Auto => Device::cuda_if_available(),
+            DeviceChoice::Cpu => Device::Cpu,
+            DeviceChoice::Cuda(index) => {
+                let there = if Cuda::is_available() { Cuda::device_count() } else { 0 };
+                if index as i64 >= there {
+                    return Err(ComputeError::NoSuchGpu(index, there));
+                }
+                Device::Cuda(index)
+            }
+        };
+        let threads = threads.unwrap_or_else(available_threads).max(1);
+        tch::set_num_threads(1);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("worker-{index}"))
+            .start_handler(|_| tch::set_num_threads(1))
+            .build()
+            .map_err(|error| ComputeError::Threads(threads, error))?;
+        Ok(Compute { device, threads, pool })
+    }
+
+    /// Applies `work` to groups of items and returns the results in order: one item a group on a CPU (each worker
+    /// takes its own), up to `gpu_group` on a GPU. Every call of `work` gets its own handles of `shared`.
+    pub fn map<Item: Sync, Output: Send>(
+        &self,
+        items: &[Item],
+        gpu_group: usize,
+        shared: [&Tensor; 2],
+        work: impl Fn(&[Item], [Tensor; 2]) -> Output + Sync,
+    ) -> Vec<Output> {
+        let handles = || shared.map(Tensor::shallow_clone);
+        if self.device != Device::Cpu {
+            return items.chunks(gpu_group.max(1)).map(|group| work(group, handles())).collect();
+        }
+        let jobs: Vec<(&[Item], [Tensor; 2])> =
+            items.chunks(1).map(|group| (group, handles())).collect();
+        self.pool.install(|| {
+            jobs.into_par_iter().with_max_len(1).map(|(group, handles)| work(group, handles)).collect()
+        })
+    }
+}
+
+/// Cores that this process may use.
+pub fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Keeps freed tensors' memory instead of handing it back to the kernel and faulting it in again, thousands of
+/// pages an episode. To be called before the first tensor is made.
+pub fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt only sets allocator parameters; no other thread runs yet.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
+}

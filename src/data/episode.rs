@@ -1,0 +1,221 @@
+//! Episodes, addressed and not streamed: episode i of a part under a seed is a pure function of the three.
+
+use std::sync::Arc;
+
+use ndarray::Array4;
+
+use super::error::DataError;
+use super::pack::{Pack, Part};
+use super::random::{Purpose, Random};
+use crate::config::experiment::{QuerySampling, Rotations};
+
+/// Sizes of an episode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpisodeShape {
+    /// n, classes.
+    pub way: usize,
+    /// k, labelled images a class.
+    pub shot: usize,
+    /// q, query images a class (n · q in all).
+    pub query: usize,
+}
+
+/// How episodes are drawn beyond their sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpisodeDraw {
+    /// How queries are spread over classes.
+    pub query_sampling: QuerySampling,
+    /// What rotations do to classes.
+    pub rotations: Rotations,
+}
+
+impl EpisodeDraw {
+    /// Balanced queries and no rotation: validation and test.
+    pub const PLAIN: EpisodeDraw =
+        EpisodeDraw { query_sampling: QuerySampling::Balanced, rotations: Rotations::None };
+}
+
+/// One image of an episode: where it lies in the pack and its class slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Image index in the pack.
+    pub image: usize,
+    /// Class slot in 0 … n−1.
+    pub label: usize,
+}
+
+/// An episode by indices: which classes, which images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpisodePlan {
+    /// Pack class of each slot.
+    pub classes: Vec<usize>,
+    /// Quarter turns (counter-clockwise) of each slot.
+    pub quarter_turns: Vec<u8>,
+    /// The support set, `[n·k]`.
+    pub support: Vec<Sample>,
+    /// The query set, `[n·q]`.
+    pub query: Vec<Sample>,
+}
+
+/// Images and labels of one set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSet {
+    /// `[N, C, H, W]`, 0 to 255.
+    pub images: Array4<u8>,
+    /// `[N]`, class slots.
+    pub labels: Vec<i64>,
+}
+
+/// One episode with its pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Episode {
+    /// i
+    pub index: u64,
+    /// The support set.
+    pub support: ImageSet,
+    /// The query set.
+    pub query: ImageSet,
+}
+
+/// Draws the episodes of one part of a pack.
+#[derive(Clone)]
+pub struct EpisodeSampler {
+    pack: Arc<Pack>,
+    part: Part,
+    classes: Vec<usize>,
+    shape: EpisodeShape,
+    draw: EpisodeDraw,
+    seed: u64,
+}
+
+impl EpisodeSampler {
+    /// # Errors
+    /// Too few classes in the part, too few images in a class, or rotations of images that are not square.
+    pub fn new(
+        pack: Arc<Pack>,
+        scheme: &str,
+        part: Part,
+        shape: EpisodeShape,
+        draw: EpisodeDraw,
+        seed: u64,
+    ) -> Result<EpisodeSampler, DataError> {
+        let classes = pack.split(scheme, part)?.to_vec();
+        let sampler = EpisodeSampler { pack, part, classes, shape, draw, seed };
+        sampler.check()?;
+        Ok(sampler)
+    }
+
+    fn check(&self) -> Result<(), DataError> {
+        let refuse = |reason: String| {
+            Err(DataError::Episode { path: self.pack.path().to_path_buf(), part: self.part, reason })
+        };
+        let EpisodeShape { way, shot, query } = self.shape;
+        let available = self.class_count();
+        if available < way {
+            return refuse(format!("{way} ways asked for, {available} classes there"));
+        }
+        let needed = shot + if self.draw.query_sampling == QuerySampling::Balanced { query } else { 0 };
+        let poorest = self.classes.iter().min_by_key(|&&class| self.pack.class_range(class).len());
+        if let Some(&class) = poorest {
+            let images = self.pack.class_range(class).len();
+            // At-random queries come out of what all classes of an episode have left.
+            if images < needed || (images - shot) * way < query * way {
+                let name = &self.pack.metadata().class_names[class];
+                return refuse(format!(
+                    "{shot} shots and {query} queries a class asked for, class `{name}` has {images} images"
+                ));
+            }
+        }
+        let size = self.pack.shape();
+        if self.draw.rotations != Rotations::None && size.height != size.width {
+            return refuse(format!("rotations need square images, these are {size}"));
+        }
+        Ok(())
+    }
+
+    fn class_count(&self) -> usize {
+        let turns = if self.draw.rotations == Rotations::AsClasses { 4 } else { 1 };
+        self.classes.len() * turns
+    }
+
+    /// Sizes of the episodes.
+    pub fn shape(&self) -> EpisodeShape {
+        self.shape
+    }
+
+    /// Episode `index` by its image indices.
+    pub fn plan(&self, index: u64) -> EpisodePlan {
+        let EpisodeShape { way, shot, query } = self.shape;
+        // The part has its own stream, so that no seed makes two parts draw alike.
+        let address = (self.part as u64) << 60 | index;
+        let mut random = Random::new(self.seed, Purpose::Episode, address);
+        let mut plan = EpisodePlan {
+            classes: Vec::with_capacity(way),
+            quarter_turns: Vec::with_capacity(way),
+            support: Vec::with_capacity(way * shot),
+            query: Vec::with_capacity(way * query),
+        };
+        let mut left = Vec::new();
+        for (label, drawn) in
+            random.choose_distinct(self.class_count() as u32, way as u32).into_iter().enumerate()
+        {
+            let drawn = drawn as usize;
+            let class = self.classes[drawn % self.classes.len()];
+            plan.classes.push(class);
+            plan.quarter_turns.push(match self.draw.rotations {
+                Rotations::None => 0,
+                Rotations::PerClass => random.below(4) as u8,
+                Rotations::AsClasses => (drawn / self.classes.len()) as u8,
+            });
+            let range = self.pack.class_range(class);
+            let taken = match self.draw.query_sampling {
+                QuerySampling::Balanced => shot + query,
+                QuerySampling::Random => range.len(),
+            };
+            let images = random.choose_distinct(range.len() as u32, taken as u32);
+            let samples =
+                images.iter().map(|&image| Sample { image: range.start + image as usize, label });
+            plan.support.extend(samples.clone().take(shot));
+            left.extend(samples.skip(shot));
+        }
+        match self.draw.query_sampling {
+            QuerySampling::Balanced => plan.query = left,
+            QuerySampling::Random => {
+                let chosen = random.choose_distinct(left.len() as u32, (way * query) as u32);
+                plan.query.extend(chosen.into_iter().map(|place| left[place as usize]));
+            }
+        }
+        plan
+    }
+
+    /// Episode `index` with its pixels.
+    pub fn episode(&self, index: u64) -> Episode {
+        let plan = self.plan(index);
+        Episode {
+            index,
+            support: self.images(&plan.support, &plan.quarter_turns),
+            query: self.images(&plan.query, &plan.quarter_turns),
+        }
+    }
+
+    fn images(&self, samples: &[Sample], quarter_turns: &[u8]) -> ImageSet {
+        let size = self.pack.shape();
+        let (height, width, channels) = (size.height, size.width, size.channels);
+        let mut images = Array4::zeros((samples.len(), channels, height, width));
+        for (mut target, sample) in images.outer_iter_mut().zip(samples) {
+            let source = self.pack.image(sample.image);
+            let turns = quarter_turns[sample.label];
+            for ((channel, row, column), pixel) in target.indexed_iter_mut() {
+                // Where the pixel that a counter-clockwise turn brings here comes from.
+                let (from_row, from_column) = match turns {
+                    0 => (row, column),
+                    1 => (column, width - 1 - row),
+                    2 => (height - 1 - row, width - 1 - column),
+                    _ => (height - 1 - column, row),
+                };
+                *pixel = source[(from_row * width + from_column) * channels + channel];
+            }
+        }
+        ImageSet { images, labels: samples.iter().map(|sample| sample.label as i64).collect() }
+    }
+}

@@ -1,0 +1,113 @@
+//! The evaluation protocol: a fixed list of episodes, their accuracies, the mean and its interval.
+
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+use crate::compute::Compute;
+use crate::data::episode::EpisodeSampler;
+use crate::model::batch_norm::BatchNormMode;
+use crate::model::episode_batch::EpisodeBatch;
+use crate::model::hypertransformer::HyperTransformer;
+
+/// Accuracy and loss of one episode.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct EpisodeRecord {
+    /// Episode index under the seed and part.
+    pub episode: u64,
+    /// Fraction of queries answered right.
+    pub accuracy: f64,
+    /// Mean cross-entropy of the queries.
+    pub loss: f64,
+}
+
+/// Means over episodes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Mean accuracy, a fraction.
+    pub accuracy_mean: f64,
+    /// Half width of the 95 % interval of the mean: 1.96 · s / √episodes, from the episodes' standard deviation s.
+    pub accuracy_ci95: f64,
+    /// Mean cross-entropy.
+    pub loss_mean: f64,
+    /// Number of episodes.
+    pub episodes: usize,
+}
+
+impl Summary {
+    /// Of at least one record.
+    pub fn of(records: &[EpisodeRecord]) -> Summary {
+        let count = records.len() as f64;
+        let mean = |value: fn(&EpisodeRecord) -> f64| records.iter().map(value).sum::<f64>() / count;
+        let accuracy = mean(|record| record.accuracy);
+        let squares: f64 = records.iter().map(|record| (record.accuracy - accuracy).powi(2)).sum();
+        let deviation = if records.len() > 1 { (squares / (count - 1.0)).sqrt() } else { f64::NAN };
+        Summary {
+            accuracy_mean: accuracy,
+            accuracy_ci95: 1.96 * deviation / count.sqrt(),
+            loss_mean: mean(|record| record.loss),
+            episodes: records.len(),
+        }
+    }
+}
+
+/// A trained model: its layout, φ and moving averages.
+pub struct Trained<'a> {
+    /// The model.
+    pub model: &'a HyperTransformer,
+    /// φ, on the device of the computation.
+    pub phi: &'a Tensor,
+    /// Moving averages, likewise.
+    pub buffers: &'a Tensor,
+}
+
+/// Episodes computed between two reports of progress.
+const ROUND: u64 = 64;
+
+/// Episodes in one batch on a GPU.
+const GPU_GROUP: usize = 16;
+
+/// Episodes 0 … `episodes` of `sampler`, one record each, in order. `advance` is told how many are done after each
+/// round and says whether to go on; if not, the records so far are returned.
+pub fn evaluate(
+    compute: &Compute,
+    trained: &Trained,
+    sampler: &EpisodeSampler,
+    episodes: u64,
+    batch_norm: BatchNormMode,
+    mut advance: impl FnMut(&[EpisodeRecord]) -> bool,
+) -> Vec<EpisodeRecord> {
+    let mut records = Vec::with_capacity(episodes as usize);
+    // φ and the buffers travel as handles: tensors may be sent to a thread but not shared.
+    let model = trained.model;
+    let device = compute.device;
+    for start in (0..episodes).step_by(ROUND as usize) {
+        let indices: Vec<u64> = (start..(start + ROUND).min(episodes)).collect();
+        let shared = [trained.phi, trained.buffers];
+        let found = compute.map(&indices, GPU_GROUP, shared, |group, [phi, buffers]| {
+            tch::no_grad(|| {
+                let drawn: Vec<_> = group.iter().map(|&index| sampler.episode(index)).collect();
+                let batch = EpisodeBatch::new(&drawn, device);
+                let views = model.views(&phi, &buffers);
+                let logits = model.forward(&views, &batch, batch_norm, false).logits;
+                group.iter().enumerate().map(|(task, &index)| {
+                    record(index, &logits.get(task as i64), &batch.query_labels.get(task as i64))
+                }).collect::<Vec<_>>()
+            })
+        });
+        records.extend(found.into_iter().flatten());
+        if !advance(&records) {
+            break;
+        }
+    }
+    records
+}
+
+/// Logits `[Q, n]` against labels `[Q]`.
+fn record(episode: u64, logits: &Tensor, labels: &Tensor) -> EpisodeRecord {
+    let right = logits.argmax(-1, false).eq_tensor(labels).to_kind(Kind::Double);
+    EpisodeRecord {
+        episode,
+        accuracy: right.mean(Kind::Double).double_value(&[]),
+        loss: logits.cross_entropy_for_logits(labels).double_value(&[]),
+    }
+}

@@ -1,0 +1,50 @@
+//! T episodes as tensors on one device.
+
+use ndarray::Array4;
+use tch::{Device, Kind, Tensor};
+
+use crate::data::episode::{Episode, ImageSet};
+
+/// T episodes as tensors on one device.
+#[derive(Debug)]
+pub struct EpisodeBatch {
+    /// `[T, N, C, H, W]`, 0 to 1.
+    pub support: Tensor,
+    /// `[T, N]`
+    pub support_labels: Tensor,
+    /// `[T, Q, C, H, W]`, 0 to 1.
+    pub query: Tensor,
+    /// `[T, Q]`
+    pub query_labels: Tensor,
+}
+
+impl EpisodeBatch {
+    /// Episodes of one shape, stacked.
+    pub fn new(episodes: &[Episode], device: Device) -> EpisodeBatch {
+        let (support, support_labels) = stack(episodes, device, |episode| &episode.support);
+        let (query, query_labels) = stack(episodes, device, |episode| &episode.query);
+        EpisodeBatch { support, support_labels, query, query_labels }
+    }
+}
+
+fn stack(
+    episodes: &[Episode],
+    device: Device,
+    which: impl Fn(&Episode) -> &ImageSet,
+) -> (Tensor, Tensor) {
+    let sets = || episodes.iter().map(&which);
+    let images: Vec<Tensor> = sets().map(|set| pixels(&set.images, device)).collect();
+    let labels: Vec<Tensor> =
+        sets().map(|set| Tensor::from_slice(&set.labels).to_device(device)).collect();
+    (Tensor::stack(&images, 0), Tensor::stack(&labels, 0))
+}
+
+/// Bytes travel to the device, floats are made there: 0 … 255 → 0 … 1.
+fn pixels(images: &Array4<u8>, device: Device) -> Tensor {
+    let shape: Vec<i64> = images.shape().iter().map(|&length| length as i64).collect();
+    let bytes = match images.as_slice() {
+        Some(bytes) => Tensor::from_slice(bytes),
+        None => Tensor::from_slice(&images.iter().copied().collect::<Vec<u8>>()),
+    };
+    bytes.to_device(device).to_kind(Kind::Float).view(&shape[..]) / 255.0
+}

@@ -1,0 +1,90 @@
+//! Loss and gradient of one optimizer step: tasks computed apart, summed in task order.
+
+use tch::{Kind, Tensor};
+
+use crate::compute::Compute;
+use crate::data::episode::Episode;
+use crate::model::batch_norm::BatchNormMode;
+use crate::model::episode_batch::EpisodeBatch;
+use crate::model::hypertransformer::HyperTransformer;
+use crate::model::parameters::leaf;
+
+/// What training asks of the model in a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Objective {
+    /// How batches are normalised.
+    pub batch_norm: BatchNormMode,
+    /// Factor of Σ w² over the CNN's kernels and logits weights.
+    pub l2: f64,
+}
+
+/// Means over the T tasks of a step.
+#[derive(Debug)]
+pub struct StepGradient {
+    /// Cross-entropy and penalties.
+    pub loss: f64,
+    /// Fraction of queries answered right.
+    pub accuracy: f64,
+    /// ∂loss/∂φ, `[φ]`
+    pub gradient: Tensor,
+    /// Support statistics, in the order of the buffers.
+    pub observed: Tensor,
+}
+
+/// Loss, accuracy and gradient of `episodes`; the same bits for any number of threads.
+pub fn step_gradient(
+    compute: &Compute,
+    model: &HyperTransformer,
+    phi: &Tensor,
+    buffers: &Tensor,
+    episodes: &[Episode],
+    objective: Objective,
+) -> StepGradient {
+    let share = 1.0 / episodes.len() as f64;
+    let parts = compute.map(episodes, episodes.len(), [phi, buffers], |group, [phi, buffers]| {
+        let part = group_gradient(compute, model, &phi, &buffers, group, objective);
+        (part, share * group.len() as f64)
+    });
+    let mut parts = parts.into_iter();
+    let scaled = |(part, share): (StepGradient, f64)| StepGradient {
+        loss: part.loss * share,
+        accuracy: part.accuracy * share,
+        gradient: part.gradient * share,
+        observed: part.observed * share,
+    };
+    let first = parts.next().map(scaled).expect("a step has at least one episode");
+    parts.map(scaled).fold(first, |sum, part| StepGradient {
+        loss: sum.loss + part.loss,
+        accuracy: sum.accuracy + part.accuracy,
+        gradient: sum.gradient + part.gradient,
+        observed: sum.observed + part.observed,
+    })
+}
+
+fn group_gradient(
+    compute: &Compute,
+    model: &HyperTransformer,
+    phi: &Tensor,
+    buffers: &Tensor,
+    episodes: &[Episode],
+    objective: Objective,
+) -> StepGradient {
+    let batch = EpisodeBatch::new(episodes, compute.device);
+    let phi = leaf(phi);
+    let views = model.views(&phi, buffers);
+    let prediction = model.forward(&views, &batch, objective.batch_norm, true);
+    let logits = prediction.logits.flatten(0, 1);
+    let labels = batch.query_labels.flatten(0, 1);
+    let mut loss = logits.cross_entropy_for_logits(&labels);
+    if objective.l2 > 0.0 {
+        loss += model.squared_weights(&views, &prediction.theta) * objective.l2;
+    }
+    let accuracy = logits.detach().argmax(-1, false).eq_tensor(&labels).to_kind(Kind::Float);
+    let mut gradients = Tensor::run_backward(&[&loss], &[&phi], false, false);
+    StepGradient {
+        loss: loss.double_value(&[]),
+        accuracy: accuracy.mean(Kind::Float).double_value(&[]),
+        gradient: gradients.swap_remove(0),
+        observed: prediction.observed.expect("training notes statistics"),
+    }
+}
