@@ -1,0 +1,392 @@
+//! The training loop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tch::{Kind, Tensor};
+use thiserror::Error;
+
+use super::checkpoint::{self, Checkpoint, CheckpointError};
+use super::gradient::{Objective, StepGradient, step_gradient};
+use super::optimizer::{Optimizer, OptimizerError, clip};
+use super::run_folder::{CheckpointChoice, RunError, RunFolder, facts};
+use super::schedule::learning_rate;
+use super::window::Window;
+use crate::compute::Compute;
+use crate::config::experiment::Experiment;
+use crate::config::to_yaml;
+use crate::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
+use crate::data::error::DataError;
+use crate::data::loader::EpisodeLoader;
+use crate::data::pack::{Pack, Part};
+use crate::evaluate::{Summary, Trained, evaluate};
+use crate::model::hypertransformer::HyperTransformer;
+use crate::report::{Report, ReportError};
+
+/// Share of the old value in a moving average, a step.
+const MOVING_AVERAGE: f64 = 0.99;
+
+/// Seed of the validation and test episodes that training looks at, apart from the one of the experiment so that
+/// runs with different seeds are watched on the same episodes.
+const WATCH_SEED: u64 = 1;
+
+/// What the command line adds to the experiment.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// Where the run lies.
+    pub run_dir: PathBuf,
+    /// Continue the run that is there.
+    pub resume: bool,
+    /// Replace the run that is there.
+    pub force: bool,
+    /// Print nothing but errors.
+    pub quiet: bool,
+}
+
+/// How training ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome {
+    /// All steps are done; best step and its validation accuracy.
+    Finished(Option<(u64, f64)>),
+    /// Interrupted after this many steps; the checkpoint is written.
+    Interrupted(u64),
+    /// Nothing was left to do.
+    AlreadyFinished(u64),
+}
+
+/// Why training stopped.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// Loss or gradient is not a number.
+    #[error(
+        "the {what} is not finite at step {step} (episodes {first_episode} to {last_episode}): φ is not saved; the last good checkpoint is {last_good}; try a smaller train.learning_rate or train.clip_norm"
+    )]
+    NotFinite {
+        /// `loss` or `gradient`.
+        what: &'static str,
+        /// The step, from 0.
+        step: u64,
+        /// First episode index of the step.
+        first_episode: u64,
+        /// Last episode index of the step.
+        last_episode: u64,
+        /// Its path, or that there is none.
+        last_good: String,
+    },
+    /// Images are too small for the CNN.
+    #[error(
+        "cnn.layers: {layers}: {height}×{width} images shrink to nothing after {layers} poolings; expected fewer layers or larger images"
+    )]
+    ImagesTooSmall {
+        /// Blocks.
+        layers: usize,
+        /// Image height.
+        height: usize,
+        /// Image width.
+        width: usize,
+    },
+    /// Episodes cannot be drawn.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Trouble with the run's folder.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Trouble with a checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The optimizer's state does not fit.
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
+    /// Metrics cannot be written.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// The loader's threads could not be started.
+    #[error("could not start the loader's threads")]
+    Loader(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// The model of an experiment on the images of a pack.
+///
+/// # Errors
+/// If the images are too small for the CNN.
+pub fn build_model(experiment: &Experiment, pack: &Pack) -> Result<HyperTransformer, TrainError> {
+    let shape = pack.shape();
+    let image = (shape.channels, shape.height, shape.width);
+    let size = crate::model::hypertransformer::cnn_config(experiment, image).final_size();
+    if size.0 == 0 || size.1 == 0 {
+        let (height, width) = (shape.height, shape.width);
+        return Err(TrainError::ImagesTooSmall { layers: experiment.cnn.layers, height, width });
+    }
+    Ok(HyperTransformer::new(experiment, image))
+}
+
+/// Name of the class split an experiment uses.
+pub fn split_scheme<'a>(experiment: &'a Experiment, pack: &'a Pack) -> &'a str {
+    experiment.data.split.as_deref().unwrap_or(&pack.metadata().default_split)
+}
+
+/// Episodes of validation and test: `evaluation_query` balanced queries, never rotated.
+///
+/// # Errors
+/// If the part holds too few classes or images.
+pub fn evaluation_sampler(
+    experiment: &Experiment,
+    pack: &Arc<Pack>,
+    part: Part,
+    seed: u64,
+) -> Result<EpisodeSampler, DataError> {
+    let episode = &experiment.episode;
+    let shape =
+        EpisodeShape { way: episode.way, shot: episode.shot, query: episode.evaluation_query };
+    let scheme = split_scheme(experiment, pack);
+    EpisodeSampler::new(Arc::clone(pack), scheme, part, shape, EpisodeDraw::PLAIN, seed)
+}
+
+fn training_sampler(
+    experiment: &Experiment,
+    pack: &Arc<Pack>,
+) -> Result<EpisodeSampler, DataError> {
+    let episode = &experiment.episode;
+    let shape = EpisodeShape { way: episode.way, shot: episode.shot, query: episode.query };
+    let draw =
+        EpisodeDraw { query_sampling: episode.query_sampling, rotations: episode.rotations };
+    let scheme = split_scheme(experiment, pack);
+    EpisodeSampler::new(Arc::clone(pack), scheme, Part::Train, shape, draw, experiment.train.seed)
+}
+
+/// Trains until the last step, an interrupt, or a fault.
+///
+/// # Errors
+/// See [`TrainError`]; a checkpoint is never written with values that are not finite.
+pub fn train(
+    experiment: &Experiment,
+    options: &TrainOptions,
+    compute: &Compute,
+    interrupted: &AtomicBool,
+) -> Result<Outcome, TrainError> {
+    let pack = Arc::new(Pack::open(&experiment.data.pack)?);
+    let model = build_model(experiment, &pack)?;
+    let sampler = Arc::new(training_sampler(experiment, &pack)?);
+    let validation = evaluation_sampler(experiment, &pack, Part::Validation, WATCH_SEED)?;
+    let test = match experiment.train.log_test_accuracy {
+        true => Some(evaluation_sampler(experiment, &pack, Part::Test, WATCH_SEED)?),
+        false => None,
+    };
+    let folder = if options.resume {
+        RunFolder::resume(&options.run_dir, experiment)?
+    } else {
+        let facts = facts(&format!("{:?}", compute.device), compute.threads, experiment.train.seed);
+        RunFolder::create(&options.run_dir, experiment, &facts, options.force)?
+    };
+    let mut state = State::start(experiment, &model, compute, &folder)?;
+    let steps = experiment.train.steps;
+    if state.step >= steps {
+        return Ok(Outcome::AlreadyFinished(state.step));
+    }
+    let resumed = options.resume.then_some(state.step);
+    let report = Report::create(folder.path(), steps, resumed, options.quiet)?;
+    let mut run =
+        Run { experiment, compute, model: &model, folder: &folder, report, validation, test };
+    run.describe(&state, &pack);
+    let outcome = run.steps(&mut state, sampler, interrupted);
+    run.report.finish();
+    outcome
+}
+
+/// What changes from step to step, and what a checkpoint holds.
+struct State {
+    step: u64,
+    best: Option<(u64, f64)>,
+    phi: Tensor,
+    buffers: Tensor,
+    optimizer: Optimizer,
+}
+
+impl State {
+    /// From the run's last checkpoint if there is one, else from the initialisation.
+    fn start(
+        experiment: &Experiment,
+        model: &HyperTransformer,
+        compute: &Compute,
+        folder: &RunFolder,
+    ) -> Result<State, TrainError> {
+        let (config, device) = (&experiment.train, compute.device);
+        let last = folder.checkpoint(&CheckpointChoice::Last);
+        if !last.exists() {
+            let initial = |values: Vec<f32>| Tensor::from_slice(&values).to_device(device);
+            let phi = initial(model.layout().initial_values(config.seed));
+            let buffers = initial(model.buffers().initial_values(config.seed));
+            let optimizer = Optimizer::new(config, &phi);
+            return Ok(State { step: 0, best: None, phi, buffers, optimizer });
+        }
+        let saved = checkpoint::load(&last, model.layout(), model.buffers())?;
+        let phi = saved.phi.to_device(device);
+        let mut optimizer = Optimizer::new(config, &phi);
+        optimizer.load_state(&saved.optimizer)?;
+        let buffers = saved.buffers.to_device(device);
+        Ok(State { step: saved.step, best: saved.best, phi, buffers, optimizer })
+    }
+}
+
+struct Run<'a> {
+    experiment: &'a Experiment,
+    compute: &'a Compute,
+    model: &'a HyperTransformer,
+    folder: &'a RunFolder,
+    report: Report,
+    validation: EpisodeSampler,
+    test: Option<EpisodeSampler>,
+}
+
+impl Run<'_> {
+    fn describe(&self, state: &State, pack: &Pack) {
+        let Experiment { episode, cnn, train, .. } = self.experiment;
+        self.report.say(&format!(
+            "{}: {}-way {}-shot on {} ({}), {} channels, {} learned parameters",
+            self.folder.path().display(),
+            episode.way,
+            episode.shot,
+            pack.metadata().name,
+            split_scheme(self.experiment, pack),
+            cnn.channels,
+            self.model.layout().total(),
+        ));
+        self.report.say(&format!(
+            "steps {} to {} of {} episodes each on {:?} with {} threads",
+            state.step, train.steps, train.tasks_per_step, self.compute.device, self.compute.threads
+        ));
+    }
+
+    fn steps(
+        &mut self,
+        state: &mut State,
+        sampler: Arc<EpisodeSampler>,
+        interrupted: &AtomicBool,
+    ) -> Result<Outcome, TrainError> {
+        let config = &self.experiment.train;
+        let tasks = config.tasks_per_step as u64;
+        let episodes = state.step * tasks..config.steps * tasks;
+        let mut loader = EpisodeLoader::new(sampler, episodes, config.tasks_per_step, 1)?;
+        let objective =
+            Objective { batch_norm: self.experiment.batch_norm, l2: config.l2 };
+        let mut window = Window::new(loader.waited());
+        while let Some(batch) = loader.next() {
+            let step = step_gradient(
+                self.compute,
+                self.model,
+                &state.phi,
+                &state.buffers,
+                &batch,
+                objective,
+            );
+            let (gradient, norm) = clip(&step.gradient, config.clip_norm);
+            self.check_finite(state.step, &step, norm)?;
+            let rate = learning_rate(config, state.step);
+            state.optimizer.step(&mut state.phi, &gradient, rate);
+            state.buffers = &state.buffers * MOVING_AVERAGE + step.observed * (1.0 - MOVING_AVERAGE);
+            state.step += 1;
+            window.add(step.loss, step.accuracy, norm, batch.len());
+            let last = state.step == config.steps;
+            if state.step.is_multiple_of(config.log_every) || last {
+                let means = window.means(loader.waited());
+                self.report.scalars(
+                    state.step,
+                    &[
+                        ("train/loss", means.loss),
+                        ("train/accuracy", means.accuracy),
+                        ("train/learning_rate", rate),
+                        ("train/gradient_norm", means.gradient_norm),
+                        ("speed/episodes_per_second", means.episodes_per_second),
+                        ("speed/loader_wait", means.loader_wait),
+                    ],
+                )?;
+                let speed = means.episodes_per_second;
+                self.report.progress(state.step, means.loss, means.accuracy, rate, speed);
+                window = Window::new(loader.waited());
+            }
+            let validated = state.step.is_multiple_of(self.experiment.validation.every) || last;
+            if validated {
+                let waited = loader.waited();
+                self.validate(state)?;
+                window = Window::new(waited);
+            }
+            if state.step.is_multiple_of(config.checkpoint_every) {
+                self.save(state, &CheckpointChoice::Step(state.step))?;
+                checkpoint::prune(&self.folder.checkpoints(), config.keep_checkpoints)?;
+                self.save(state, &CheckpointChoice::Last)?;
+            }
+            if interrupted.load(Ordering::Relaxed) && !last {
+                self.save(state, &CheckpointChoice::Last)?;
+                return Ok(Outcome::Interrupted(state.step));
+            }
+        }
+        self.save(state, &CheckpointChoice::Last)?;
+        Ok(Outcome::Finished(state.best))
+    }
+
+    fn check_finite(&self, step: u64, found: &StepGradient, norm: f64) -> Result<(), TrainError> {
+        let what = match (found.loss.is_finite(), norm.is_finite()) {
+            (false, _) => "loss",
+            (true, false) => "gradient",
+            (true, true) => return Ok(()),
+        };
+        let tasks = self.experiment.train.tasks_per_step as u64;
+        let last = self.folder.checkpoint(&CheckpointChoice::Last);
+        let last_good =
+            if last.exists() { last.display().to_string() } else { "none (too early)".to_owned() };
+        let (first_episode, last_episode) = (step * tasks, (step + 1) * tasks - 1);
+        Err(TrainError::NotFinite { what, step, first_episode, last_episode, last_good })
+    }
+
+    /// Validation (and test, if asked for) accuracy to the logs; the best by validation is kept.
+    fn validate(&mut self, state: &mut State) -> Result<(), TrainError> {
+        let episodes = self.experiment.validation.episodes as u64;
+        let mode = self.experiment.batch_norm;
+        let trained = Trained { model: self.model, phi: &state.phi, buffers: &state.buffers };
+        let summary = |sampler: &EpisodeSampler| {
+            Summary::of(&evaluate(self.compute, &trained, sampler, episodes, mode, |_| true))
+        };
+        let validation = summary(&self.validation);
+        let test = self.test.as_ref().map(summary);
+        let mut scalars = vec![
+            ("validation/accuracy", validation.accuracy_mean),
+            ("validation/accuracy_ci95", validation.accuracy_ci95),
+            ("validation/loss", validation.loss_mean),
+        ];
+        if let Some(test) = test {
+            scalars.push(("test/accuracy", test.accuracy_mean));
+            scalars.push(("test/accuracy_ci95", test.accuracy_ci95));
+        }
+        self.report.scalars(state.step, &scalars)?;
+        let better = state.best.is_none_or(|(_, best)| validation.accuracy_mean > best);
+        self.report.say(&format!(
+            "step {}  validation {:.2} ± {:.2} % ({} episodes, 95 % interval, batch-norm {mode}){}",
+            state.step,
+            100.0 * validation.accuracy_mean,
+            100.0 * validation.accuracy_ci95,
+            validation.episodes,
+            if better { ", best so far" } else { "" },
+        ));
+        if better {
+            state.best = Some((state.step, validation.accuracy_mean));
+            self.save(state, &CheckpointChoice::Best)?;
+        }
+        self.save(state, &CheckpointChoice::Last)
+    }
+
+    fn save(&self, state: &State, choice: &CheckpointChoice) -> Result<(), TrainError> {
+        let host = |tensor: &Tensor| tensor.to_device(tch::Device::Cpu).to_kind(Kind::Float);
+        let saved = Checkpoint {
+            step: state.step,
+            best: state.best,
+            phi: host(&state.phi),
+            buffers: host(&state.buffers),
+            optimizer: state.optimizer.state().into_iter().collect(),
+            experiment: to_yaml(self.experiment),
+        };
+        let path = self.folder.checkpoint(choice);
+        checkpoint::save(&path, self.model.layout(), self.model.buffers(), &saved)?;
+        Ok(())
+    }
+}
