@@ -1,0 +1,52 @@
+//! `doctor`
+
+use std::process::ExitCode;
+
+use hypertransformer::compute::available_threads;
+use tch::{Cuda, Kind, Tensor};
+
+pub(super) fn run() -> anyhow::Result<ExitCode> {
+    let linked_cuda = env!("HYPERTRANSFORMER_LINKED_CUDA");
+    let (gpus, visible) = (Cuda::device_count(), Cuda::is_available());
+    println!(
+        "hypertransformer  {} (git {})",
+        env!("CARGO_PKG_VERSION"),
+        env!("HYPERTRANSFORMER_GIT_COMMIT")
+    );
+    println!("libtorch          {}", env!("HYPERTRANSFORMER_LIBTORCH_VERSION"));
+    println!("libtorch folder   {}", env!("HYPERTRANSFORMER_LIBTORCH"));
+    println!("linked with CUDA  {linked_cuda}");
+    println!("GPUs              {gpus}{}", if visible { "" } else { " (computing on the CPU)" });
+    println!("cuDNN             {}", Cuda::cudnn_is_available());
+    println!("MKL-DNN           {}", tch::utils::has_mkldnn());
+    println!("threads           {}", available_threads());
+
+    let driver = std::path::Path::new("/proc/driver/nvidia/version").exists();
+    let mut faults = Vec::new();
+    let sum = Tensor::ones([2, 2], (Kind::Float, tch::Device::Cpu)).sum(Kind::Float);
+    if sum.double_value(&[]) != 4.0 {
+        faults.push("libtorch computes wrongly: reinstall it with `make setup`".to_owned());
+    }
+    if driver && !visible {
+        faults.push(match linked_cuda {
+            "yes" => "an NVIDIA driver is there but libtorch sees no GPU: does the driver fit CUDA 13?",
+            _ => "an NVIDIA driver is there but this program is linked without CUDA: remove .libtorch and .venv, then run `make setup build`",
+        }.to_owned());
+    }
+    if let Some(library) = missing_folder() {
+        faults.push(format!("{library} is gone: run `make setup build`"));
+    }
+    for fault in &faults {
+        println!("fault: {fault}");
+    }
+    if faults.is_empty() {
+        println!("nothing wrong found");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::from(1))
+}
+
+fn missing_folder() -> Option<&'static str> {
+    let folder = env!("HYPERTRANSFORMER_LIBTORCH");
+    (!std::path::Path::new(folder).exists()).then_some(folder)
+}

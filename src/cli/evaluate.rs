@@ -1,0 +1,123 @@
+//! `evaluate`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use hypertransformer::data::pack::{Pack, Part};
+use hypertransformer::evaluate::{EpisodeRecord, Summary, Trained, evaluate};
+use hypertransformer::model::batch_norm::BatchNormMode;
+use hypertransformer::train::run_folder::{CheckpointChoice, RunFolder};
+use hypertransformer::train::{atomic, build_model, checkpoint, evaluation_sampler};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{ComputeArguments, interrupt_flag};
+
+#[derive(Args)]
+pub(super) struct EvaluateArguments {
+    /// The run folder
+    run: PathBuf,
+    /// Classes to draw episodes from
+    #[arg(long, default_value = "test")]
+    split: Part,
+    /// Number of episodes
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..))]
+    episodes: u64,
+    /// Whose statistics normalise the queries [default: as in training]
+    #[arg(long, value_enum)]
+    batch_norm: Option<BatchNormMode>,
+    /// Seed of the episode list
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Checkpoint: best (by validation accuracy), last or step-N
+    #[arg(long, default_value = "best")]
+    checkpoint: CheckpointChoice,
+    #[command(flatten)]
+    compute: ComputeArguments,
+    /// Where the summary goes [default: evaluation-<split>-<batch norm>.json in the run folder]; one record an
+    /// episode goes beside it as .jsonl
+    #[arg(long, value_name = "FILE.json")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
+    let (folder, experiment) = RunFolder::open(&arguments.run)?;
+    let pack = Arc::new(Pack::open(&experiment.data.pack)?);
+    let model = build_model(&experiment, &pack)?;
+    let path = folder.checkpoint(&arguments.checkpoint);
+    let saved = checkpoint::load(&path, model.layout(), model.buffers())?;
+    let compute = arguments.compute.start()?;
+    let (phi, buffers) =
+        (saved.phi.to_device(compute.device), saved.buffers.to_device(compute.device));
+    let mode = arguments.batch_norm.unwrap_or(experiment.batch_norm);
+    let sampler = evaluation_sampler(&experiment, &pack, arguments.split, arguments.seed)?;
+    let interrupted = interrupt_flag()?;
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes  {msg}  eta {eta}")?;
+    let bar = ProgressBar::new(arguments.episodes).with_style(style);
+    let trained = Trained { model: &model, phi: &phi, buffers: &buffers };
+    let records = evaluate(&compute, &trained, &sampler, arguments.episodes, mode, |records| {
+        bar.set_position(records.len() as u64);
+        bar.set_message(percent(&Summary::of(records)));
+        !interrupted.load(Ordering::Relaxed)
+    });
+    bar.finish_and_clear();
+    if records.len() as u64 != arguments.episodes {
+        eprintln!("interrupted after {} episodes: nothing written", records.len());
+        return Ok(ExitCode::from(130));
+    }
+    let summary = Summary::of(&records);
+    ensure!(summary.loss_mean.is_finite(), "{} gives logits that are not finite", path.display());
+    let output = arguments.output.clone().unwrap_or_else(|| {
+        folder.path().join(format!("evaluation-{}-{mode}.json", arguments.split))
+    });
+    let mut object = serde_json::to_value(summary)?;
+    let facts = json!({
+        "split": arguments.split,
+        "batch_norm": mode,
+        "seed": arguments.seed,
+        "checkpoint": path,
+        "checkpoint_step": saved.step,
+        "pack": experiment.data.pack,
+        "pack_content_hash": pack.metadata().content_hash,
+        "way": sampler.shape().way,
+        "shot": sampler.shape().shot,
+        "query": sampler.shape().query,
+        "command": std::env::args().collect::<Vec<_>>().join(" "),
+    });
+    if let (Some(object), Some(facts)) = (object.as_object_mut(), facts.as_object()) {
+        object.extend(facts.clone());
+    }
+    let records_path = output.with_extension("jsonl");
+    let failed = |path: &PathBuf| format!("could not write {}", path.display());
+    atomic::write(&records_path, &lines(&records)?).with_context(|| failed(&records_path))?;
+    atomic::write(&output, &serde_json::to_vec_pretty(&object)?).with_context(|| failed(&output))?;
+    println!(
+        "{} accuracy {} ({} episodes, 95 % interval, batch-norm {mode}, {}-way {}-shot, checkpoint step {})",
+        arguments.split,
+        percent(&summary),
+        summary.episodes,
+        sampler.shape().way,
+        sampler.shape().shot,
+        saved.step,
+    );
+    eprintln!("written: {} and {}", output.display(), records_path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn percent(summary: &Summary) -> String {
+    format!("{:.2} ± {:.2} %", 100.0 * summary.accuracy_mean, 100.0 * summary.accuracy_ci95)
+}
+
+fn lines(records: &[EpisodeRecord]) -> anyhow::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for record in records {
+        serde_json::to_writer(&mut text, record)?;
+        writeln!(text)?;
+    }
+    Ok(text)
+}

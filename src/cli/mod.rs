@@ -1,0 +1,122 @@
+//! The command line: one file a subcommand. Data to stdout, talk to stderr.
+
+mod bench;
+mod data;
+mod doctor;
+mod evaluate;
+mod train;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Args, Parser, Subcommand};
+use hypertransformer::compute::{Compute, ComputeError, DeviceChoice};
+use hypertransformer::config::ConfigError;
+
+/// Trains and uses HyperTransformers: a Transformer reads a few labelled pictures and writes the weights of a small
+/// CNN.
+#[derive(Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train an experiment; TensorBoard, metrics and checkpoints go to its run folder
+    Train(train::TrainArguments),
+    /// Measure a run's accuracy on a fixed list of episodes, with its 95 % interval
+    Evaluate(evaluate::EvaluateArguments),
+    /// Import, show and check image packs
+    #[command(subcommand)]
+    Data(data::DataCommand),
+    /// Time training steps or the episode loader on this machine
+    Bench(bench::BenchArguments),
+    /// Tell what is linked, which device and threads there are, and what is wrong with the installation
+    Doctor,
+}
+
+/// Where to compute.
+#[derive(Args)]
+struct ComputeArguments {
+    /// Device: auto, cpu or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// CPU worker threads; results do not depend on it [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl ComputeArguments {
+    fn start(&self) -> Result<Compute, ComputeError> {
+        Compute::new(self.device, self.threads.map(usize::from))
+    }
+}
+
+/// Exit codes: 0 ok, 1 failed, 2 usage or configuration, 130 interrupted.
+pub(crate) fn run() -> ExitCode {
+    let command = Cli::parse().command;
+    quiet_panics();
+    let result = std::panic::catch_unwind(|| match command {
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Data(command) => data::run(&command),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Doctor => doctor::run(),
+    });
+    match result {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            eprintln!("error: {error}");
+            let mut told = error.to_string();
+            for cause in error.chain().skip(1).map(ToString::to_string) {
+                // Transparent wrappers repeat their cause.
+                if !told.contains(&cause) {
+                    eprintln!("  caused by: {cause}");
+                }
+                told = cause;
+            }
+            let configuration = error.downcast_ref::<ConfigError>().is_some();
+            ExitCode::from(if configuration { 2 } else { 1 })
+        }
+        Err(_) => ExitCode::from(1),
+    }
+}
+
+/// Libtorch reports faults as panics with C++ stacks; a user sees the first line.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let text = payload
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| payload.downcast_ref::<&str>().copied())
+            .unwrap_or("unknown fault");
+        let first_line = text.lines().next().unwrap_or(text).replace("\\n", "\n");
+        eprintln!("error: internal fault: {}", first_line.lines().next().unwrap_or_default());
+        if let Some(place) = panic.location() {
+            eprintln!("hint: this is a bug ({place}); please report it with the command you ran");
+        }
+    }));
+}
+
+/// A flag that the first Ctrl-C sets; the second leaves at once with code 130.
+fn interrupt_flag() -> anyhow::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&flag);
+    ctrlc::set_handler(move || {
+        if set.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\ninterrupted: finishing the step; press Ctrl-C again to leave at once");
+    })?;
+    Ok(flag)
+}
+
+/// `runs/<stem>`
+fn default_run_dir(experiment: &Path) -> std::path::PathBuf {
+    Path::new("runs").join(experiment.file_stem().unwrap_or_default())
+}

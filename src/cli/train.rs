@@ -1,0 +1,71 @@
+//! `train`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use hypertransformer::config::load;
+use hypertransformer::train::{Outcome, TrainOptions, train};
+
+use super::{ComputeArguments, data::ensure_pack, default_run_dir, interrupt_flag};
+
+#[derive(Args)]
+pub(super) struct TrainArguments {
+    /// The experiment, a YAML file (see experiments/)
+    experiment: PathBuf,
+    /// Where the run goes [default: runs/<experiment file's stem>]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// Override a key of the experiment, e.g. --set train.steps=1000 (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    #[command(flatten)]
+    compute: ComputeArguments,
+    /// Continue the run in the run folder, to the bit as if it had never stopped
+    #[arg(long, conflicts_with = "force")]
+    resume: bool,
+    /// Replace the run in the run folder
+    #[arg(long)]
+    force: bool,
+    /// Print nothing but errors
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
+    let experiment = load(&arguments.experiment, &arguments.overrides)?;
+    ensure_pack(&experiment.data.pack, arguments.quiet)?;
+    let run_dir =
+        arguments.run_dir.clone().unwrap_or_else(|| default_run_dir(&arguments.experiment));
+    let options = TrainOptions {
+        run_dir: run_dir.clone(),
+        resume: arguments.resume,
+        force: arguments.force,
+        quiet: arguments.quiet,
+    };
+    let compute = arguments.compute.start()?;
+    let interrupted = interrupt_flag()?;
+    let say = |text: String| {
+        if !arguments.quiet {
+            eprintln!("{text}");
+        }
+    };
+    let run = run_dir.display();
+    match train(&experiment, &options, &compute, &interrupted)? {
+        Outcome::Finished(best) => {
+            let best = best.map_or(String::new(), |(step, accuracy)| {
+                format!("; best validation accuracy {:.2} % at step {step}", 100.0 * accuracy)
+            });
+            say(format!("finished{best}\nevaluate with: hypertransformer evaluate {run}"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::AlreadyFinished(step) => {
+            say(format!("{run} has all its {step} steps: nothing left to do"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Interrupted(step) => {
+            say(format!("interrupted after step {step}, saved; continue with --resume"));
+            Ok(ExitCode::from(130))
+        }
+    }
+}

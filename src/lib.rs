@@ -1,0 +1,13 @@
+//! HyperTransformer (Zhmoginov, Sandler, Vladymyrov, ICML 2022) on libtorch: a Transformer reads a few labelled
+//! pictures and writes the weights of a small CNN in one forward pass.
+//!
+//! The way of the data: [`data`] → [`model`] → [`train`] and [`evaluate`] → [`report`]. `docs/architecture.md` has
+//! the picture.
+
+pub mod compute;
+pub mod config;
+pub mod data;
+pub mod evaluate;
+pub mod model;
+pub mod report;
+pub mod train;

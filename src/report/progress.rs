@@ -1,0 +1,65 @@
+//! A bar on a terminal, plain lines elsewhere, nothing when quiet.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+pub(super) struct Progress {
+    steps: u64,
+    first_step: u64,
+    start: Instant,
+    bar: Option<ProgressBar>,
+    quiet: bool,
+}
+
+impl Progress {
+    pub(super) fn new(steps: u64, first_step: u64, quiet: bool) -> Progress {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
+            let template = "{wide_bar} {pos}/{len}  {msg}  eta {eta}";
+            let style = ProgressStyle::with_template(template);
+            let bar = ProgressBar::new(steps).with_position(first_step);
+            bar.reset_eta();
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Progress { steps, first_step, start: Instant::now(), bar, quiet }
+    }
+
+    pub(super) fn show(&self, step: u64, loss: f64, accuracy: f64, rate: f64, speed: f64) {
+        let accuracy = 100.0 * accuracy;
+        if let Some(bar) = &self.bar {
+            bar.set_position(step);
+            bar.set_message(format!(
+                "loss {loss:.4}  accuracy {accuracy:.1} %  {speed:.0} episodes/s"
+            ));
+        } else if !self.quiet {
+            let eta = self.eta(step).as_secs();
+            eprintln!(
+                "step {step}/{}  loss {loss:.4}  accuracy {accuracy:.1} %  lr {rate:.2e}  {speed:.0} episodes/s  eta {:02}:{:02}",
+                self.steps,
+                eta / 60,
+                eta % 60,
+            );
+        }
+    }
+
+    fn eta(&self, step: u64) -> Duration {
+        let done = step.saturating_sub(self.first_step).max(1) as f64;
+        let left = self.steps.saturating_sub(step) as f64;
+        self.start.elapsed().mul_f64(left / done)
+    }
+
+    pub(super) fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None if !self.quiet => eprintln!("{text}"),
+            None => {}
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Checkpoints: one safetensors file that names every tensor, and holds all that an exact resume needs.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use tch::{Kind, Tensor};
+use thiserror::Error;
+
+use super::atomic;
+use crate::model::parameters::ParameterLayout;
+
+const FORMAT_VERSION: &str = "1";
+
+/// Everything a resumed run needs, on the CPU.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Best step so far and its validation accuracy.
+    pub best: Option<(u64, f64)>,
+    /// φ, flat.
+    pub phi: Tensor,
+    /// Moving averages of batch-norm, flat.
+    pub buffers: Tensor,
+    /// The optimizer's state by name.
+    pub optimizer: HashMap<String, Tensor>,
+    /// The experiment as YAML.
+    pub experiment: String,
+}
+
+/// What can be wrong with a checkpoint.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// Nothing there.
+    #[error("{0} is not there: the run has no such checkpoint (yet)")]
+    Missing(PathBuf),
+    /// The operating system's refusal.
+    #[error("could not access {0}")]
+    Access(PathBuf, #[source] std::io::Error),
+    /// Not a checkpoint, or a torn one.
+    #[error("{0} is not a whole checkpoint ({1}): delete it and resume from another")]
+    Damaged(PathBuf, String),
+    /// Written for another model.
+    #[error("{path}: tensor `{tensor}` {problem}: the checkpoint belongs to another configuration")]
+    OtherModel {
+        /// The file.
+        path: PathBuf,
+        /// The tensor at fault.
+        tensor: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// φ holds values that are not finite.
+    #[error("{0} was not written: φ holds values that are not finite")]
+    NotFinite(PathBuf),
+}
+
+struct Entry {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// Writes `path` whole or not at all.
+///
+/// # Errors
+/// If φ is not finite or writing fails.
+pub fn save(
+    path: &Path,
+    layout: &ParameterLayout,
+    buffers: &ParameterLayout,
+    checkpoint: &Checkpoint,
+) -> Result<(), CheckpointError> {
+    if checkpoint.phi.isfinite().all().int64_value(&[]) == 0 {
+        return Err(CheckpointError::NotFinite(path.to_path_buf()));
+    }
+    let mut entries = named("phi", layout, &checkpoint.phi);
+    entries.extend(named("buffers", buffers, &checkpoint.buffers));
+    let mut states: Vec<_> = checkpoint.optimizer.iter().collect();
+    states.sort_by_key(|(name, _)| name.as_str());
+    entries.extend(states.into_iter().map(|(name, value)| {
+        let shape = value.size().iter().map(|&length| length as usize).collect();
+        entry(format!("optimizer.{name}"), shape, value)
+    }));
+    let mut metadata = HashMap::from([
+        ("format_version".to_owned(), FORMAT_VERSION.to_owned()),
+        ("step".to_owned(), checkpoint.step.to_string()),
+        ("experiment".to_owned(), checkpoint.experiment.clone()),
+    ]);
+    if let Some((step, accuracy)) = checkpoint.best {
+        metadata.insert("best_step".to_owned(), step.to_string());
+        // Rust prints the shortest text that reads back as the same number.
+        metadata.insert("best_validation_accuracy".to_owned(), accuracy.to_string());
+    }
+    let damaged = |error: safetensors::SafeTensorError| {
+        CheckpointError::Damaged(path.to_path_buf(), error.to_string())
+    };
+    let views = entries
+        .iter()
+        .map(|entry| {
+            let view = TensorView::new(entry.dtype, entry.shape.clone(), &entry.bytes)?;
+            Ok((entry.name.as_str(), view))
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(damaged)?;
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
+    atomic::write(path, &bytes).map_err(|error| CheckpointError::Access(path.to_path_buf(), error))
+}
+
+/// Reads what [`save`] wrote for a model of these layouts.
+///
+/// # Errors
+/// If the file is missing, damaged or another model's.
+pub fn load(
+    path: &Path,
+    layout: &ParameterLayout,
+    buffers: &ParameterLayout,
+) -> Result<Checkpoint, CheckpointError> {
+    let damaged = |problem: String| CheckpointError::Damaged(path.to_path_buf(), problem);
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => CheckpointError::Missing(path.to_path_buf()),
+        _ => CheckpointError::Access(path.to_path_buf(), error),
+    })?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let text = |key: &str| metadata.get(key).ok_or_else(|| damaged(format!("metadata has no `{key}`")));
+    let version = text("format_version")?;
+    if version != FORMAT_VERSION {
+        return Err(damaged(format!("format version `{version}`, expected `{FORMAT_VERSION}`")));
+    }
+    let step = text("step")?.parse().map_err(|_| damaged("`step` is no number".to_owned()))?;
+    let best = match (metadata.get("best_step"), metadata.get("best_validation_accuracy")) {
+        (Some(step), Some(accuracy)) => step.parse().ok().zip(accuracy.parse().ok()),
+        _ => None,
+    };
+    let optimizer = file
+        .iter()
+        .filter_map(|(name, view)| Some((name.strip_prefix("optimizer.")?.to_owned(), tensor(&view))))
+        .collect();
+    Ok(Checkpoint {
+        step,
+        best,
+        phi: flat(path, &file, "phi", layout)?,
+        buffers: flat(path, &file, "buffers", buffers)?,
+        optimizer,
+        experiment: text("experiment")?.clone(),
+    })
+}
+
+/// Removes the oldest `step-N` checkpoints beyond `keep`.
+///
+/// # Errors
+/// If the folder cannot be read or a file not removed.
+pub fn prune(folder: &Path, keep: usize) -> Result<(), CheckpointError> {
+    let failed = |error| CheckpointError::Access(folder.to_path_buf(), error);
+    let mut steps: Vec<(u64, PathBuf)> = std::fs::read_dir(folder)
+        .map_err(failed)?
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let step = name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()?;
+            Some((step, entry.path()))
+        })
+        .collect();
+    steps.sort();
+    let surplus = steps.len().saturating_sub(keep);
+    steps[..surplus].iter().try_for_each(|(_, path)| std::fs::remove_file(path)).map_err(failed)
+}
+
+fn named(prefix: &str, layout: &ParameterLayout, flat: &Tensor) -> Vec<Entry> {
+    let mut start = 0;
+    layout
+        .specs()
+        .iter()
+        .map(|spec| {
+            let part = flat.narrow(0, start, spec.len() as i64);
+            start += spec.len() as i64;
+            let shape = spec.shape.iter().map(|&length| length as usize).collect();
+            entry(format!("{prefix}.{}", spec.name), shape, &part)
+        })
+        .collect()
+}
+
+fn entry(name: String, shape: Vec<usize>, value: &Tensor) -> Entry {
+    let value = value.detach().contiguous().view([-1]);
+    let length = value.numel();
+    let (dtype, bytes) = if value.kind() == Kind::Int64 {
+        let mut numbers = vec![0i64; length];
+        value.copy_data(&mut numbers, length);
+        (Dtype::I64, numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+    } else {
+        let mut numbers = vec![0f32; length];
+        value.to_kind(Kind::Float).copy_data(&mut numbers, length);
+        (Dtype::F32, numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+    };
+    Entry { name, dtype, shape, bytes }
+}
+
+fn tensor(view: &TensorView) -> Tensor {
+    let shape: Vec<i64> = view.shape().iter().map(|&length| length as i64).collect();
+    let kind = if view.dtype() == Dtype::I64 { Kind::Int64 } else { Kind::Float };
+    Tensor::from_data_size(view.data(), &shape, kind)
+}
+
+fn flat(
+    path: &Path,
+    file: &SafeTensors,
+    prefix: &str,
+    layout: &ParameterLayout,
+) -> Result<Tensor, CheckpointError> {
+    let mut parts = Vec::with_capacity(layout.specs().len());
+    for spec in layout.specs() {
+        let name = format!("{prefix}.{}", spec.name);
+        let refuse = |problem: String| CheckpointError::OtherModel {
+            path: path.to_path_buf(),
+            tensor: name.clone(),
+            problem,
+        };
+        let view = file.tensor(&name).map_err(|_| refuse("is missing".to_owned()))?;
+        let shape: Vec<i64> = view.shape().iter().map(|&length| length as i64).collect();
+        if shape != spec.shape || view.dtype() != Dtype::F32 {
+            let (dtype, expected) = (view.dtype(), &spec.shape);
+            return Err(refuse(format!("is {dtype:?} {shape:?}, expected F32 {expected:?}")));
+        }
+        parts.push(tensor(&view).view([-1]));
+    }
+    Ok(Tensor::cat(&parts, 0))
+}
