@@ -59,7 +59,10 @@ fn version(libtorch: &Path) -> String {
     let text = std::fs::read_to_string(libtorch.join("version.py")).unwrap_or_default();
     text.lines()
         .find_map(|line| line.strip_prefix("__version__ = "))
-        .map_or_else(|| "unknown".to_owned(), |value| value.trim_matches(['\'', '"']).to_owned())
+        .map_or_else(
+            || "unknown".to_owned(),
+            |value| value.trim_matches(['\'', '"']).to_owned(),
+        )
 }
 
 /// Writes the link arguments; returns whether CUDA is linked.
@@ -70,8 +73,11 @@ fn link(libtorch: &Path) -> bool {
     if let Some(packages) = libtorch.parent().map(|site| site.join("nvidia"))
         && let Ok(entries) = packages.read_dir()
     {
-        let mut found: Vec<PathBuf> =
-            entries.flatten().map(|entry| entry.path().join("lib")).filter(|path| path.is_dir()).collect();
+        let mut found: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path().join("lib"))
+            .filter(|path| path.is_dir())
+            .collect();
         found.sort();
         folders.extend(found);
     }
@@ -101,7 +107,9 @@ fn link(libtorch: &Path) -> bool {
 }
 
 fn git_commit() -> String {
-    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let output = Command::new("git")
+        .args(["rev-parse", "--short=12", "HEAD"])
+        .output();
     match output {
         Ok(output) if output.status.success() => {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()

@@ -67,7 +67,11 @@ impl Compute {
             DeviceChoice::Auto => Device::cuda_if_available(),
             DeviceChoice::Cpu => Device::Cpu,
             DeviceChoice::Cuda(index) => {
-                let there = if Cuda::is_available() { Cuda::device_count() } else { 0 };
+                let there = if Cuda::is_available() {
+                    Cuda::device_count()
+                } else {
+                    0
+                };
                 if index as i64 >= there {
                     return Err(ComputeError::NoSuchGpu(index, there));
                 }
@@ -82,7 +86,11 @@ impl Compute {
             .start_handler(|_| tch::set_num_threads(1))
             .build()
             .map_err(|error| ComputeError::Threads(threads, error))?;
-        Ok(Compute { device, threads, pool })
+        Ok(Compute {
+            device,
+            threads,
+            pool,
+        })
     }
 
     /// Applies `work` to groups of items and returns the results in order: one item a group on a CPU (each worker
@@ -96,12 +104,18 @@ impl Compute {
     ) -> Vec<Output> {
         let handles = || shared.map(Tensor::shallow_clone);
         if self.device != Device::Cpu {
-            return items.chunks(gpu_group.max(1)).map(|group| work(group, handles())).collect();
+            return items
+                .chunks(gpu_group.max(1))
+                .map(|group| work(group, handles()))
+                .collect();
         }
         let jobs: Vec<(&[Item], [Tensor; 2])> =
             items.chunks(1).map(|group| (group, handles())).collect();
         self.pool.install(|| {
-            jobs.into_par_iter().with_max_len(1).map(|(group, handles)| work(group, handles)).collect()
+            jobs.into_par_iter()
+                .with_max_len(1)
+                .map(|(group, handles)| work(group, handles))
+                .collect()
         })
     }
 }

@@ -13,10 +13,20 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
         env!("CARGO_PKG_VERSION"),
         env!("HYPERTRANSFORMER_GIT_COMMIT")
     );
-    println!("libtorch          {}", env!("HYPERTRANSFORMER_LIBTORCH_VERSION"));
+    println!(
+        "libtorch          {}",
+        env!("HYPERTRANSFORMER_LIBTORCH_VERSION")
+    );
     println!("libtorch folder   {}", env!("HYPERTRANSFORMER_LIBTORCH"));
     println!("linked with CUDA  {linked_cuda}");
-    println!("GPUs              {gpus}{}", if visible { "" } else { " (computing on the CPU)" });
+    println!(
+        "GPUs              {gpus}{}",
+        if visible {
+            ""
+        } else {
+            " (computing on the CPU)"
+        }
+    );
     println!("cuDNN             {}", Cuda::cudnn_is_available());
     println!("MKL-DNN           {}", tch::utils::has_mkldnn());
     println!("threads           {}", available_threads());

@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use hypertransformer::atomic;
 use hypertransformer::data::pack::{Pack, Part};
 use hypertransformer::evaluate::{EpisodeRecord, Summary, Trained, evaluate};
 use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::train::run_folder::{CheckpointChoice, RunFolder};
-use hypertransformer::train::{atomic, build_model, checkpoint, evaluation_sampler};
+use hypertransformer::train::{build_model, checkpoint, evaluation_sampler};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -52,28 +53,50 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     let path = folder.checkpoint(&arguments.checkpoint);
     let saved = checkpoint::load(&path, model.layout(), model.buffers())?;
     let compute = arguments.compute.start()?;
-    let (phi, buffers) =
-        (saved.phi.to_device(compute.device), saved.buffers.to_device(compute.device));
+    let (phi, buffers) = (
+        saved.phi.to_device(compute.device),
+        saved.buffers.to_device(compute.device),
+    );
     let mode = arguments.batch_norm.unwrap_or(experiment.batch_norm);
     let sampler = evaluation_sampler(&experiment, &pack, arguments.split, arguments.seed)?;
     let interrupted = interrupt_flag()?;
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes  {msg}  eta {eta}")?;
     let bar = ProgressBar::new(arguments.episodes).with_style(style);
-    let trained = Trained { model: &model, phi: &phi, buffers: &buffers };
-    let records = evaluate(&compute, &trained, &sampler, arguments.episodes, mode, |records| {
-        bar.set_position(records.len() as u64);
-        bar.set_message(percent(&Summary::of(records)));
-        !interrupted.load(Ordering::Relaxed)
-    });
+    let trained = Trained {
+        model: &model,
+        phi: &phi,
+        buffers: &buffers,
+    };
+    let records = evaluate(
+        &compute,
+        &trained,
+        &sampler,
+        arguments.episodes,
+        mode,
+        |records| {
+            bar.set_position(records.len() as u64);
+            bar.set_message(percent(&Summary::of(records)));
+            !interrupted.load(Ordering::Relaxed)
+        },
+    );
     bar.finish_and_clear();
     if records.len() as u64 != arguments.episodes {
-        eprintln!("interrupted after {} episodes: nothing written", records.len());
+        eprintln!(
+            "interrupted after {} episodes: nothing written",
+            records.len()
+        );
         return Ok(ExitCode::from(130));
     }
     let summary = Summary::of(&records);
-    ensure!(summary.loss_mean.is_finite(), "{} gives logits that are not finite", path.display());
+    ensure!(
+        summary.loss_mean.is_finite(),
+        "{} gives logits that are not finite",
+        path.display()
+    );
     let output = arguments.output.clone().unwrap_or_else(|| {
-        folder.path().join(format!("evaluation-{}-{mode}.json", arguments.split))
+        folder
+            .path()
+            .join(format!("evaluation-{}-{mode}.json", arguments.split))
     });
     let mut object = serde_json::to_value(summary)?;
     let facts = json!({
@@ -95,7 +118,8 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     let records_path = output.with_extension("jsonl");
     let failed = |path: &PathBuf| format!("could not write {}", path.display());
     atomic::write(&records_path, &lines(&records)?).with_context(|| failed(&records_path))?;
-    atomic::write(&output, &serde_json::to_vec_pretty(&object)?).with_context(|| failed(&output))?;
+    atomic::write(&output, &serde_json::to_vec_pretty(&object)?)
+        .with_context(|| failed(&output))?;
     println!(
         "{} accuracy {} ({} episodes, 95 % interval, batch-norm {mode}, {}-way {}-shot, checkpoint step {})",
         arguments.split,
@@ -105,12 +129,20 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         sampler.shape().shot,
         saved.step,
     );
-    eprintln!("written: {} and {}", output.display(), records_path.display());
+    eprintln!(
+        "written: {} and {}",
+        output.display(),
+        records_path.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 fn percent(summary: &Summary) -> String {
-    format!("{:.2} ± {:.2} %", 100.0 * summary.accuracy_mean, 100.0 * summary.accuracy_ci95)
+    format!(
+        "{:.2} ± {:.2} %",
+        100.0 * summary.accuracy_mean,
+        100.0 * summary.accuracy_ci95
+    )
 }
 
 fn lines(records: &[EpisodeRecord]) -> anyhow::Result<Vec<u8>> {

@@ -96,7 +96,10 @@ fn quiet_panics() {
             .or_else(|| payload.downcast_ref::<&str>().copied())
             .unwrap_or("unknown fault");
         let first_line = text.lines().next().unwrap_or(text).replace("\\n", "\n");
-        eprintln!("error: internal fault: {}", first_line.lines().next().unwrap_or_default());
+        eprintln!(
+            "error: internal fault: {}",
+            first_line.lines().next().unwrap_or_default()
+        );
         if let Some(place) = panic.location() {
             eprintln!("hint: this is a bug ({place}); please report it with the command you ran");
         }

@@ -35,8 +35,10 @@ pub(super) struct TrainArguments {
 pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
     let experiment = load(&arguments.experiment, &arguments.overrides)?;
     ensure_pack(&experiment.data.pack, arguments.quiet)?;
-    let run_dir =
-        arguments.run_dir.clone().unwrap_or_else(|| default_run_dir(&arguments.experiment));
+    let run_dir = arguments
+        .run_dir
+        .clone()
+        .unwrap_or_else(|| default_run_dir(&arguments.experiment));
     let options = TrainOptions {
         run_dir: run_dir.clone(),
         resume: arguments.resume,
@@ -54,17 +56,26 @@ pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
     match train(&experiment, &options, &compute, &interrupted)? {
         Outcome::Finished(best) => {
             let best = best.map_or(String::new(), |(step, accuracy)| {
-                format!("; best validation accuracy {:.2} % at step {step}", 100.0 * accuracy)
+                format!(
+                    "; best validation accuracy {:.2} % at step {step}",
+                    100.0 * accuracy
+                )
             });
-            say(format!("finished{best}\nevaluate with: hypertransformer evaluate {run}"));
+            say(format!(
+                "finished{best}\nevaluate with: hypertransformer evaluate {run}"
+            ));
             Ok(ExitCode::SUCCESS)
         }
         Outcome::AlreadyFinished(step) => {
-            say(format!("{run} has all its {step} steps: nothing left to do"));
+            say(format!(
+                "{run} has all its {step} steps: nothing left to do"
+            ));
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted(step) => {
-            say(format!("interrupted after step {step}, saved; continue with --resume"));
+            say(format!(
+                "interrupted after step {step}, saved; continue with --resume"
+            ));
             Ok(ExitCode::from(130))
         }
     }

@@ -211,7 +211,10 @@ pub struct ValidationConfig {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        DataConfig { pack: PathBuf::from("data/synthetic.safetensors"), split: None }
+        DataConfig {
+            pack: PathBuf::from("data/synthetic.safetensors"),
+            split: None,
+        }
     }
 }
 
@@ -281,19 +284,28 @@ impl Default for TrainConfig {
 
 impl Default for ValidationConfig {
     fn default() -> Self {
-        ValidationConfig { every: 1_000, episodes: 400 }
+        ValidationConfig {
+            every: 1_000,
+            episodes: 400,
+        }
     }
 }
 
 /// The paper's text has each set normalised by its batch, as the authors' program does.
-#[expect(clippy::derivable_impls, reason = "the mode itself lives with the model")]
+#[expect(
+    clippy::derivable_impls,
+    reason = "the mode itself lives with the model"
+)]
 impl Default for BatchNormMode {
     fn default() -> Self {
         BatchNormMode::Query
     }
 }
 
-#[expect(clippy::derivable_impls, reason = "the default is the paper's, said where all defaults are")]
+#[expect(
+    clippy::derivable_impls,
+    reason = "the default is the paper's, said where all defaults are"
+)]
 impl Default for Initialization {
     fn default() -> Self {
         Initialization::Paper

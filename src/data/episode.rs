@@ -31,8 +31,10 @@ pub struct EpisodeDraw {
 
 impl EpisodeDraw {
     /// Balanced queries and no rotation: validation and test.
-    pub const PLAIN: EpisodeDraw =
-        EpisodeDraw { query_sampling: QuerySampling::Balanced, rotations: Rotations::None };
+    pub const PLAIN: EpisodeDraw = EpisodeDraw {
+        query_sampling: QuerySampling::Balanced,
+        rotations: Rotations::None,
+    };
 }
 
 /// One image of an episode: where it lies in the pack and its class slot.
@@ -100,22 +102,41 @@ impl EpisodeSampler {
         seed: u64,
     ) -> Result<EpisodeSampler, DataError> {
         let classes = pack.split(scheme, part)?.to_vec();
-        let sampler = EpisodeSampler { pack, part, classes, shape, draw, seed };
+        let sampler = EpisodeSampler {
+            pack,
+            part,
+            classes,
+            shape,
+            draw,
+            seed,
+        };
         sampler.check()?;
         Ok(sampler)
     }
 
     fn check(&self) -> Result<(), DataError> {
         let refuse = |reason: String| {
-            Err(DataError::Episode { path: self.pack.path().to_path_buf(), part: self.part, reason })
+            Err(DataError::Episode {
+                path: self.pack.path().to_path_buf(),
+                part: self.part,
+                reason,
+            })
         };
         let EpisodeShape { way, shot, query } = self.shape;
         let available = self.class_count();
         if available < way {
             return refuse(format!("{way} ways asked for, {available} classes there"));
         }
-        let needed = shot + if self.draw.query_sampling == QuerySampling::Balanced { query } else { 0 };
-        let poorest = self.classes.iter().min_by_key(|&&class| self.pack.class_range(class).len());
+        let needed = shot
+            + if self.draw.query_sampling == QuerySampling::Balanced {
+                query
+            } else {
+                0
+            };
+        let poorest = self
+            .classes
+            .iter()
+            .min_by_key(|&&class| self.pack.class_range(class).len());
         if let Some(&class) = poorest {
             let images = self.pack.class_range(class).len();
             // At-random queries come out of what all classes of an episode have left.
@@ -134,7 +155,11 @@ impl EpisodeSampler {
     }
 
     fn class_count(&self) -> usize {
-        let turns = if self.draw.rotations == Rotations::AsClasses { 4 } else { 1 };
+        let turns = if self.draw.rotations == Rotations::AsClasses {
+            4
+        } else {
+            1
+        };
         self.classes.len() * turns
     }
 
@@ -156,8 +181,10 @@ impl EpisodeSampler {
             query: Vec::with_capacity(way * query),
         };
         let mut left = Vec::new();
-        for (label, drawn) in
-            random.choose_distinct(self.class_count() as u32, way as u32).into_iter().enumerate()
+        for (label, drawn) in random
+            .choose_distinct(self.class_count() as u32, way as u32)
+            .into_iter()
+            .enumerate()
         {
             let drawn = drawn as usize;
             let class = self.classes[drawn % self.classes.len()];
@@ -173,8 +200,10 @@ impl EpisodeSampler {
                 QuerySampling::Random => range.len(),
             };
             let images = random.choose_distinct(range.len() as u32, taken as u32);
-            let samples =
-                images.iter().map(|&image| Sample { image: range.start + image as usize, label });
+            let samples = images.iter().map(|&image| Sample {
+                image: range.start + image as usize,
+                label,
+            });
             plan.support.extend(samples.clone().take(shot));
             left.extend(samples.skip(shot));
         }
@@ -182,7 +211,8 @@ impl EpisodeSampler {
             QuerySampling::Balanced => plan.query = left,
             QuerySampling::Random => {
                 let chosen = random.choose_distinct(left.len() as u32, (way * query) as u32);
-                plan.query.extend(chosen.into_iter().map(|place| left[place as usize]));
+                plan.query
+                    .extend(chosen.into_iter().map(|place| left[place as usize]));
             }
         }
         plan
@@ -216,6 +246,9 @@ impl EpisodeSampler {
                 *pixel = source[(from_row * width + from_column) * channels + channel];
             }
         }
-        ImageSet { images, labels: samples.iter().map(|sample| sample.label as i64).collect() }
+        ImageSet {
+            images,
+            labels: samples.iter().map(|sample| sample.label as i64).collect(),
+        }
     }
 }

@@ -37,10 +37,18 @@ impl Summary {
     /// Of at least one record.
     pub fn of(records: &[EpisodeRecord]) -> Summary {
         let count = records.len() as f64;
-        let mean = |value: fn(&EpisodeRecord) -> f64| records.iter().map(value).sum::<f64>() / count;
+        let mean =
+            |value: fn(&EpisodeRecord) -> f64| records.iter().map(value).sum::<f64>() / count;
         let accuracy = mean(|record| record.accuracy);
-        let squares: f64 = records.iter().map(|record| (record.accuracy - accuracy).powi(2)).sum();
-        let deviation = if records.len() > 1 { (squares / (count - 1.0)).sqrt() } else { f64::NAN };
+        let squares: f64 = records
+            .iter()
+            .map(|record| (record.accuracy - accuracy).powi(2))
+            .sum();
+        let deviation = if records.len() > 1 {
+            (squares / (count - 1.0)).sqrt()
+        } else {
+            f64::NAN
+        };
         Summary {
             accuracy_mean: accuracy,
             accuracy_ci95: 1.96 * deviation / count.sqrt(),
@@ -89,9 +97,17 @@ pub fn evaluate(
                 let batch = EpisodeBatch::new(&drawn, device);
                 let views = model.views(&phi, &buffers);
                 let logits = model.forward(&views, &batch, batch_norm, false).logits;
-                group.iter().enumerate().map(|(task, &index)| {
-                    record(index, &logits.get(task as i64), &batch.query_labels.get(task as i64))
-                }).collect::<Vec<_>>()
+                group
+                    .iter()
+                    .enumerate()
+                    .map(|(task, &index)| {
+                        record(
+                            index,
+                            &logits.get(task as i64),
+                            &batch.query_labels.get(task as i64),
+                        )
+                    })
+                    .collect::<Vec<_>>()
             })
         });
         records.extend(found.into_iter().flatten());
@@ -104,7 +120,10 @@ pub fn evaluate(
 
 /// Logits `[Q, n]` against labels `[Q]`.
 fn record(episode: u64, logits: &Tensor, labels: &Tensor) -> EpisodeRecord {
-    let right = logits.argmax(-1, false).eq_tensor(labels).to_kind(Kind::Double);
+    let right = logits
+        .argmax(-1, false)
+        .eq_tensor(labels)
+        .to_kind(Kind::Double);
     EpisodeRecord {
         episode,
         accuracy: right.mean(Kind::Double).double_value(&[]),

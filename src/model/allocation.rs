@@ -14,7 +14,10 @@ pub struct LogitsWeights {
 /// Slices `[T, n, length + 1]`, the bias last, as a logits layer.
 pub fn logits_from_slices(slices: &Tensor) -> LogitsWeights {
     let length = slices.size()[2] - 1;
-    LogitsWeights { weight: slices.narrow(2, 0, length), bias: slices.select(2, length) }
+    LogitsWeights {
+        weight: slices.narrow(2, 0, length),
+        bias: slices.select(2, length),
+    }
 }
 
 impl LogitsWeights {
@@ -25,7 +28,9 @@ impl LogitsWeights {
 
     /// Features `[T, Q, length]` → logits `[T, Q, n]`.
     pub fn forward(&self, features: &Tensor) -> Tensor {
-        self.bias.unsqueeze(1).baddbmm(features, &self.weight.transpose(1, 2), 1.0, 1.0)
+        self.bias
+            .unsqueeze(1)
+            .baddbmm(features, &self.weight.transpose(1, 2), 1.0, 1.0)
     }
 
     /// Σ w² over slices' weights, biases left out.

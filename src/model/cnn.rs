@@ -40,7 +40,11 @@ pub struct CnnConfig {
 impl CnnConfig {
     /// Height and width after `layers` blocks.
     pub fn final_size(&self) -> (usize, usize) {
-        let halvings = if self.block.contains(&BlockOperation::Pool) { self.layers } else { 0 };
+        let halvings = if self.block.contains(&BlockOperation::Pool) {
+            self.layers
+        } else {
+            0
+        };
         let halve = |size: usize| (0..halvings).fold(size, |size, _| size / 2);
         (halve(self.image_size.0), halve(self.image_size.1))
     }
@@ -86,7 +90,11 @@ impl Cnn {
         let (size, channels) = (config.kernel_size, config.channels);
         let blocks = (0..config.layers)
             .map(|layer| {
-                let inputs = if layer == 0 { config.image_channels } else { channels };
+                let inputs = if layer == 0 {
+                    config.image_channels
+                } else {
+                    channels
+                };
                 let name = format!("cnn.layer{}", layer + 1);
                 let (fan_in, fan_out) = (inputs * size * size, channels * size * size);
                 let shape = [channels, inputs, size, size].map(|length| length as i64);
@@ -105,7 +113,11 @@ impl Cnn {
                 }
             })
             .collect();
-        Cnn { blocks, operations: config.block.clone(), padding: (size / 2) as i64 }
+        Cnn {
+            blocks,
+            operations: config.block.clone(),
+            padding: (size / 2) as i64,
+        }
     }
 
     /// The learned kernels, for the L2 penalty.
@@ -118,10 +130,14 @@ impl Cnn {
         let mut statistics = Vec::with_capacity(self.blocks.len());
         let mut values = images.shallow_clone();
         for block in &self.blocks {
-            let running = pass.uses_running().then(|| block.batch_norm.running(pass.buffers));
+            let running = pass
+                .uses_running()
+                .then(|| block.batch_norm.running(pass.buffers));
             let source = running.as_ref().map_or(Source::Own, Source::Given);
             let (output, own) = self.block(pass, block, &values, source);
-            let used = running.or(own).expect("statistics are either given or found");
+            let used = running
+                .or(own)
+                .expect("statistics are either given or found");
             if pass.training {
                 observed.note(&used);
             }
@@ -138,10 +154,17 @@ impl Cnn {
             super::batch_norm::BatchNormMode::Support => true,
             _ => pass.uses_running(),
         };
-        self.blocks.iter().zip(support).fold(images.shallow_clone(), |values, (block, support)| {
-            let source = if given { Source::Given(support) } else { Source::Own };
-            self.block(pass, block, &values, source).0
-        })
+        self.blocks
+            .iter()
+            .zip(support)
+            .fold(images.shallow_clone(), |values, (block, support)| {
+                let source = if given {
+                    Source::Given(support)
+                } else {
+                    Source::Own
+                };
+                self.block(pass, block, &values, source).0
+            })
     }
 
     /// One block, and the statistics it found if the source is [`Source::Own`].
@@ -185,7 +208,10 @@ impl Cnn {
         let found = match source {
             Source::Own => {
                 let turned = Statistics::of(&output, pass.tasks);
-                Some(Statistics { mean: turned.mean * &sign, variance: turned.variance })
+                Some(Statistics {
+                    mean: turned.mean * &sign,
+                    variance: turned.variance,
+                })
             }
             Source::Given(_) => None,
         };
@@ -196,7 +222,10 @@ impl Cnn {
             (Source::Own, None) => unreachable!("own statistics were just found"),
         };
         let pooled = self.pool(output);
-        let turned = Affine { scale: affine.scale * sign, shift: affine.shift };
+        let turned = Affine {
+            scale: affine.scale * sign,
+            shift: affine.shift,
+        };
         (self.activate(turned.apply(&pooled, pass.tasks)), found)
     }
 
@@ -259,6 +288,10 @@ impl Cnn {
     }
 
     fn activate(&self, values: Tensor) -> Tensor {
-        if self.operations.contains(&BlockOperation::Activation) { values.relu() } else { values }
+        if self.operations.contains(&BlockOperation::Activation) {
+            values.relu()
+        } else {
+            values
+        }
     }
 }

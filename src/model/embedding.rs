@@ -21,11 +21,18 @@ impl Convolution {
         stride: i64,
     ) -> Convolution {
         let area = height * width;
-        let initial = Initial::Glorot { fan_in: inputs * area, fan_out: outputs * area };
+        let initial = Initial::Glorot {
+            fan_in: inputs * area,
+            fan_out: outputs * area,
+        };
         let shape = [outputs, inputs, height, width].map(|length| length as i64);
         Convolution {
             kernel: layout.add(format!("{name}.kernel"), &shape, initial),
-            bias: layout.add(format!("{name}.bias"), &[outputs as i64], Initial::Constant(0.0)),
+            bias: layout.add(
+                format!("{name}.bias"),
+                &[outputs as i64],
+                Initial::Constant(0.0),
+            ),
             stride,
         }
     }
@@ -86,7 +93,10 @@ impl ImageEmbedding {
             if pass.training {
                 observed.note(&statistics);
             }
-            values = norm.affine(pass.parameters, &statistics).apply(&output, pass.tasks).relu();
+            values = norm
+                .affine(pass.parameters, &statistics)
+                .apply(&output, pass.tasks)
+                .relu();
         }
         values.mean_dim(&[2i64, 3][..], false, Kind::Float)
     }
@@ -122,7 +132,10 @@ impl ActivationEmbedding {
                 [features, inputs, kernel.0, kernel.1],
                 stride as i64,
             ));
-            map = ((map.0 - kernel.0) / stride + 1, (map.1 - kernel.1) / stride + 1);
+            map = (
+                (map.0 - kernel.0) / stride + 1,
+                (map.1 - kernel.1) / stride + 1,
+            );
             inputs = features;
         }
         ActivationEmbedding { convolutions }

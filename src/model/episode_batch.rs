@@ -23,7 +23,12 @@ impl EpisodeBatch {
     pub fn new(episodes: &[Episode], device: Device) -> EpisodeBatch {
         let (support, support_labels) = stack(episodes, device, |episode| &episode.support);
         let (query, query_labels) = stack(episodes, device, |episode| &episode.query);
-        EpisodeBatch { support, support_labels, query, query_labels }
+        EpisodeBatch {
+            support,
+            support_labels,
+            query,
+            query_labels,
+        }
     }
 }
 
@@ -34,8 +39,9 @@ fn stack(
 ) -> (Tensor, Tensor) {
     let sets = || episodes.iter().map(&which);
     let images: Vec<Tensor> = sets().map(|set| pixels(&set.images, device)).collect();
-    let labels: Vec<Tensor> =
-        sets().map(|set| Tensor::from_slice(&set.labels).to_device(device)).collect();
+    let labels: Vec<Tensor> = sets()
+        .map(|set| Tensor::from_slice(&set.labels).to_device(device))
+        .collect();
     (Tensor::stack(&images, 0), Tensor::stack(&labels, 0))
 }
 
@@ -46,5 +52,9 @@ fn pixels(images: &Array4<u8>, device: Device) -> Tensor {
         Some(bytes) => Tensor::from_slice(bytes),
         None => Tensor::from_slice(&images.iter().copied().collect::<Vec<u8>>()),
     };
-    bytes.to_device(device).to_kind(Kind::Float).view(&shape[..]) / 255.0
+    bytes
+        .to_device(device)
+        .to_kind(Kind::Float)
+        .view(&shape[..])
+        / 255.0
 }

@@ -59,7 +59,9 @@ impl LogitsGenerator {
         });
         let groups: Vec<usize> = [
             if flat { target.flat_length() } else { 0 },
-            activation_embedding.as_ref().map_or(0, |embedding| embedding.depth() * features),
+            activation_embedding
+                .as_ref()
+                .map_or(0, |embedding| embedding.depth() * features),
             options.image_embedding,
         ]
         .into_iter()
@@ -100,9 +102,20 @@ impl LogitsGenerator {
         let output_scale = prepared.then(|| {
             let start = 1.0 / (slice_length as f32).sqrt();
             let shape = [slice_length as i64];
-            layout.add(format!("{name}.output_scale"), &shape, Initial::Constant(start))
+            layout.add(
+                format!("{name}.output_scale"),
+                &shape,
+                Initial::Constant(start),
+            )
         });
-        LogitsGenerator { tokens, encoder, flat, activation_embedding, feature_norms, output_scale }
+        LogitsGenerator {
+            tokens,
+            encoder,
+            flat,
+            activation_embedding,
+            feature_norms,
+            output_scale,
+        }
     }
 
     /// Support activations `[T·N, C, H, W]`, image embeddings `[T·N, e]` and labels `[T, N]` → θ of the logits layer.
@@ -117,7 +130,9 @@ impl LogitsGenerator {
         let (tasks, samples) = labels.size2().unwrap_or_default();
         let features = features.view([tasks, samples, -1]);
         let sequence = self.tokens.sequence(parameters, &features, labels);
-        let outputs = self.encoder.forward(parameters, &sequence, self.tokens.slices as i64);
+        let outputs = self
+            .encoder
+            .forward(parameters, &sequence, self.tokens.slices as i64);
         let slices = self.tokens.read(&outputs);
         logits_from_slices(&match self.output_scale {
             Some(scale) => slices * parameters.get(scale),

@@ -57,7 +57,13 @@ impl HyperTransformer {
         if initialization == Initialization::GradientStep {
             start_as_gradient_step(&mut layout, &logits, experiment.train.seed);
         }
-        HyperTransformer { layout, buffers, image_embedding, cnn, logits }
+        HyperTransformer {
+            layout,
+            buffers,
+            image_embedding,
+            cnn,
+            logits,
+        }
     }
 
     /// Layout of φ.
@@ -72,7 +78,10 @@ impl HyperTransformer {
 
     /// Splits φ and the moving averages once, for any number of forward passes.
     pub fn views(&self, phi: &Tensor, buffers: &Tensor) -> Views {
-        Views { parameters: self.layout.split(phi), buffers: self.buffers.split(buffers) }
+        Views {
+            parameters: self.layout.split(phi),
+            buffers: self.buffers.split(buffers),
+        }
     }
 
     /// Support set → θ → logits of the queries.
@@ -106,10 +115,14 @@ impl HyperTransformer {
         );
         let query = batch.query.flatten(0, 1);
         let features = self.cnn.query(&pass, &query, &activations.statistics);
-        let features = features.flatten(1, -1).view([tasks, batch.query.size()[1], -1]);
+        let features = features
+            .flatten(1, -1)
+            .view([tasks, batch.query.size()[1], -1]);
         Prediction {
             logits: theta.forward(&features),
-            support_features: activations.values.view([tasks, batch.support.size()[1], -1]),
+            support_features: activations
+                .values
+                .view([tasks, batch.support.size()[1], -1]),
             theta,
             observed: training.then(|| observed.flat()),
         }

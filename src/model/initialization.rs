@@ -101,16 +101,26 @@ fn centred_orthogonal(rows: usize, width: usize, seed: u64) -> Vec<f32> {
         if found.len() + 1 < width {
             for other in &found {
                 let along = dot(&vector, other) / width as f64;
-                vector.iter_mut().zip(other).for_each(|(value, other)| *value -= along * other);
+                vector
+                    .iter_mut()
+                    .zip(other)
+                    .for_each(|(value, other)| *value -= along * other);
             }
         }
         let scale = (width as f64 / dot(&vector, &vector).max(f64::MIN_POSITIVE)).sqrt();
         vector.iter_mut().for_each(|value| *value *= scale);
         found.push(vector);
     }
-    found.into_iter().flatten().map(|value| value as f32).collect()
+    found
+        .into_iter()
+        .flatten()
+        .map(|value| value as f32)
+        .collect()
 }
 
 fn dot(left: &[f64], right: &[f64]) -> f64 {
-    left.iter().zip(right).map(|(left, right)| left * right).sum()
+    left.iter()
+        .zip(right)
+        .map(|(left, right)| left * right)
+        .sum()
 }

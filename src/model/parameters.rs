@@ -57,15 +57,17 @@ pub struct ParameterLayout {
 
 impl ParameterLayout {
     /// Appends a parameter.
-    pub fn add(
-        &mut self,
-        name: impl Into<String>,
-        shape: &[i64],
-        initial: Initial,
-    ) -> ParameterId {
+    pub fn add(&mut self, name: impl Into<String>, shape: &[i64], initial: Initial) -> ParameterId {
         let name = name.into();
-        debug_assert!(self.specs.iter().all(|spec| spec.name != name), "{name} added twice");
-        self.specs.push(ParameterSpec { name, shape: shape.to_vec(), initial });
+        debug_assert!(
+            self.specs.iter().all(|spec| spec.name != name),
+            "{name} added twice"
+        );
+        self.specs.push(ParameterSpec {
+            name,
+            shape: shape.to_vec(),
+            initial,
+        });
         ParameterId(self.specs.len() - 1)
     }
 
@@ -101,13 +103,15 @@ impl ParameterLayout {
                 }
                 Initial::Glorot { fan_in, fan_out } => {
                     let bound = (6.0 / (fan_in + fan_out) as f32).sqrt();
-                    phi.extend(
-                        (0..spec.len()).map(|_| bound * (2.0 * random.unit_f32() - 1.0)),
-                    );
+                    phi.extend((0..spec.len()).map(|_| bound * (2.0 * random.unit_f32() - 1.0)));
                 }
                 Initial::Values(values, noise) => {
                     debug_assert_eq!(values.len(), spec.len(), "{}", spec.name);
-                    phi.extend(values.iter().map(|value| value + noise * random.normal_f32()));
+                    phi.extend(
+                        values
+                            .iter()
+                            .map(|value| value + noise * random.normal_f32()),
+                    );
                 }
             }
         }
@@ -119,7 +123,11 @@ impl ParameterLayout {
         let sizes: Vec<i64> = self.specs.iter().map(|spec| spec.len() as i64).collect();
         let parts = phi.split_with_sizes(sizes, 0);
         Parameters(
-            parts.iter().zip(&self.specs).map(|(part, spec)| part.view(&spec.shape[..])).collect(),
+            parts
+                .iter()
+                .zip(&self.specs)
+                .map(|(part, spec)| part.view(&spec.shape[..]))
+                .collect(),
         )
     }
 }
@@ -147,14 +155,21 @@ pub struct Dense {
 impl Dense {
     /// A Glorot-uniform weight and a zero bias.
     pub fn new(layout: &mut ParameterLayout, name: &str, inputs: usize, outputs: usize) -> Dense {
-        let initial = Initial::Glorot { fan_in: inputs, fan_out: outputs };
+        let initial = Initial::Glorot {
+            fan_in: inputs,
+            fan_out: outputs,
+        };
         Dense {
             weight: layout.add(
                 format!("{name}.weight"),
                 &[outputs as i64, inputs as i64],
                 initial,
             ),
-            bias: layout.add(format!("{name}.bias"), &[outputs as i64], Initial::Constant(0.0)),
+            bias: layout.add(
+                format!("{name}.bias"),
+                &[outputs as i64],
+                Initial::Constant(0.0),
+            ),
         }
     }
 

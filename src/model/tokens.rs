@@ -54,8 +54,8 @@ impl Tokens {
             .get(self.labels)
             .index_select(0, &labels.view([-1]))
             .view([tasks, samples, label_dim]);
-        let samples = Tensor::cat(&[&labels, features], 2)
-            .constant_pad_nd([0, width - label_dim - length]);
+        let samples =
+            Tensor::cat(&[&labels, features], 2).constant_pad_nd([0, width - label_dim - length]);
         let weights = parameters
             .get(self.placeholders)
             .constant_pad_nd([0, width - label_dim])

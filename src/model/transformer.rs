@@ -43,7 +43,12 @@ impl EncoderLayer {
         let width = config.width;
         let attention = format!("{name}.attention");
         EncoderLayer {
-            query: Dense::new(layout, &format!("{attention}.query"), width, config.query_key),
+            query: Dense::new(
+                layout,
+                &format!("{attention}.query"),
+                width,
+                config.query_key,
+            ),
             key: Dense::new(layout, &format!("{attention}.key"), width, config.query_key),
             value: Dense::new(layout, &format!("{attention}.value"), width, config.value),
             output: Dense::new(layout, &format!("{attention}.output"), config.value, width),
@@ -69,18 +74,23 @@ impl EncoderLayer {
         let asking = tokens.narrow(1, 0, keep);
         let heads = |values: Tensor| {
             let size = values.size();
-            values.view([size[0], size[1], self.heads, size[2] / self.heads]).transpose(1, 2)
+            values
+                .view([size[0], size[1], self.heads, size[2] / self.heads])
+                .transpose(1, 2)
         };
         let query = heads(self.query.forward(parameters, &asking));
         let key = heads(self.key.forward(parameters, tokens));
         let value = heads(self.value.forward(parameters, tokens));
         let scale = 1.0 / (query.size()[3] as f64).sqrt();
-        let attention =
-            (query * scale).matmul(&key.transpose(2, 3)).softmax(-1, Kind::Float);
+        let attention = (query * scale)
+            .matmul(&key.transpose(2, 3))
+            .softmax(-1, Kind::Float);
         let mixed = attention.matmul(&value).transpose(1, 2).flatten(2, 3);
         let mixed = self.output.forward(parameters, &mixed);
         let tokens = self.attention_norm.forward(parameters, &(asking + mixed));
-        let Some((inner, outer, norm)) = &self.perceptron else { return tokens };
+        let Some((inner, outer, norm)) = &self.perceptron else {
+            return tokens;
+        };
         let hidden = inner.forward(parameters, &tokens).relu();
         norm.forward(parameters, &(&tokens + outer.forward(parameters, &hidden)))
     }
@@ -105,9 +115,16 @@ impl Encoder {
     /// `[T, S, D]` → the first `outputs` tokens of the last layer, `[T, outputs, D]`.
     pub fn forward(&self, parameters: &Parameters, tokens: &Tensor, outputs: i64) -> Tensor {
         let last = self.layers.len() - 1;
-        self.layers.iter().enumerate().fold(tokens.shallow_clone(), |tokens, (index, layer)| {
-            let keep = if index == last { outputs } else { tokens.size()[1] };
-            layer.forward(parameters, &tokens, keep)
-        })
+        self.layers
+            .iter()
+            .enumerate()
+            .fold(tokens.shallow_clone(), |tokens, (index, layer)| {
+                let keep = if index == last {
+                    outputs
+                } else {
+                    tokens.size()[1]
+                };
+                layer.forward(parameters, &tokens, keep)
+            })
     }
 }

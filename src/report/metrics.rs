@@ -18,7 +18,10 @@ impl Metrics {
             drop_after(path, step)?;
         }
         let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Metrics { path: path.to_path_buf(), file })
+        Ok(Metrics {
+            path: path.to_path_buf(),
+            file,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -42,11 +45,13 @@ fn drop_after(path: &Path, step: u64) -> io::Result<()> {
     for line in BufReader::new(File::open(path)?).lines() {
         let line = line?;
         let object: Option<serde_json::Value> = serde_json::from_str(&line).ok();
-        let at = object.as_ref().and_then(|object| object.get("step")?.as_u64());
+        let at = object
+            .as_ref()
+            .and_then(|object| object.get("step")?.as_u64());
         if at.is_some_and(|at| at <= step) {
             kept.push_str(&line);
             kept.push('\n');
         }
     }
-    crate::train::atomic::write(path, kept.as_bytes())
+    crate::atomic::write(path, kept.as_bytes())
 }

@@ -39,7 +39,10 @@ impl Report {
         resumed_step: Option<u64>,
         quiet: bool,
     ) -> Result<Report, ReportError> {
-        let failed = |source| ReportError { path: folder.to_path_buf(), source };
+        let failed = |source| ReportError {
+            path: folder.to_path_buf(),
+            source,
+        };
         Ok(Report {
             metrics: Metrics::open(&folder.join("metrics.jsonl"), resumed_step).map_err(failed)?,
             tensorboard: TensorBoard::open(folder).map_err(failed)?,
@@ -54,7 +57,9 @@ impl Report {
     pub fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> Result<(), ReportError> {
         self.tensorboard.scalars(step, scalars);
         let path = self.metrics.path().to_path_buf();
-        self.metrics.write(step, scalars).map_err(|source| ReportError { path, source })
+        self.metrics
+            .write(step, scalars)
+            .map_err(|source| ReportError { path, source })
     }
 
     /// Where training stands.

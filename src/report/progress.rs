@@ -22,7 +22,13 @@ impl Progress {
             bar.reset_eta();
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Progress { steps, first_step, start: Instant::now(), bar, quiet }
+        Progress {
+            steps,
+            first_step,
+            start: Instant::now(),
+            bar,
+            quiet,
+        }
     }
 
     pub(super) fn show(&self, step: u64, loss: f64, accuracy: f64, rate: f64, speed: f64) {

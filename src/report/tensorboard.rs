@@ -13,7 +13,9 @@ impl TensorBoard {
     /// The writer's own thread panics where it cannot write, so whether the folder takes files is tried before.
     pub(super) fn open(folder: &Path) -> io::Result<TensorBoard> {
         tempfile::tempfile_in(folder)?;
-        Ok(TensorBoard { writer: SummaryWriter::new(folder) })
+        Ok(TensorBoard {
+            writer: SummaryWriter::new(folder),
+        })
     }
 
     pub(super) fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) {

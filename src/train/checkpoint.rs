@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tch::{Kind, Tensor};
 use thiserror::Error;
 
-use super::atomic;
+use crate::atomic;
 use crate::model::parameters::ParameterLayout;
 
 const FORMAT_VERSION: &str = "1";
@@ -123,22 +123,36 @@ pub fn load(
         std::io::ErrorKind::NotFound => CheckpointError::Missing(path.to_path_buf()),
         _ => CheckpointError::Access(path.to_path_buf(), error),
     })?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let (_, header) =
+        SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
     let metadata = header.metadata().clone().unwrap_or_default();
     let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-    let text = |key: &str| metadata.get(key).ok_or_else(|| damaged(format!("metadata has no `{key}`")));
+    let text = |key: &str| {
+        metadata
+            .get(key)
+            .ok_or_else(|| damaged(format!("metadata has no `{key}`")))
+    };
     let version = text("format_version")?;
     if version != FORMAT_VERSION {
-        return Err(damaged(format!("format version `{version}`, expected `{FORMAT_VERSION}`")));
+        return Err(damaged(format!(
+            "format version `{version}`, expected `{FORMAT_VERSION}`"
+        )));
     }
-    let step = text("step")?.parse().map_err(|_| damaged("`step` is no number".to_owned()))?;
-    let best = match (metadata.get("best_step"), metadata.get("best_validation_accuracy")) {
+    let step = text("step")?
+        .parse()
+        .map_err(|_| damaged("`step` is no number".to_owned()))?;
+    let best = match (
+        metadata.get("best_step"),
+        metadata.get("best_validation_accuracy"),
+    ) {
         (Some(step), Some(accuracy)) => step.parse().ok().zip(accuracy.parse().ok()),
         _ => None,
     };
     let optimizer = file
         .iter()
-        .filter_map(|(name, view)| Some((name.strip_prefix("optimizer.")?.to_owned(), tensor(&view))))
+        .filter_map(|(name, view)| {
+            Some((name.strip_prefix("optimizer.")?.to_owned(), tensor(&view)))
+        })
         .collect();
     Ok(Checkpoint {
         step,
@@ -161,13 +175,20 @@ pub fn prune(folder: &Path, keep: usize) -> Result<(), CheckpointError> {
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            let step = name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()?;
+            let step = name
+                .strip_prefix("step-")?
+                .strip_suffix(".safetensors")?
+                .parse()
+                .ok()?;
             Some((step, entry.path()))
         })
         .collect();
     steps.sort();
     let surplus = steps.len().saturating_sub(keep);
-    steps[..surplus].iter().try_for_each(|(_, path)| std::fs::remove_file(path)).map_err(failed)
+    steps[..surplus]
+        .iter()
+        .try_for_each(|(_, path)| std::fs::remove_file(path))
+        .map_err(failed)
 }
 
 fn named(prefix: &str, layout: &ParameterLayout, flat: &Tensor) -> Vec<Entry> {
@@ -190,18 +211,39 @@ fn entry(name: String, shape: Vec<usize>, value: &Tensor) -> Entry {
     let (dtype, bytes) = if value.kind() == Kind::Int64 {
         let mut numbers = vec![0i64; length];
         value.copy_data(&mut numbers, length);
-        (Dtype::I64, numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+        (
+            Dtype::I64,
+            numbers
+                .iter()
+                .flat_map(|number| number.to_le_bytes())
+                .collect(),
+        )
     } else {
         let mut numbers = vec![0f32; length];
         value.to_kind(Kind::Float).copy_data(&mut numbers, length);
-        (Dtype::F32, numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+        (
+            Dtype::F32,
+            numbers
+                .iter()
+                .flat_map(|number| number.to_le_bytes())
+                .collect(),
+        )
     };
-    Entry { name, dtype, shape, bytes }
+    Entry {
+        name,
+        dtype,
+        shape,
+        bytes,
+    }
 }
 
 fn tensor(view: &TensorView) -> Tensor {
     let shape: Vec<i64> = view.shape().iter().map(|&length| length as i64).collect();
-    let kind = if view.dtype() == Dtype::I64 { Kind::Int64 } else { Kind::Float };
+    let kind = if view.dtype() == Dtype::I64 {
+        Kind::Int64
+    } else {
+        Kind::Float
+    };
     Tensor::from_data_size(view.data(), &shape, kind)
 }
 
@@ -219,11 +261,15 @@ fn flat(
             tensor: name.clone(),
             problem,
         };
-        let view = file.tensor(&name).map_err(|_| refuse("is missing".to_owned()))?;
+        let view = file
+            .tensor(&name)
+            .map_err(|_| refuse("is missing".to_owned()))?;
         let shape: Vec<i64> = view.shape().iter().map(|&length| length as i64).collect();
         if shape != spec.shape || view.dtype() != Dtype::F32 {
             let (dtype, expected) = (view.dtype(), &spec.shape);
-            return Err(refuse(format!("is {dtype:?} {shape:?}, expected F32 {expected:?}")));
+            return Err(refuse(format!(
+                "is {dtype:?} {shape:?}, expected F32 {expected:?}"
+            )));
         }
         parts.push(tensor(&view).view([-1]));
     }

@@ -41,10 +41,15 @@ pub fn step_gradient(
     objective: Objective,
 ) -> StepGradient {
     let share = 1.0 / episodes.len() as f64;
-    let parts = compute.map(episodes, episodes.len(), [phi, buffers], |group, [phi, buffers]| {
-        let part = group_gradient(compute, model, &phi, &buffers, group, objective);
-        (part, share * group.len() as f64)
-    });
+    let parts = compute.map(
+        episodes,
+        episodes.len(),
+        [phi, buffers],
+        |group, [phi, buffers]| {
+            let part = group_gradient(compute, model, &phi, &buffers, group, objective);
+            (part, share * group.len() as f64)
+        },
+    );
     let mut parts = parts.into_iter();
     let scaled = |(part, share): (StepGradient, f64)| StepGradient {
         loss: part.loss * share,
@@ -52,7 +57,10 @@ pub fn step_gradient(
         gradient: part.gradient * share,
         observed: part.observed * share,
     };
-    let first = parts.next().map(scaled).expect("a step has at least one episode");
+    let first = parts
+        .next()
+        .map(scaled)
+        .expect("a step has at least one episode");
     parts.map(scaled).fold(first, |sum, part| StepGradient {
         loss: sum.loss + part.loss,
         accuracy: sum.accuracy + part.accuracy,
@@ -79,7 +87,11 @@ fn group_gradient(
     if objective.l2 > 0.0 {
         loss += model.squared_weights(&views, &prediction.theta) * objective.l2;
     }
-    let accuracy = logits.detach().argmax(-1, false).eq_tensor(&labels).to_kind(Kind::Float);
+    let accuracy = logits
+        .detach()
+        .argmax(-1, false)
+        .eq_tensor(&labels)
+        .to_kind(Kind::Float);
     let mut gradients = Tensor::run_backward(&[&loss], &[&phi], false, false);
     StepGradient {
         loss: loss.double_value(&[]),

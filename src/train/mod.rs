@@ -1,6 +1,5 @@
 //! Training: episodes → gradient → φ, watched, checkpointed and resumable to the bit.
 
-pub mod atomic;
 pub mod checkpoint;
 pub mod gradient;
 pub mod optimizer;
@@ -10,5 +9,5 @@ mod training;
 mod window;
 
 pub use training::{
-    Outcome, TrainError, TrainOptions, build_model, evaluation_sampler, train,
+    Outcome, TrainError, TrainOptions, build_model, evaluation_sampler, train, training_sampler,
 };

@@ -14,7 +14,9 @@ const EPSILON: f64 = 1e-8;
 
 /// A saved state that does not fit this optimizer.
 #[derive(Debug, Error)]
-#[error("the checkpoint's optimizer state has no usable `{0}`: it was written by another optimizer or for another model")]
+#[error(
+    "the checkpoint's optimizer state has no usable `{0}`: it was written by another optimizer or for another model"
+)]
 pub struct OptimizerError(String);
 
 /// SGD, SGD with momentum, or AdamW (Loshchilov and Hutter 2019).
@@ -35,7 +37,12 @@ impl Optimizer {
             OptimizerKind::Adamw => &["first_moment", "second_moment"],
         };
         let moments = names.iter().map(|&name| (name, phi.zeros_like())).collect();
-        Optimizer { kind: config.optimizer, weight_decay: config.weight_decay, steps: 0, moments }
+        Optimizer {
+            kind: config.optimizer,
+            weight_decay: config.weight_decay,
+            steps: 0,
+            moments,
+        }
     }
 
     /// Moves `phi` in place.
@@ -61,17 +68,22 @@ impl Optimizer {
 
     /// Everything a resumed run needs.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let moments = self.moments.iter().map(|(name, value)| {
-            ((*name).to_owned(), value.to_device(tch::Device::Cpu).copy())
-        });
-        moments.chain([("steps".to_owned(), Tensor::from_slice(&[self.steps]))]).collect()
+        let moments = self
+            .moments
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.to_device(tch::Device::Cpu).copy()));
+        moments
+            .chain([("steps".to_owned(), Tensor::from_slice(&[self.steps]))])
+            .collect()
     }
 
     /// # Errors
     /// If a part is missing or has another size.
     pub fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<(), OptimizerError> {
         for (name, value) in &mut self.moments {
-            let saved = state.get(*name).filter(|saved| saved.size() == value.size());
+            let saved = state
+                .get(*name)
+                .filter(|saved| saved.size() == value.size());
             let saved = saved.ok_or_else(|| OptimizerError((*name).to_owned()))?;
             *value = saved.to_device(value.device()).copy();
         }
@@ -117,8 +129,10 @@ mod tests {
         for (step, gradient) in (1..).zip(GRADIENTS.map(f64::from)) {
             first = 0.9 * first + 0.1 * gradient;
             second = 0.999 * second + 0.001 * gradient * gradient;
-            let (corrected, deviation) =
-                (first / (1.0 - 0.9f64.powi(step)), (second / (1.0 - 0.999f64.powi(step))).sqrt());
+            let (corrected, deviation) = (
+                first / (1.0 - 0.9f64.powi(step)),
+                (second / (1.0 - 0.999f64.powi(step))).sqrt(),
+            );
             phi = phi * (1.0 - 0.1 * 0.01) - 0.1 * corrected / (deviation + 1e-8);
         }
         assert!((run(&config) - phi).abs() < 1e-6);
@@ -126,7 +140,10 @@ mod tests {
 
     #[test]
     fn momentum_sums_past_gradients() {
-        let config = TrainConfig { optimizer: OptimizerKind::Momentum, ..TrainConfig::default() };
+        let config = TrainConfig {
+            optimizer: OptimizerKind::Momentum,
+            ..TrainConfig::default()
+        };
         // v: 1, −1.1, −0.49; φ = 1 − 0.1 · (1 − 1.1 − 0.49)
         assert!((run(&config) - 1.059).abs() < 1e-6);
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use thiserror::Error;
 
-use super::atomic;
+use crate::atomic;
 use crate::config::experiment::Experiment;
 use crate::config::{ConfigError, load, to_yaml};
 
@@ -40,7 +40,9 @@ impl std::str::FromStr for CheckpointChoice {
 #[derive(Debug, Error)]
 pub enum RunError {
     /// Something is there and neither resuming nor overwriting was asked for.
-    #[error("{0} already holds a run: continue it with --resume, replace it with --force, or name another with --run-dir")]
+    #[error(
+        "{0} already holds a run: continue it with --resume, replace it with --force, or name another with --run-dir"
+    )]
     Exists(PathBuf),
     /// Resume asked for, nothing there.
     #[error("{0} holds no run to resume: it has no config.yaml; leave --resume out to start one")]
@@ -49,7 +51,9 @@ pub enum RunError {
     #[error("{0} is not a run folder: it has no config.yaml; `hypertransformer train` makes one")]
     NotARun(PathBuf),
     /// The experiment given differs from the run's.
-    #[error("{path} was started with another configuration; these keys differ:\n{differences}\nstart a new run with --run-dir, or resume with the settings it began with")]
+    #[error(
+        "{path} was started with another configuration; these keys differ:\n{differences}\nstart a new run with --run-dir, or resume with the settings it began with"
+    )]
     OtherConfiguration {
         /// The run's `config.yaml`.
         path: PathBuf,
@@ -81,14 +85,19 @@ impl RunFolder {
         facts: &serde_json::Value,
         force: bool,
     ) -> Result<RunFolder, RunError> {
-        let folder = RunFolder { path: path.to_path_buf() };
+        let folder = RunFolder {
+            path: path.to_path_buf(),
+        };
         let failed = |error| RunError::Write(path.to_path_buf(), error);
         if folder.config().exists() {
             if !force {
                 return Err(RunError::Exists(path.to_path_buf()));
             }
             folder.clear().map_err(failed)?;
-        } else if path.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        } else if path
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_some())
+        {
             // Somebody else's folder: --force replaces runs, nothing more.
             return Err(RunError::Exists(path.to_path_buf()));
         }
@@ -104,7 +113,9 @@ impl RunFolder {
     /// # Errors
     /// If there is none, or it began with another configuration.
     pub fn resume(path: &Path, experiment: &Experiment) -> Result<RunFolder, RunError> {
-        let folder = RunFolder { path: path.to_path_buf() };
+        let folder = RunFolder {
+            path: path.to_path_buf(),
+        };
         if !folder.config().exists() {
             return Err(RunError::NothingToResume(path.to_path_buf()));
         }
@@ -124,7 +135,9 @@ impl RunFolder {
     /// # Errors
     /// If it is none.
     pub fn open(path: &Path) -> Result<(RunFolder, Experiment), RunError> {
-        let folder = RunFolder { path: path.to_path_buf() };
+        let folder = RunFolder {
+            path: path.to_path_buf(),
+        };
         if !folder.config().exists() {
             return Err(RunError::NotARun(path.to_path_buf()));
         }
@@ -195,12 +208,26 @@ fn differences(began: &Experiment, now: &Experiment) -> Vec<String> {
     found
 }
 
-fn compare(path: &str, began: &serde_json::Value, now: &serde_json::Value, found: &mut Vec<String>) {
+fn compare(
+    path: &str,
+    began: &serde_json::Value,
+    now: &serde_json::Value,
+    found: &mut Vec<String>,
+) {
     match (began.as_object(), now.as_object()) {
         (Some(began), Some(now)) => {
             for (key, value) in began {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                compare(&path, value, now.get(key).unwrap_or(&serde_json::Value::Null), found);
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                compare(
+                    &path,
+                    value,
+                    now.get(key).unwrap_or(&serde_json::Value::Null),
+                    found,
+                );
             }
         }
         _ if began != now => found.push(format!("  {path}: began with {began}, now {now}")),

@@ -11,7 +11,10 @@ pub fn learning_rate(config: &TrainConfig, step: u64) -> f64 {
     let highest = config.learning_rate;
     match config.schedule {
         ScheduleKind::Decay => {
-            highest * config.decay_rate.powf(step as f64 / config.decay_steps as f64)
+            highest
+                * config
+                    .decay_rate
+                    .powf(step as f64 / config.decay_steps as f64)
         }
         ScheduleKind::Cosine if step < config.warmup_steps => {
             highest * (step + 1) as f64 / config.warmup_steps as f64
@@ -37,7 +40,10 @@ mod tests {
         let config = TrainConfig::default();
         near(learning_rate(&config, 0), 0.02);
         // 0.02 · 0.95^40
-        near(learning_rate(&config, 4_000_000), 0.002_570_243_129_838_871_4);
+        near(
+            learning_rate(&config, 4_000_000),
+            0.002_570_243_129_838_871_4,
+        );
     }
 
     #[test]

@@ -116,14 +116,22 @@ pub fn build_model(experiment: &Experiment, pack: &Pack) -> Result<HyperTransfor
     let size = crate::model::hypertransformer::cnn_config(experiment, image).final_size();
     if size.0 == 0 || size.1 == 0 {
         let (height, width) = (shape.height, shape.width);
-        return Err(TrainError::ImagesTooSmall { layers: experiment.cnn.layers, height, width });
+        return Err(TrainError::ImagesTooSmall {
+            layers: experiment.cnn.layers,
+            height,
+            width,
+        });
     }
     Ok(HyperTransformer::new(experiment, image))
 }
 
 /// Name of the class split an experiment uses.
-pub fn split_scheme<'a>(experiment: &'a Experiment, pack: &'a Pack) -> &'a str {
-    experiment.data.split.as_deref().unwrap_or(&pack.metadata().default_split)
+pub(super) fn split_scheme<'a>(experiment: &'a Experiment, pack: &'a Pack) -> &'a str {
+    experiment
+        .data
+        .split
+        .as_deref()
+        .unwrap_or(&pack.metadata().default_split)
 }
 
 /// Episodes of validation and test: `evaluation_query` balanced queries, never rotated.
@@ -137,22 +145,49 @@ pub fn evaluation_sampler(
     seed: u64,
 ) -> Result<EpisodeSampler, DataError> {
     let episode = &experiment.episode;
-    let shape =
-        EpisodeShape { way: episode.way, shot: episode.shot, query: episode.evaluation_query };
+    let shape = EpisodeShape {
+        way: episode.way,
+        shot: episode.shot,
+        query: episode.evaluation_query,
+    };
     let scheme = split_scheme(experiment, pack);
-    EpisodeSampler::new(Arc::clone(pack), scheme, part, shape, EpisodeDraw::PLAIN, seed)
+    EpisodeSampler::new(
+        Arc::clone(pack),
+        scheme,
+        part,
+        shape,
+        EpisodeDraw::PLAIN,
+        seed,
+    )
 }
 
-fn training_sampler(
+/// Episodes of training.
+///
+/// # Errors
+/// If the part holds too few classes or images.
+pub fn training_sampler(
     experiment: &Experiment,
     pack: &Arc<Pack>,
 ) -> Result<EpisodeSampler, DataError> {
     let episode = &experiment.episode;
-    let shape = EpisodeShape { way: episode.way, shot: episode.shot, query: episode.query };
-    let draw =
-        EpisodeDraw { query_sampling: episode.query_sampling, rotations: episode.rotations };
+    let shape = EpisodeShape {
+        way: episode.way,
+        shot: episode.shot,
+        query: episode.query,
+    };
+    let draw = EpisodeDraw {
+        query_sampling: episode.query_sampling,
+        rotations: episode.rotations,
+    };
     let scheme = split_scheme(experiment, pack);
-    EpisodeSampler::new(Arc::clone(pack), scheme, Part::Train, shape, draw, experiment.train.seed)
+    EpisodeSampler::new(
+        Arc::clone(pack),
+        scheme,
+        Part::Train,
+        shape,
+        draw,
+        experiment.train.seed,
+    )
 }
 
 /// Trains until the last step, an interrupt, or a fault.
@@ -170,13 +205,22 @@ pub fn train(
     let sampler = Arc::new(training_sampler(experiment, &pack)?);
     let validation = evaluation_sampler(experiment, &pack, Part::Validation, WATCH_SEED)?;
     let test = match experiment.train.log_test_accuracy {
-        true => Some(evaluation_sampler(experiment, &pack, Part::Test, WATCH_SEED)?),
+        true => Some(evaluation_sampler(
+            experiment,
+            &pack,
+            Part::Test,
+            WATCH_SEED,
+        )?),
         false => None,
     };
     let folder = if options.resume {
         RunFolder::resume(&options.run_dir, experiment)?
     } else {
-        let facts = facts(&format!("{:?}", compute.device), compute.threads, experiment.train.seed);
+        let facts = facts(
+            &format!("{:?}", compute.device),
+            compute.threads,
+            experiment.train.seed,
+        );
         RunFolder::create(&options.run_dir, experiment, &facts, options.force)?
     };
     let mut state = State::start(experiment, &model, compute, &folder)?;
@@ -186,8 +230,15 @@ pub fn train(
     }
     let resumed = options.resume.then_some(state.step);
     let report = Report::create(folder.path(), steps, resumed, options.quiet)?;
-    let mut run =
-        Run { experiment, compute, model: &model, folder: &folder, report, validation, test };
+    let mut run = Run {
+        experiment,
+        compute,
+        model: &model,
+        folder: &folder,
+        report,
+        validation,
+        test,
+    };
     run.describe(&state, &pack);
     let outcome = run.steps(&mut state, sampler, interrupted);
     run.report.finish();
@@ -218,14 +269,26 @@ impl State {
             let phi = initial(model.layout().initial_values(config.seed));
             let buffers = initial(model.buffers().initial_values(config.seed));
             let optimizer = Optimizer::new(config, &phi);
-            return Ok(State { step: 0, best: None, phi, buffers, optimizer });
+            return Ok(State {
+                step: 0,
+                best: None,
+                phi,
+                buffers,
+                optimizer,
+            });
         }
         let saved = checkpoint::load(&last, model.layout(), model.buffers())?;
         let phi = saved.phi.to_device(device);
         let mut optimizer = Optimizer::new(config, &phi);
         optimizer.load_state(&saved.optimizer)?;
         let buffers = saved.buffers.to_device(device);
-        Ok(State { step: saved.step, best: saved.best, phi, buffers, optimizer })
+        Ok(State {
+            step: saved.step,
+            best: saved.best,
+            phi,
+            buffers,
+            optimizer,
+        })
     }
 }
 
@@ -241,7 +304,12 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn describe(&self, state: &State, pack: &Pack) {
-        let Experiment { episode, cnn, train, .. } = self.experiment;
+        let Experiment {
+            episode,
+            cnn,
+            train,
+            ..
+        } = self.experiment;
         self.report.say(&format!(
             "{}: {}-way {}-shot on {} ({}), {} channels, {} learned parameters",
             self.folder.path().display(),
@@ -254,7 +322,11 @@ impl Run<'_> {
         ));
         self.report.say(&format!(
             "steps {} to {} of {} episodes each on {:?} with {} threads",
-            state.step, train.steps, train.tasks_per_step, self.compute.device, self.compute.threads
+            state.step,
+            train.steps,
+            train.tasks_per_step,
+            self.compute.device,
+            self.compute.threads
         ));
     }
 
@@ -268,8 +340,10 @@ impl Run<'_> {
         let tasks = config.tasks_per_step as u64;
         let episodes = state.step * tasks..config.steps * tasks;
         let mut loader = EpisodeLoader::new(sampler, episodes, config.tasks_per_step, 1)?;
-        let objective =
-            Objective { batch_norm: self.experiment.batch_norm, l2: config.l2 };
+        let objective = Objective {
+            batch_norm: self.experiment.batch_norm,
+            l2: config.l2,
+        };
         let mut window = Window::new(loader.waited());
         while let Some(batch) = loader.next() {
             let step = step_gradient(
@@ -284,7 +358,8 @@ impl Run<'_> {
             self.check_finite(state.step, &step, norm)?;
             let rate = learning_rate(config, state.step);
             state.optimizer.step(&mut state.phi, &gradient, rate);
-            state.buffers = &state.buffers * MOVING_AVERAGE + step.observed * (1.0 - MOVING_AVERAGE);
+            state.buffers =
+                &state.buffers * MOVING_AVERAGE + step.observed * (1.0 - MOVING_AVERAGE);
             state.step += 1;
             window.add(step.loss, step.accuracy, norm, batch.len());
             let last = state.step == config.steps;
@@ -302,7 +377,8 @@ impl Run<'_> {
                     ],
                 )?;
                 let speed = means.episodes_per_second;
-                self.report.progress(state.step, means.loss, means.accuracy, rate, speed);
+                self.report
+                    .progress(state.step, means.loss, means.accuracy, rate, speed);
                 window = Window::new(loader.waited());
             }
             let validated = state.step.is_multiple_of(self.experiment.validation.every) || last;
@@ -333,19 +409,39 @@ impl Run<'_> {
         };
         let tasks = self.experiment.train.tasks_per_step as u64;
         let last = self.folder.checkpoint(&CheckpointChoice::Last);
-        let last_good =
-            if last.exists() { last.display().to_string() } else { "none (too early)".to_owned() };
+        let last_good = if last.exists() {
+            last.display().to_string()
+        } else {
+            "none (too early)".to_owned()
+        };
         let (first_episode, last_episode) = (step * tasks, (step + 1) * tasks - 1);
-        Err(TrainError::NotFinite { what, step, first_episode, last_episode, last_good })
+        Err(TrainError::NotFinite {
+            what,
+            step,
+            first_episode,
+            last_episode,
+            last_good,
+        })
     }
 
     /// Validation (and test, if asked for) accuracy to the logs; the best by validation is kept.
     fn validate(&mut self, state: &mut State) -> Result<(), TrainError> {
         let episodes = self.experiment.validation.episodes as u64;
         let mode = self.experiment.batch_norm;
-        let trained = Trained { model: self.model, phi: &state.phi, buffers: &state.buffers };
+        let trained = Trained {
+            model: self.model,
+            phi: &state.phi,
+            buffers: &state.buffers,
+        };
         let summary = |sampler: &EpisodeSampler| {
-            Summary::of(&evaluate(self.compute, &trained, sampler, episodes, mode, |_| true))
+            Summary::of(&evaluate(
+                self.compute,
+                &trained,
+                sampler,
+                episodes,
+                mode,
+                |_| true,
+            ))
         };
         let validation = summary(&self.validation);
         let test = self.test.as_ref().map(summary);
@@ -359,7 +455,9 @@ impl Run<'_> {
             scalars.push(("test/accuracy_ci95", test.accuracy_ci95));
         }
         self.report.scalars(state.step, &scalars)?;
-        let better = state.best.is_none_or(|(_, best)| validation.accuracy_mean > best);
+        let better = state
+            .best
+            .is_none_or(|(_, best)| validation.accuracy_mean > best);
         self.report.say(&format!(
             "step {}  validation {:.2} ± {:.2} % ({} episodes, 95 % interval, batch-norm {mode}){}",
             state.step,

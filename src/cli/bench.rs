@@ -1,0 +1,116 @@
+//! `bench step|loader`: time of a training episode and of the loader alone, on this machine.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use hypertransformer::compute::Compute;
+use hypertransformer::config::load;
+use hypertransformer::data::loader::EpisodeLoader;
+use hypertransformer::data::pack::Pack;
+use hypertransformer::train::gradient::{Objective, step_gradient};
+use hypertransformer::train::{build_model, training_sampler};
+use serde_json::json;
+use tch::Tensor;
+
+use super::{ComputeArguments, data::ensure_pack};
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum What {
+    /// Forward and backward of training episodes
+    Step,
+    /// Episodes drawn and unpacked, nothing computed
+    Loader,
+}
+
+#[derive(Args)]
+pub(super) struct BenchArguments {
+    #[arg(value_enum, default_value = "step")]
+    what: What,
+    /// The experiment whose episodes are timed
+    #[arg(long, default_value = "experiments/synthetic.yaml")]
+    experiment: PathBuf,
+    /// Override a key of the experiment (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Episodes to time, after a tenth as many to warm up
+    #[arg(long, default_value_t = 400)]
+    episodes: u64,
+    #[command(flatten)]
+    compute: ComputeArguments,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
+    let experiment = load(&arguments.experiment, &arguments.overrides)?;
+    ensure_pack(&experiment.data.pack, true)?;
+    let compute = arguments.compute.start()?;
+    let pack = Arc::new(Pack::open(&experiment.data.pack)?);
+    let model = build_model(&experiment, &pack)?;
+    let sampler = Arc::new(training_sampler(&experiment, &pack)?);
+    let initial = |values: Vec<f32>| Tensor::from_slice(&values).to_device(compute.device);
+    let phi = initial(model.layout().initial_values(experiment.train.seed));
+    let buffers = initial(model.buffers().initial_values(experiment.train.seed));
+    let objective = Objective {
+        batch_norm: experiment.batch_norm,
+        l2: experiment.train.l2,
+    };
+    // As many tasks a step as threads, at least, so that all of them have work.
+    let tasks = experiment.train.tasks_per_step.max(compute.threads);
+    let run = |compute: &Compute, episodes: std::ops::Range<u64>| -> anyhow::Result<()> {
+        for batch in EpisodeLoader::new(Arc::clone(&sampler), episodes, tasks, 1)? {
+            if arguments.what == What::Step {
+                step_gradient(compute, &model, &phi, &buffers, &batch, objective);
+            }
+        }
+        Ok(())
+    };
+    let warm_up = (arguments.episodes / 10).max(1);
+    run(&compute, 0..warm_up)?;
+    let start = Instant::now();
+    run(&compute, warm_up..warm_up + arguments.episodes)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let per_second = arguments.episodes as f64 / seconds;
+    let milliseconds = 1000.0 * seconds / arguments.episodes as f64;
+    let what = if arguments.what == What::Step {
+        "step"
+    } else {
+        "loader"
+    };
+    if arguments.json {
+        let object = json!({
+            "what": what,
+            "experiment": arguments.experiment,
+            "device": format!("{:?}", compute.device),
+            "threads": compute.threads,
+            "episodes": arguments.episodes,
+            "milliseconds_per_episode": milliseconds,
+            "episodes_per_second": per_second,
+            "peak_memory_mib": peak_memory_mib(),
+        });
+        println!("{object}");
+    } else {
+        println!(
+            "{what}: {milliseconds:.2} ms an episode, {per_second:.0} episodes/s ({} episodes, {:?}, {} threads, peak memory {:.0} MiB)",
+            arguments.episodes,
+            compute.device,
+            compute.threads,
+            peak_memory_mib().unwrap_or(f64::NAN),
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Of this process so far, where the kernel tells.
+fn peak_memory_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}

@@ -1,0 +1,124 @@
+//! What types cannot say: ranges and things that must fit together.
+
+use super::experiment::{Experiment, Initialization, LogitsFeatures, ScheduleKind};
+use crate::model::cnn::BlockOperation;
+
+/// All faults, `path: value: expected …`.
+pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
+    let mut faults = Faults(Vec::new());
+    let Experiment {
+        episode,
+        cnn,
+        generator,
+        train,
+        validation,
+        ..
+    } = experiment;
+    faults.least("episode.way", episode.way, 2);
+    faults.least("episode.shot", episode.shot, 1);
+    faults.least("episode.query", episode.query, 1);
+    faults.least("episode.evaluation_query", episode.evaluation_query, 1);
+    faults.least("cnn.channels", cnn.channels, 1);
+    faults.least("cnn.layers", cnn.layers, 1);
+    let size = cnn.kernel_size;
+    faults.unless(size % 2 == 1, "cnn.kernel_size", size, "an odd number");
+    let block = &cnn.block;
+    let once = block
+        .iter()
+        .enumerate()
+        .all(|(index, one)| !block[..index].contains(one));
+    let right = block.first() == Some(&BlockOperation::Convolution)
+        && block.contains(&BlockOperation::BatchNorm)
+        && once;
+    let names = serde_json::to_string(block).unwrap_or_default();
+    let order = "convolution first, batch_norm, and activation and pool at most once";
+    faults.unless(right, "cnn.block", names, order);
+    faults.least("generator.label_dim", generator.label_dim, 2);
+    faults.least("generator.layers", generator.layers, 1);
+    faults.least("generator.heads", generator.heads, 1);
+    faults.least(
+        "generator.activation_embedding",
+        generator.activation_embedding.unwrap_or(1),
+        1,
+    );
+    for (path, fraction) in [
+        ("generator.query_key_fraction", generator.query_key_fraction),
+        ("generator.value_fraction", generator.value_fraction),
+    ] {
+        faults.unless(
+            fraction > 0.0 && fraction <= 16.0,
+            path,
+            fraction,
+            "more than 0, at most 16",
+        );
+    }
+    let inner = generator.inner_fraction;
+    faults.unless(
+        (0.0..=16.0).contains(&inner),
+        "generator.inner_fraction",
+        inner,
+        "0 to 16",
+    );
+    let prepared = experiment.initialization == Initialization::GradientStep;
+    faults.unless(
+        !prepared || generator.logits_features != LogitsFeatures::Embedded,
+        "generator.logits_features",
+        "embedded",
+        "flat or both, for `initialization: gradient_step` averages the flattened activations",
+    );
+    faults.least("train.steps", train.steps, 1);
+    faults.least("train.tasks_per_step", train.tasks_per_step, 1);
+    faults.positive("train.learning_rate", train.learning_rate);
+    let rate = train.decay_rate;
+    faults.unless(
+        rate > 0.0 && rate <= 1.0,
+        "train.decay_rate",
+        rate,
+        "more than 0, at most 1",
+    );
+    faults.least("train.decay_steps", train.decay_steps, 1);
+    let warmup = train.warmup_steps;
+    let fits = train.schedule != ScheduleKind::Cosine || warmup < train.steps;
+    faults.unless(
+        fits,
+        "train.warmup_steps",
+        warmup,
+        &format!("fewer than train.steps ({})", train.steps),
+    );
+    faults.positive("train.clip_norm", train.clip_norm.unwrap_or(1.0));
+    faults.not_negative("train.weight_decay", train.weight_decay);
+    faults.not_negative("train.l2", train.l2);
+    faults.least("train.log_every", train.log_every, 1);
+    faults.least("train.checkpoint_every", train.checkpoint_every, 1);
+    faults.least("validation.every", validation.every, 1);
+    faults.least("validation.episodes", validation.episodes, 2);
+    faults.0
+}
+
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn unless(&mut self, right: bool, path: &str, value: impl std::fmt::Display, expected: &str) {
+        if !right {
+            self.0.push(format!("{path}: {value}: expected {expected}"));
+        }
+    }
+
+    fn least<T: PartialOrd + std::fmt::Display>(&mut self, path: &str, value: T, least: T) {
+        let right = value >= least;
+        self.unless(right, path, value, &format!("at least {least}"));
+    }
+
+    fn positive(&mut self, path: &str, value: f64) {
+        self.unless(
+            value.is_finite() && value > 0.0,
+            path,
+            value,
+            "a number more than 0",
+        );
+    }
+
+    fn not_negative(&mut self, path: &str, value: f64) {
+        self.unless(value.is_finite() && value >= 0.0, path, value, "0 or more");
+    }
+}

@@ -1,0 +1,14 @@
+//! Image files → pack → episodes. Knows nothing of tensors on a device.
+
+pub mod episode;
+pub mod error;
+pub mod import;
+pub mod loader;
+pub mod pack;
+mod pack_writer;
+pub mod random;
+pub mod splits;
+pub mod synthetic;
+pub mod verify;
+
+pub use pack_writer::PackWriter;
