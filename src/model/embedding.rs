@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::cnn::channels_last;
 use super::batch_norm::{BatchNorm, Observed, Pass, Statistics};
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 
@@ -40,7 +41,7 @@ impl Convolution {
     fn forward(&self, parameters: &Parameters, input: &Tensor, padding: i64) -> Tensor {
         let (kernel, bias) = (parameters.get(self.kernel), parameters.get(self.bias));
         input.conv2d(
-            kernel,
+            &channels_last(kernel),
             Some(bias),
             [self.stride, self.stride],
             [padding, padding],
