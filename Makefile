@@ -1,0 +1,71 @@
+# HyperTransformer: `make train` does everything on a bare Debian/Ubuntu machine with Rust, Python 3 and make.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+DATASET ?= synthetic
+ARGS ?=
+FROM ?=
+EXPERIMENT_synthetic := experiments/synthetic.yaml
+EXPERIMENT_omniglot := experiments/table1/omniglot-1shot-8ch-fast.yaml
+EXPERIMENT ?= $(EXPERIMENT_$(DATASET))
+RUN ?= runs/$(basename $(notdir $(EXPERIMENT)))
+BINARY := target/release/hypertransformer
+# A run that is there is continued, unless ARGS say otherwise.
+RESUME = $(if $(filter --force --resume,$(ARGS)),,$(if $(wildcard $(RUN)/config.yaml),--resume,))
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@echo "variables: DATASET=synthetic|omniglot|mini|tiered  EXPERIMENT=FILE.yaml  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH"
+
+setup: ## find libtorch 2.13, or install it into .venv (instant the second time)
+	@command -v cargo >/dev/null || { echo "error: cargo is missing: install Rust, see https://rustup.rs" >&2; exit 1; }
+	@python3 python/libtorch.py
+
+build: setup ## compile the program
+	cargo build --release
+
+experiment-known:
+	@test -n "$(EXPERIMENT)" || { case "$(DATASET)" in \
+	mini) echo "error: no experiment for mini-ImageNet ships yet, nor an importer. Obtain its images (60,000 of ImageNet, under ImageNet's terms) and name an experiment with EXPERIMENT=" ;; \
+	tiered) echo "error: no experiment for tieredImageNet ships yet, nor an importer. Obtain train/val/test_images.npz of Ren et al. (under ImageNet's terms) and name an experiment with EXPERIMENT=" ;; \
+	*) echo "error: DATASET=$(DATASET): expected synthetic, omniglot, mini or tiered" ;; esac >&2; exit 2; }
+
+train: experiment-known build ## train DATASET (or EXPERIMENT), evaluate, tell where the run lies
+	$(BINARY) train $(EXPERIMENT) --run-dir $(RUN) $(RESUME) $(ARGS)
+	$(BINARY) evaluate $(RUN) --split test --episodes 1000
+	@echo "the run lies in $(RUN); watch it with: make tensorboard"
+
+evaluate: experiment-known build ## measure RUN on 10,000 test episodes (ARGS: see evaluate --help)
+	$(BINARY) evaluate $(RUN) $(ARGS)
+
+data: build ## import DATASET from FROM=PATH into data/
+	@test -n "$(FROM)" || { echo "usage: make data DATASET=omniglot FROM=path/to/archives" >&2; exit 2; }
+	$(BINARY) data import $(DATASET) --from $(FROM) --output data/$(DATASET).safetensors
+
+tensorboard: .venv-python/ready ## watch all runs
+	.venv-python/bin/tensorboard --logdir runs
+
+test: setup .venv-python/ready ## all tests, Rust and Python
+	cargo test --release
+	.venv-python/bin/pytest -q python
+
+lint: setup .venv-python/ready ## format, clippy, docs, ruff
+	cargo fmt --check
+	cargo clippy --release --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --release --document-private-items
+	.venv-python/bin/ruff check python && .venv-python/bin/ruff format --check python
+
+bench: build ## time training episodes and the loader on this machine
+	$(BINARY) bench step --threads 1
+	$(BINARY) bench step --threads 2
+	$(BINARY) bench loader --episodes 20000
+
+clean: ## remove what was built; runs and data stay
+	rm -rf target .venv .venv-python .libtorch
+
+# Python tools of their own, so that an active Python that only lends its torch is left alone.
+.venv-python/ready: python/requirements-test.txt
+	python3 -m venv .venv-python || { echo "error: sudo apt-get install python3-venv" >&2; exit 1; }
+	.venv-python/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.PHONY: help setup build experiment-known train evaluate data tensorboard test lint bench clean
