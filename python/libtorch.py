@@ -1,6 +1,7 @@
 """Finds libtorch 2.13, or installs it into .venv, and links `.libtorch` to it.
 
-Order: LIBTORCH in the environment, an active Python that has torch 2.13, else `.venv` with the pinned wheel. Costs
+Order: LIBTORCH in the environment, an active Python that has torch 2.13, else `.venv` with the
+pinned wheel. Costs
 nothing when `.libtorch` is right already.
 """
 

@@ -299,5 +299,8 @@ impl Cnn {
 /// The same tensor with channels innermost in memory: a kernel laid out so makes libtorch's CPU convolutions answer
 /// in kind, and pooling is then several times faster.
 pub(super) fn channels_last(tensor: &Tensor) -> Tensor {
-    tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+    tensor
+        .permute([0, 2, 3, 1])
+        .contiguous()
+        .permute([0, 3, 1, 2])
 }

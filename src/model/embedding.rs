@@ -2,8 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-use super::cnn::channels_last;
 use super::batch_norm::{BatchNorm, Observed, Pass, Statistics};
+use super::cnn::channels_last;
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 
 /// A convolution kernel and its bias.

@@ -21,6 +21,8 @@ pub struct Prediction {
     pub theta: LogitsWeights,
     /// Flattened final activations of the support images, `[T, N, length]`.
     pub support_features: Tensor,
+    /// Flattened final activations of the query images, `[T, Q, length]`.
+    pub query_features: Tensor,
     /// In training: support statistics in the order of the buffers, for the moving averages.
     pub observed: Option<Tensor>,
 }
@@ -120,6 +122,7 @@ impl HyperTransformer {
             .view([tasks, batch.query.size()[1], -1]);
         Prediction {
             logits: theta.forward(&features),
+            query_features: features,
             support_features: activations
                 .values
                 .view([tasks, batch.support.size()[1], -1]),

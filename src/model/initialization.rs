@@ -17,7 +17,7 @@ use crate::data::random::{Purpose, Random};
 const CLASS_SCORE: f64 = 8.0;
 
 /// Standard deviation of the noise that breaks the symmetry of Q, K and V.
-const NOISE: f32 = 0.01;
+const NOISE: f32 = 1e-3;
 
 /// Turns a freshly built logits generator's start into one gradient step.
 pub fn start_as_gradient_step(

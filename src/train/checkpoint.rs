@@ -4,13 +4,26 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 use thiserror::Error;
 
 use crate::atomic;
 use crate::model::parameters::ParameterLayout;
 
-const FORMAT_VERSION: &str = "1";
+const FORMAT_VERSION: u32 = 1;
+
+/// Key of the JSON object in the file's metadata.
+const METADATA_KEY: &str = "checkpoint";
+
+#[derive(Serialize, Deserialize)]
+struct Facts {
+    format_version: u32,
+    step: u64,
+    best_step: Option<u64>,
+    best_validation_accuracy: Option<String>,
+    experiment: String,
+}
 
 /// Everything a resumed run needs, on the CPU.
 #[derive(Debug)]
@@ -84,16 +97,17 @@ pub fn save(
         let shape = value.size().iter().map(|&length| length as usize).collect();
         entry(format!("optimizer.{name}"), shape, value)
     }));
-    let mut metadata = HashMap::from([
-        ("format_version".to_owned(), FORMAT_VERSION.to_owned()),
-        ("step".to_owned(), checkpoint.step.to_string()),
-        ("experiment".to_owned(), checkpoint.experiment.clone()),
-    ]);
-    if let Some((step, accuracy)) = checkpoint.best {
-        metadata.insert("best_step".to_owned(), step.to_string());
+    let facts = Facts {
+        format_version: FORMAT_VERSION,
+        step: checkpoint.step,
+        best_step: checkpoint.best.map(|(step, _)| step),
         // Rust prints the shortest text that reads back as the same number.
-        metadata.insert("best_validation_accuracy".to_owned(), accuracy.to_string());
-    }
+        best_validation_accuracy: checkpoint.best.map(|(_, accuracy)| accuracy.to_string()),
+        experiment: checkpoint.experiment.clone(),
+    };
+    // One key only: a map of several would be written in another order each time.
+    let facts = serde_json::to_string(&facts).unwrap_or_default();
+    let metadata = HashMap::from([(METADATA_KEY.to_owned(), facts)]);
     let damaged = |error: safetensors::SafeTensorError| {
         CheckpointError::Damaged(path.to_path_buf(), error.to_string())
     };
@@ -125,29 +139,24 @@ pub fn load(
     })?;
     let (_, header) =
         SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
-    let metadata = header.metadata().clone().unwrap_or_default();
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-    let text = |key: &str| {
-        metadata
-            .get(key)
-            .ok_or_else(|| damaged(format!("metadata has no `{key}`")))
-    };
-    let version = text("format_version")?;
-    if version != FORMAT_VERSION {
+    let text = header
+        .metadata()
+        .as_ref()
+        .and_then(|metadata| metadata.get(METADATA_KEY));
+    let text = text.ok_or_else(|| damaged(format!("its metadata has no `{METADATA_KEY}`")))?;
+    let facts: Facts =
+        serde_json::from_str(text).map_err(|error| damaged(format!("metadata: {error}")))?;
+    if facts.format_version != FORMAT_VERSION {
+        let found = facts.format_version;
         return Err(damaged(format!(
-            "format version `{version}`, expected `{FORMAT_VERSION}`"
+            "format version {found}, expected {FORMAT_VERSION}"
         )));
     }
-    let step = text("step")?
-        .parse()
-        .map_err(|_| damaged("`step` is no number".to_owned()))?;
-    let best = match (
-        metadata.get("best_step"),
-        metadata.get("best_validation_accuracy"),
-    ) {
-        (Some(step), Some(accuracy)) => step.parse().ok().zip(accuracy.parse().ok()),
-        _ => None,
-    };
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let accuracy = facts
+        .best_validation_accuracy
+        .and_then(|text| text.parse().ok());
+    let best = facts.best_step.zip(accuracy);
     let optimizer = file
         .iter()
         .filter_map(|(name, view)| {
@@ -155,12 +164,12 @@ pub fn load(
         })
         .collect();
     Ok(Checkpoint {
-        step,
+        step: facts.step,
         best,
         phi: flat(path, &file, "phi", layout)?,
         buffers: flat(path, &file, "buffers", buffers)?,
         optimizer,
-        experiment: text("experiment")?.clone(),
+        experiment: facts.experiment,
     })
 }
 

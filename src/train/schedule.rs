@@ -39,11 +39,7 @@ mod tests {
     fn decay_is_the_papers_after_four_million_steps() {
         let config = TrainConfig::default();
         near(learning_rate(&config, 0), 0.02);
-        // 0.02 · 0.95^40
-        near(
-            learning_rate(&config, 4_000_000),
-            0.002_570_243_129_838_871_4,
-        );
+        near(learning_rate(&config, 4_000_000), 0.02 * 0.95f64.powi(40));
     }
 
     #[test]

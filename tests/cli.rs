@@ -1,0 +1,240 @@
+//! The program as its user runs it.
+
+mod common;
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::contains;
+
+fn hypertransformer() -> Command {
+    let mut command = Command::cargo_bin("hypertransformer").unwrap();
+    command.current_dir(common::repository(""));
+    command
+}
+
+/// A short training in `folder` on a small pack.
+fn train(folder: &Path, run: &str, extra: &[&str]) -> Command {
+    let pack = folder.join("synthetic.safetensors");
+    if !pack.exists() {
+        std::fs::rename(common::small_pack(folder), &pack).unwrap();
+    }
+    let mut command = hypertransformer();
+    command
+        .args(["train", "experiments/synthetic.yaml", "--run-dir"])
+        .arg(folder.join(run));
+    let pack = format!("data.pack={}", pack.display());
+    for set in [
+        &pack,
+        "episode.way=5",
+        "train.steps=50",
+        "train.log_every=10",
+        "train.warmup_steps=5",
+        "train.checkpoint_every=20",
+        "validation.every=25",
+        "validation.episodes=10",
+    ] {
+        command.args(["--set", set]);
+    }
+    command.args(extra);
+    command
+}
+
+fn checkpoint(folder: &Path, run: &str) -> Vec<u8> {
+    std::fs::read(folder.join(run).join("checkpoints/last.safetensors")).unwrap()
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    for threads in ["1", "2", "3"] {
+        train(folder.path(), threads, &["--threads", threads])
+            .assert()
+            .success();
+    }
+    let one = checkpoint(folder.path(), "1");
+    assert!(
+        one == checkpoint(folder.path(), "2"),
+        "2 threads differ from 1"
+    );
+    assert!(
+        one == checkpoint(folder.path(), "3"),
+        "3 threads differ from 1"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_killed_and_resumed_gives_the_bits_of_one_that_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "whole", &[]).assert().success();
+    // Killed by SIGKILL once its first checkpoint is there.
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("hypertransformer"));
+    let given = train(folder.path(), "killed", &[]);
+    command
+        .args(given.get_args())
+        .current_dir(common::repository(""));
+    command.stderr(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let last = folder.path().join("killed/checkpoints/last.safetensors");
+    while !last.exists() {
+        assert!(
+            child.try_wait().unwrap().is_none() || last.exists(),
+            "ended without a checkpoint"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    train(folder.path(), "killed", &["--resume"])
+        .assert()
+        .success();
+    assert!(checkpoint(folder.path(), "whole") == checkpoint(folder.path(), "killed"));
+    // Each step is told once in the metrics, in order.
+    let steps = |run: &str| -> Vec<u64> {
+        let text = std::fs::read_to_string(folder.path().join(run).join("metrics.jsonl")).unwrap();
+        let objects = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        objects
+            .map(|object| object["step"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(steps("whole"), steps("killed"));
+}
+
+#[test]
+fn a_run_is_never_overwritten_silently() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    let before = checkpoint(folder.path(), "run");
+    train(folder.path(), "run", &[])
+        .assert()
+        .code(1)
+        .stderr(contains("--resume").and(contains("--force")));
+    let other = ["--resume", "--set", "train.seed=7"];
+    train(folder.path(), "run", &other)
+        .assert()
+        .code(1)
+        .stderr(contains("train.seed: began with 0, now 7"));
+    train(folder.path(), "run", &["--resume"])
+        .assert()
+        .success()
+        .stderr(contains("nothing left to do"));
+    assert!(before == checkpoint(folder.path(), "run"));
+    train(folder.path(), "run", &["--force", "--set", "train.seed=7"])
+        .assert()
+        .success();
+    assert!(before != checkpoint(folder.path(), "run"));
+}
+
+#[test]
+fn evaluation_gives_the_same_summary_and_records_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    let run = folder.path().join("run");
+    let evaluate = |threads: &str| {
+        let mut command = hypertransformer();
+        command
+            .arg("evaluate")
+            .arg(&run)
+            .args(["--episodes", "70", "--threads", threads]);
+        command
+            .assert()
+            .success()
+            .stdout(contains("95 % interval, batch-norm support"));
+        let text = |name: &str| std::fs::read_to_string(run.join(name)).unwrap();
+        (
+            text("evaluation-test-support.json"),
+            text("evaluation-test-support.jsonl"),
+        )
+    };
+    let (summary, records) = evaluate("1");
+    assert_eq!(records, evaluate("2").1);
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    let accuracies: Vec<f64> = records
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|record| record["accuracy"].as_f64().unwrap())
+        .collect();
+    assert_eq!(accuracies.len(), 70);
+    let mean = accuracies.iter().sum::<f64>() / 70.0;
+    assert!((summary["accuracy_mean"].as_f64().unwrap() - mean).abs() < 1e-12);
+    for key in [
+        "accuracy_ci95",
+        "episodes",
+        "split",
+        "batch_norm",
+        "seed",
+        "checkpoint_step",
+    ] {
+        assert!(!summary[key].is_null(), "{key}");
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_and_saves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let extra = [
+        "--set",
+        "train.optimizer=sgd",
+        "--set",
+        "train.learning_rate=1e30",
+        "--set",
+        "train.clip_norm=null",
+    ];
+    train(folder.path(), "run", &extra).assert().code(1).stderr(
+        contains("is not finite at step")
+            .and(contains("episodes"))
+            .and(contains("checkpoint")),
+    );
+    assert!(
+        !folder
+            .path()
+            .join("run/checkpoints/last.safetensors")
+            .exists()
+    );
+}
+
+#[test]
+fn faults_of_a_configuration_end_with_code_2_and_without_a_backtrace() {
+    hypertransformer()
+        .args([
+            "train",
+            "experiments/synthetic.yaml",
+            "--set",
+            "train.stpes=3",
+        ])
+        .assert()
+        .code(2)
+        .stderr(contains("did you mean `train.steps`?").and(contains("panicked").not()));
+}
+
+#[test]
+fn a_missing_pack_tells_what_to_obtain_and_the_import_command() {
+    hypertransformer()
+        .args(["train", "experiments/table1/omniglot-1shot-8ch-fast.yaml"])
+        .args(["--set", "data.pack=nowhere/omniglot.safetensors"])
+        .assert()
+        .code(1)
+        .stderr(contains("images_background.zip").and(contains("data import omniglot --from")));
+}
+
+#[test]
+fn images_too_small_for_the_network_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &["--set", "cnn.layers=5"])
+        .assert()
+        .code(1)
+        .stderr(contains("cnn.layers: 5"));
+}
+
+#[test]
+fn doctor_finds_nothing_wrong() {
+    hypertransformer()
+        .arg("doctor")
+        .assert()
+        .success()
+        .stdout(contains("2.13"));
+}

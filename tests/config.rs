@@ -1,0 +1,126 @@
+//! The experiment file.
+
+mod common;
+
+use std::path::Path;
+
+use common::repository;
+use hypertransformer::config::experiment::Experiment;
+use hypertransformer::config::{load, to_yaml};
+
+fn file(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn error(text: &str, overrides: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+    load(&file(folder.path(), "x.yaml", text), &overrides)
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn every_experiment_that_ships_is_valid() {
+    let mut open = vec![repository("experiments")];
+    let mut count = 0;
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                load(&path, &[]).unwrap();
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 7, "{count}");
+}
+
+#[test]
+fn an_empty_file_is_the_default_and_the_resolved_copy_reads_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = load(&file(folder.path(), "x.yaml", ""), &[]).unwrap();
+    assert_eq!(experiment, Experiment::default());
+    let copy = file(folder.path(), "copy.yaml", &to_yaml(&experiment));
+    assert_eq!(load(&copy, &[]).unwrap(), experiment);
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_their_paths() {
+    let error = error(
+        "train:\n  stpes: 3\n  learning_rate: fast\nepisode: {way: 5, shots: 1}\nsteps: 4\n",
+        &["cnn.channels=-1"],
+    );
+    for part in [
+        "train.stpes: unknown key, did you mean `train.steps`?",
+        "train.learning_rate: fast",
+        "episode.shots: unknown key, did you mean `episode.shot`?",
+        "did you mean `train.steps`?",
+        "cnn.channels: -1",
+        "5 faults",
+    ] {
+        assert!(error.contains(part), "{part} is not in:\n{error}");
+    }
+}
+
+#[test]
+fn values_out_of_range_are_told_with_what_is_expected() {
+    let error = error(
+        "episode: {way: 1}\ntrain: {learning_rate: -1, clip_norm: 0}\n",
+        &[],
+    );
+    assert!(
+        error.contains("episode.way: 1: expected at least 2"),
+        "{error}"
+    );
+    assert!(
+        error.contains("train.learning_rate: -1: expected"),
+        "{error}"
+    );
+    assert!(error.contains("train.clip_norm: 0: expected"), "{error}");
+}
+
+#[test]
+fn gradient_step_without_flat_features_is_refused() {
+    let error = error("initialization: gradient_step\n", &[]);
+    assert!(error.contains("generator.logits_features"), "{error}");
+}
+
+#[test]
+fn overrides_win_over_the_file_and_the_file_over_what_it_extends() {
+    let folder = tempfile::tempdir().unwrap();
+    file(
+        folder.path(),
+        "base.yaml",
+        "train: {steps: 1, seed: 1, log_every: 1}\n",
+    );
+    let path = file(
+        folder.path(),
+        "x.yaml",
+        "extends: base.yaml\ntrain: {seed: 2, log_every: 2}\n",
+    );
+    let experiment = load(&path, &["train.log_every=3".to_owned()]).unwrap();
+    let train = experiment.train;
+    assert_eq!((train.steps, train.seed, train.log_every), (1, 2, 3));
+}
+
+#[test]
+fn files_that_extend_each_other_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), "a.yaml", "extends: b.yaml\n");
+    file(folder.path(), "b.yaml", "extends: a.yaml\n");
+    let error = load(&path, &[]).unwrap_err().to_string();
+    assert!(
+        error.contains("extends itself") && error.contains("b.yaml"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_override_without_a_value_tells_the_form() {
+    assert!(error("", &["train.steps"]).contains("expected KEY=VALUE"));
+}

@@ -1,0 +1,358 @@
+//! Packs, the synthetic and Omniglot data sets, episodes and the loader.
+
+mod common;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hypertransformer::config::experiment::{QuerySampling, Rotations};
+use hypertransformer::data::PackWriter;
+use hypertransformer::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
+use hypertransformer::data::import::omniglot::{OmniglotOptions, import_omniglot};
+use hypertransformer::data::loader::EpisodeLoader;
+use hypertransformer::data::pack::{ImageShape, Pack, PackMetadata, Part, SplitScheme};
+use hypertransformer::data::verify::verify;
+use proptest::prelude::*;
+
+const OMNIGLOT: OmniglotOptions = OmniglotOptions {
+    size: 28,
+    split_seed: 0,
+};
+
+/// Three classes of 2×2 images, the first byte of each its own number.
+fn tiny_pack(path: &Path, split: SplitScheme) {
+    let metadata = PackMetadata {
+        name: "tiny".into(),
+        class_names: vec!["a".into(), "b".into(), "c".into()],
+        splits: BTreeMap::from([("only".to_owned(), split)]),
+        default_split: "only".into(),
+        source: String::new(),
+        licence: String::new(),
+        content_hash: String::new(),
+        notes: BTreeMap::new(),
+    };
+    let shape = ImageShape {
+        height: 2,
+        width: 2,
+        channels: 1,
+    };
+    let mut writer = PackWriter::create(path, shape, &[2, 3, 1], metadata).unwrap();
+    for number in 0..6 {
+        writer.push(&[number, 1, 2, 3]).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+fn split() -> SplitScheme {
+    SplitScheme {
+        train: vec![0],
+        validation: vec![1],
+        test: vec![2],
+    }
+}
+
+#[test]
+fn a_pack_gives_back_what_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.safetensors");
+    tiny_pack(&path, split());
+    let pack = Pack::open(&path).unwrap();
+    assert_eq!((pack.class_count(), pack.image_count()), (3, 6));
+    assert_eq!(pack.class_range(1), 2..5);
+    assert_eq!(pack.image(4), [4, 1, 2, 3]);
+    assert_eq!(pack.split("only", Part::Test).unwrap(), [2]);
+    assert_eq!(verify(&pack).unwrap().images, 6);
+    let error = pack.split("onyl", Part::Test).unwrap_err().to_string();
+    assert!(error.contains("did you mean `only`"), "{error}");
+}
+
+#[test]
+fn a_pack_whose_parts_overlap_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.safetensors");
+    tiny_pack(
+        &path,
+        SplitScheme {
+            test: vec![0],
+            ..split()
+        },
+    );
+    let error = Pack::open(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("class 0 is in train and again in test"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_truncated_or_changed_pack_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.safetensors");
+    tiny_pack(&path, split());
+    let whole = std::fs::read(&path).unwrap();
+    for length in [0, 7, 100, whole.len() - 1] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        assert!(Pack::open(&path).is_err(), "cut to {length} bytes");
+    }
+    let mut changed = whole;
+    *changed.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &changed).unwrap();
+    let error = verify(&Pack::open(&path).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("damaged"), "{error}");
+}
+
+#[test]
+fn synthetic_glyphs_are_the_same_each_time_and_their_classes_can_be_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = common::small_pack(folder.path());
+    let bytes = std::fs::read(&path).unwrap();
+    common::small_pack(folder.path());
+    assert_eq!(bytes, std::fs::read(&path).unwrap());
+    // Nearest neighbour in pixels, 20-way 1-shot.
+    let sampler = common::sampler(&path, (20, 1, 5));
+    let mut right = 0;
+    for index in 0..20 {
+        let episode = sampler.episode(index);
+        let distance = |left: usize, right: usize| -> i64 {
+            let (query, support) = (&episode.query.images, &episode.support.images);
+            let pairs = query
+                .index_axis(ndarray::Axis(0), left)
+                .into_iter()
+                .copied();
+            pairs
+                .zip(support.index_axis(ndarray::Axis(0), right))
+                .map(|(a, b)| (i64::from(a) - i64::from(*b)).pow(2))
+                .sum()
+        };
+        for query in 0..100 {
+            let nearest = (0..20)
+                .min_by_key(|&support| distance(query, support))
+                .unwrap();
+            right += u32::from(episode.support.labels[nearest] == episode.query.labels[query]);
+        }
+    }
+    let accuracy = f64::from(right) / 2000.0;
+    assert!(
+        (0.3..0.9).contains(&accuracy),
+        "neither hopeless nor trivial: {accuracy}"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn support_and_query_are_disjoint_and_counted_right(
+        seed in any::<u64>(), index in 0..1u64 << 59, way in 2..20usize, shot in 1..6usize,
+        query in 1..6usize, random in any::<bool>(), turns in 0..3usize,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let pack = Arc::new(Pack::open(&common::small_pack(folder.path())).unwrap());
+        let draw = EpisodeDraw {
+            query_sampling: if random { QuerySampling::Random } else { QuerySampling::Balanced },
+            rotations: [Rotations::None, Rotations::PerClass, Rotations::AsClasses][turns],
+        };
+        let shape = EpisodeShape { way, shot, query };
+        let new = || {
+            EpisodeSampler::new(Arc::clone(&pack), "default", Part::Train, shape, draw, seed).unwrap()
+        };
+        let plan = new().plan(index);
+        prop_assert_eq!(&plan, &new().plan(index));
+        let support: HashSet<_> =
+            plan.support.iter().map(|sample| (sample.image, plan.quarter_turns[sample.label])).collect();
+        prop_assert_eq!(support.len(), way * shot);
+        prop_assert_eq!(plan.query.len(), way * query);
+        for sample in plan.support.iter().chain(&plan.query) {
+            prop_assert!(pack.class_range(plan.classes[sample.label]).contains(&sample.image));
+        }
+        for sample in &plan.query {
+            prop_assert!(!support.contains(&(sample.image, plan.quarter_turns[sample.label])));
+        }
+        for label in 0..way {
+            prop_assert_eq!(plan.support.iter().filter(|sample| sample.label == label).count(), shot);
+            if !random {
+                prop_assert_eq!(plan.query.iter().filter(|sample| sample.label == label).count(), query);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_class_comes_to_every_slot() {
+    let folder = tempfile::tempdir().unwrap();
+    let sampler = common::sampler(&common::small_pack(folder.path()), (5, 1, 1));
+    // 42 training classes × 5 slots; each pair is expected 4,000 / 42 = 95 times.
+    let mut count = BTreeMap::new();
+    for index in 0..4000 {
+        for (slot, class) in sampler.plan(index).classes.into_iter().enumerate() {
+            *count.entry((class, slot)).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(count.len(), 42 * 5);
+    assert!(count.values().all(|&times| (50..150).contains(&times)));
+}
+
+#[test]
+fn turns_are_counter_clockwise_and_alike_for_support_and_query() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = Arc::new(Pack::open(&common::small_pack(folder.path())).unwrap());
+    let draw = EpisodeDraw {
+        rotations: Rotations::PerClass,
+        ..EpisodeDraw::PLAIN
+    };
+    let shape = EpisodeShape {
+        way: 5,
+        shot: 1,
+        query: 1,
+    };
+    let sampler =
+        EpisodeSampler::new(Arc::clone(&pack), "default", Part::Train, shape, draw, 0).unwrap();
+    let mut seen = HashSet::new();
+    for index in 0..10 {
+        let (plan, episode) = (sampler.plan(index), sampler.episode(index));
+        for (samples, set) in [
+            (&plan.support, &episode.support),
+            (&plan.query, &episode.query),
+        ] {
+            for (place, sample) in samples.iter().enumerate() {
+                let mut turned = pack.image(sample.image).to_vec();
+                let turns = plan.quarter_turns[sample.label];
+                seen.insert(turns);
+                for _ in 0..turns {
+                    // Counter-clockwise: the right column becomes the top row.
+                    let pixel = |row: usize, column: usize| turned[column * 28 + 27 - row];
+                    turned = (0..784).map(|at| pixel(at / 28, at % 28)).collect();
+                }
+                let image = set.images.index_axis(ndarray::Axis(0), place);
+                assert!(image.iter().eq(&turned));
+            }
+        }
+    }
+    assert_eq!(seen.len(), 4);
+}
+
+#[test]
+fn the_loader_hands_out_every_episode_once_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let sampler = Arc::new(common::sampler(
+        &common::small_pack(folder.path()),
+        (5, 1, 1),
+    ));
+    let loader = EpisodeLoader::new(Arc::clone(&sampler), 3..30, 4, 2).unwrap();
+    let episodes: Vec<_> = loader.flatten().collect();
+    assert!(episodes.iter().map(|episode| episode.index).eq(3..30));
+    assert_eq!(episodes[5], sampler.episode(8));
+}
+
+#[test]
+fn too_few_images_name_the_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = Arc::new(Pack::open(&common::small_pack(folder.path())).unwrap());
+    let shape = EpisodeShape {
+        way: 5,
+        shot: 18,
+        query: 5,
+    };
+    let sampler = EpisodeSampler::new(pack, "default", Part::Train, shape, EpisodeDraw::PLAIN, 0);
+    let error = sampler.err().unwrap().to_string();
+    assert!(
+        error.contains("glyph") && error.contains("20 images"),
+        "{error}"
+    );
+}
+
+fn import_error(from: &Path) -> String {
+    let output = from.with_file_name("pack.safetensors");
+    let error = import_omniglot(&[from.to_path_buf()], &output, OMNIGLOT).unwrap_err();
+    let left: Vec<_> = std::fs::read_dir(output.parent().unwrap())
+        .unwrap()
+        .collect();
+    assert_eq!(
+        left.len(),
+        1,
+        "a half-written pack is left behind: {left:?}"
+    );
+    error.to_string()
+}
+
+#[test]
+fn an_html_page_instead_of_an_archive_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("images_background.zip");
+    std::fs::write(&path, "<!DOCTYPE html><html>quota exceeded</html>").unwrap();
+    let error = import_error(&path);
+    assert!(
+        error.contains("HTML page") && error.contains("images_background.zip"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_truncated_archive_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("images_background.zip");
+    let mut writer = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    let name = "images_background/Latin/character01/1.png";
+    writer
+        .start_file(name, zip::write::SimpleFileOptions::default())
+        .unwrap();
+    writer.write_all(&[7; 4000]).unwrap();
+    writer.finish().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let error = import_error(&path);
+    assert!(error.contains("cut short or damaged"), "{error}");
+}
+
+#[test]
+fn a_missing_drawing_names_the_character() {
+    let folder = tempfile::tempdir().unwrap();
+    let character = folder
+        .path()
+        .join("python/images_background/Latin/character01");
+    std::fs::create_dir_all(&character).unwrap();
+    image::GrayImage::new(105, 105)
+        .save(character.join("0001_01.png"))
+        .unwrap();
+    let error = import_error(&folder.path().join("python"));
+    let expected = "images_background/Latin/character01 has 1 drawings, expected 20";
+    assert!(error.contains(expected), "{error}");
+}
+
+fn real_omniglot(test: &str) -> Option<PathBuf> {
+    let path = common::repository("../shared/data/omniglot");
+    if !path.exists() {
+        eprintln!("skipped: {test}: {} is absent", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn real_omniglot_is_whole_and_its_splits_are_those_of_the_field() {
+    let Some(from) = real_omniglot("real_omniglot_is_whole") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("omniglot.safetensors");
+    import_omniglot(&[from], &output, OMNIGLOT).unwrap();
+    let pack = Pack::open(&output).unwrap();
+    assert_eq!(verify(&pack).unwrap().images, 32_460);
+    let sizes = |scheme: &str| Part::ALL.map(|part| pack.split(scheme, part).unwrap().len());
+    assert_eq!(sizes("paper"), [1150, 50, 423]);
+    assert_eq!(sizes("vinyals"), [1028, 172, 423]);
+    let [train, validation, test] = sizes("lake");
+    assert_eq!((train + validation, test), (964, 659));
+    // Ink is high and rare.
+    let mean = |image: usize| {
+        pack.image(image)
+            .iter()
+            .map(|&pixel| f64::from(pixel))
+            .sum::<f64>()
+            / 784.0
+    };
+    let ink = (0..1000).map(mean).sum::<f64>() / 1000.0;
+    assert!((5.0..60.0).contains(&ink), "{ink}");
+}
