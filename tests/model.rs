@@ -172,6 +172,8 @@ fn both_readings_of_the_block_order_agree_with_plain_operations() {
 fn gradient_step_initialisation_generates_class_means() {
     for (heads, dim, fraction, shot) in [(1, 32, 1.0, 1), (2, 32, 1.0, 5), (3, 20, 0.5, 3)] {
         let set = [
+            // Features are then the flat ones alone.
+            "generator.image_embedding=0".to_owned(),
             format!("generator.heads={heads}"),
             format!("generator.label_dim={dim}"),
             format!("generator.value_fraction={fraction}"),
@@ -198,7 +200,7 @@ fn gradient_step_initialisation_generates_class_means() {
 fn gradient_step_initialisation_classifies_like_the_nearest_prototype() {
     let folder = tempfile::tempdir().unwrap();
     let sampler = common::sampler(&common::small_pack(folder.path()), (5, 1, 10));
-    let setup = setup(&[], 0.0);
+    let setup = setup(&["generator.image_embedding=0"], 0.0);
     let (mut agree, mut generated, mut nearest, episodes) = (0.0, 0.0, 0.0, 20);
     for index in 0..episodes {
         let episode = sampler.episode(index);

@@ -130,10 +130,11 @@ pub struct GeneratorOptions {
 }
 
 /// How φ starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Initialization {
     /// Random, as in the authors' program.
+    #[default]
     Paper,
     /// Self-attention starts as one gradient step on the logits layer (Appendix A).
     GradientStep,
@@ -288,26 +289,5 @@ impl Default for ValidationConfig {
             every: 1_000,
             episodes: 400,
         }
-    }
-}
-
-/// The paper's text has each set normalised by its batch, as the authors' program does.
-#[expect(
-    clippy::derivable_impls,
-    reason = "the mode itself lives with the model"
-)]
-impl Default for BatchNormMode {
-    fn default() -> Self {
-        BatchNormMode::Query
-    }
-}
-
-#[expect(
-    clippy::derivable_impls,
-    reason = "the default is the paper's, said where all defaults are"
-)]
-impl Default for Initialization {
-    fn default() -> Self {
-        Initialization::Paper
     }
 }

@@ -9,10 +9,11 @@ use tch::{Kind, Tensor};
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 
 /// Which statistics batch normalisation uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchNormMode {
-    /// Each image set by its own batch: transductive, queries influence each other.
+    /// Each image set by its own batch, as the paper's program does: transductive, queries influence each other.
+    #[default]
     Query,
     /// Support and queries alike by the statistics of the support set: inductive.
     Support,

@@ -34,13 +34,13 @@ pub struct LogitsGenerator {
     pub encoder: Encoder,
     flat: bool,
     activation_embedding: Option<ActivationEmbedding>,
-    /// One a feature group (flat, embedded, image), in this order; none with the paper's initialisation.
-    feature_norms: Vec<LayerNorm>,
+    /// None with the paper's initialisation.
+    feature_norm: Option<LayerNorm>,
     output_scale: Option<ParameterId>,
 }
 
 impl LogitsGenerator {
-    /// With `gradient_step` each feature group passes a LayerNorm, and slices a learned scale that starts at
+    /// With `gradient_step` sample features pass a LayerNorm, and slices a learned scale that starts at
     /// 1/√(slice length); with `paper` neither is there.
     pub fn new(
         layout: &mut ParameterLayout,
@@ -91,14 +91,8 @@ impl LogitsGenerator {
         };
         let encoder = Encoder::new(layout, &format!("{name}.encoder"), &encoder_config);
         let prepared = initialization == Initialization::GradientStep;
-        let feature_norms = groups
-            .iter()
-            .enumerate()
-            .filter(|_| prepared)
-            .map(|(index, &length)| {
-                LayerNorm::new(layout, &format!("{name}.feature_norm{}", index + 1), length)
-            })
-            .collect();
+        let feature_norm = prepared
+            .then(|| LayerNorm::new(layout, &format!("{name}.feature_norm"), groups.iter().sum()));
         let output_scale = prepared.then(|| {
             let start = 1.0 / (slice_length as f32).sqrt();
             let shape = [slice_length as i64];
@@ -113,7 +107,7 @@ impl LogitsGenerator {
             encoder,
             flat,
             activation_embedding,
-            feature_norms,
+            feature_norm,
             output_scale,
         }
     }
@@ -153,10 +147,11 @@ impl LogitsGenerator {
             .as_ref()
             .map(|embedding| embedding.forward(parameters, activations));
         let image = image_embeddings.map(Tensor::shallow_clone);
-        let mut groups: Vec<Tensor> = [flat, embedded, image].into_iter().flatten().collect();
-        for (group, norm) in groups.iter_mut().zip(&self.feature_norms) {
-            *group = norm.forward(parameters, group);
+        let groups: Vec<Tensor> = [flat, embedded, image].into_iter().flatten().collect();
+        let features = Tensor::cat(&groups, 1);
+        match &self.feature_norm {
+            Some(norm) => norm.forward(parameters, &features),
+            None => features,
         }
-        Tensor::cat(&groups, 1)
     }
 }
