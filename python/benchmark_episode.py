@@ -1,0 +1,68 @@
+"""Times one training episode (forward and backward) in PyTorch eager, for `make bench`.
+
+    python python/benchmark_episode.py CHECKPOINT --way 20 --shot 1 --query 3 --threads 1
+
+The checkpoint gives the sizes of the model; images are random, which changes no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from reference import logits
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--way", type=int, default=20)
+    parser.add_argument("--shot", type=int, default=1)
+    parser.add_argument("--query", type=int, default=3)
+    parser.add_argument("--size", type=int, default=28)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--episodes", type=int, default=100)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    tensors = load_file(arguments.checkpoint)
+    prefix = "phi."
+    phi = {
+        name.removeprefix(prefix): tensor.requires_grad_()
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+    way, size = arguments.way, arguments.size
+    support = torch.rand(way * arguments.shot, 1, size, size)
+    query = torch.rand(way * arguments.query, 1, size, size)
+    support_labels = torch.arange(way).repeat_interleave(arguments.shot)
+    query_labels = torch.arange(way).repeat_interleave(arguments.query)
+    times = []
+    for episode in range(arguments.episodes + 10):
+        start = time.perf_counter()
+        answers = logits(phi, support, support_labels, query)
+        torch.autograd.grad(F.cross_entropy(answers, query_labels), list(phi.values()))
+        if episode >= 10:
+            times.append(time.perf_counter() - start)
+    median = 1000 * statistics.median(times)
+    print(
+        json.dumps(
+            {"framework": f"PyTorch {torch.__version__} eager"}
+            | vars(arguments)
+            | {
+                "checkpoint": str(arguments.checkpoint),
+                "milliseconds_per_episode": round(median, 3),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
