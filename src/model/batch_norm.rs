@@ -138,6 +138,32 @@ impl BatchNorm {
         Affine { scale, shift }
     }
 
+    /// `activations`, `[T·N, C, H, W]`, by their own statistics, which are returned without gradient: for who does not
+    /// normalise anything else by them.
+    pub fn by_own_batch(&self, pass: &Pass, activations: &Tensor) -> (Tensor, Statistics) {
+        if pass.tasks > 1 {
+            let statistics = Statistics::of(activations, pass.tasks);
+            let affine = self.affine(pass.parameters, &statistics);
+            return (affine.apply(activations, pass.tasks), statistics);
+        }
+        // One kernel forward and one backward instead of some twenty.
+        let (gamma, beta) = (
+            pass.parameters.get(self.gamma),
+            pass.parameters.get(self.beta),
+        );
+        let none = None::<&Tensor>;
+        let (output, mean, inverse_deviation) =
+            activations.native_batch_norm(Some(gamma), Some(beta), none, none, true, 0.0, EPSILON);
+        let variance = inverse_deviation.detach().square().reciprocal() - EPSILON;
+        (
+            output,
+            Statistics {
+                mean: mean.unsqueeze(0),
+                variance: variance.unsqueeze(0),
+            },
+        )
+    }
+
     /// The moving averages, `[1, C]`.
     pub fn running(&self, buffers: &Parameters) -> Statistics {
         Statistics {

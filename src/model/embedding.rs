@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::batch_norm::{BatchNorm, Observed, Pass, Statistics};
+use super::batch_norm::{BatchNorm, Observed, Pass};
 use super::cnn::channels_last;
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 
@@ -86,18 +86,17 @@ impl ImageEmbedding {
         let mut values = images.shallow_clone();
         for (convolution, norm) in &self.layers {
             let output = convolution.forward(pass.parameters, &values, 1);
-            let statistics = if pass.uses_running() {
-                norm.running(pass.buffers)
+            let (normalised, statistics) = if pass.uses_running() {
+                let running = norm.running(pass.buffers);
+                let affine = norm.affine(pass.parameters, &running);
+                (affine.apply(&output, pass.tasks), running)
             } else {
-                Statistics::of(&output, pass.tasks)
+                norm.by_own_batch(pass, &output)
             };
             if pass.training {
                 observed.note(&statistics);
             }
-            values = norm
-                .affine(pass.parameters, &statistics)
-                .apply(&output, pass.tasks)
-                .relu();
+            values = normalised.relu();
         }
         values.mean_dim(&[2i64, 3][..], false, Kind::Float)
     }
