@@ -73,10 +73,7 @@ fn values_out_of_range_are_told_with_what_is_expected() {
         "episode: {way: 1}\ntrain: {learning_rate: -1, clip_norm: 0}\n",
         &[],
     );
-    assert!(
-        error.contains("episode.way: 1: expected at least 2"),
-        "{error}"
-    );
+    assert!(error.contains("episode.way: 1: expected 2 to"), "{error}");
     assert!(
         error.contains("train.learning_rate: -1: expected"),
         "{error}"
@@ -123,4 +120,49 @@ fn files_that_extend_each_other_are_refused() {
 #[test]
 fn an_override_without_a_value_tells_the_form() {
     assert!(error("", &["train.steps"]).contains("expected KEY=VALUE"));
+}
+
+#[test]
+fn a_section_with_nothing_below_it_keeps_what_it_extends() {
+    let folder = tempfile::tempdir().unwrap();
+    file(folder.path(), "base.yaml", "train: {steps: 7}\n");
+    let path = file(folder.path(), "x.yaml", "extends: base.yaml\ntrain:\n");
+    assert_eq!(load(&path, &[]).unwrap().train.steps, 7);
+}
+
+#[test]
+fn wrong_keys_do_not_hide_values_out_of_range() {
+    let error = error("train: {stpes: 3}\nepisode: {way: 1}\n", &[]);
+    assert!(error.contains("2 faults"), "{error}");
+    assert!(error.contains("did you mean `train.steps`?"), "{error}");
+    assert!(error.contains("episode.way: 1: expected 2 to"), "{error}");
+}
+
+#[test]
+fn a_missing_base_is_told_with_the_file_that_extends_it() {
+    let error = error("extends: nowhere.yaml\n", &[]);
+    for part in ["extends: ", "nowhere.yaml", "No such file", "x.yaml)"] {
+        assert!(error.contains(part), "{part} is not in:\n{error}");
+    }
+}
+
+#[test]
+fn an_endless_override_path_is_refused() {
+    let path = format!("train.steps{}=1", ".x".repeat(60_000));
+    assert!(error("", &[&path]).contains("expected KEY=VALUE"));
+}
+
+#[test]
+fn sizes_beyond_all_reason_are_refused() {
+    let error = error(
+        "",
+        &[
+            "episode.way=18446744073709551615",
+            "cnn.channels=9999999",
+            "cnn.kernel_size=99",
+            "generator.heads=9999999",
+            "train.tasks_per_step=9999999",
+        ],
+    );
+    assert!(error.contains("5 faults"), "{error}");
 }

@@ -11,6 +11,9 @@ use super::validate::faults;
 /// Key that names the file(s) a file builds on.
 const EXTENDS: &str = "extends";
 
+/// More keys than any path of an experiment has; bounds the recursion over an override.
+const DEEPEST: usize = 8;
+
 /// Everything wrong with an experiment.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -59,24 +62,29 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment, ConfigError
     for text in overrides {
         match override_value(text) {
             Ok(value) => {
-                check(&value, "", &format!("--set {text}"), &mut faults_found);
-                merge(&mut merged, value);
+                let origin = format!("--set {text}");
+                let known = checked(value, &schema(), "", &origin, &mut faults_found);
+                merge(&mut merged, known);
             }
             Err(fault) => faults_found.push(fault),
         }
     }
-    if faults_found.is_empty() {
-        let mut tree = schema();
-        merge(&mut tree, merged);
-        match serde_yaml::from_value::<Experiment>(tree) {
-            Ok(experiment) => {
-                faults_found = faults(&experiment);
-                if faults_found.is_empty() {
-                    return Ok(experiment);
+    let mut tree = Value::Mapping(schema());
+    merge(&mut tree, merged);
+    match serde_yaml::from_value::<Experiment>(tree) {
+        Ok(experiment) => {
+            // What could not be read is told once, not again for the value that stands in for it.
+            for fault in faults(&experiment) {
+                let path = fault.split_inclusive(": ").next().unwrap_or_default();
+                if !faults_found.iter().any(|told| told.starts_with(path)) {
+                    faults_found.push(fault);
                 }
             }
-            Err(error) => faults_found.push(error.to_string()),
+            if faults_found.is_empty() {
+                return Ok(experiment);
+            }
         }
+        Err(error) => faults_found.push(error.to_string()),
     }
     Err(ConfigError::Faults {
         file: path.to_path_buf(),
@@ -89,8 +97,12 @@ pub fn to_yaml(experiment: &Experiment) -> String {
     serde_yaml::to_string(experiment).unwrap_or_default()
 }
 
-fn schema() -> Value {
-    serde_yaml::to_value(Experiment::default()).unwrap_or(Value::Null)
+/// Every key there is, with its default.
+fn schema() -> Mapping {
+    match serde_yaml::to_value(Experiment::default()) {
+        Ok(Value::Mapping(schema)) => schema,
+        _ => Mapping::new(),
+    }
 }
 
 /// A file over the files it extends. `open` holds the files being read, to find cycles.
@@ -139,11 +151,18 @@ fn read(
     let mut merged = Value::Mapping(Mapping::new());
     for base in bases {
         let base = path.parent().unwrap_or(Path::new("")).join(base);
-        merge(&mut merged, read(&base, open, faults)?);
+        match read(&base, open, faults) {
+            Ok(value) => merge(&mut merged, value),
+            Err(ConfigError::Read(base, error)) => {
+                let (base, origin) = (base.display(), path.display());
+                faults.push(format!("{EXTENDS}: {base}: {error} ({origin})"));
+            }
+            Err(error) => return Err(error),
+        }
     }
     open.pop();
-    let own = Value::Mapping(own);
-    check(&own, "", &path.display().to_string(), faults);
+    let origin = path.display().to_string();
+    let own = checked(Value::Mapping(own), &schema(), "", &origin, faults);
     merge(&mut merged, own);
     Ok(merged)
 }
@@ -169,7 +188,8 @@ fn merge(a: &mut Value, b: Value) {
 fn override_value(text: &str) -> Result<Value, String> {
     let (path, value) = text
         .split_once('=')
-        .filter(|(path, _)| !path.is_empty())
+        .filter(|(path, _)| path.split('.').all(|key| !key.is_empty()))
+        .filter(|(path, _)| path.split('.').count() <= DEEPEST)
         .ok_or_else(|| format!("--set {text}: expected KEY=VALUE, e.g. train.steps=1000"))?;
     let value: Value =
         serde_yaml::from_str(value).map_err(|error| format!("--set {text}: {error}"))?;
@@ -182,74 +202,97 @@ fn nested(path: &str, value: Value) -> Value {
     })
 }
 
-/// Notes unknown keys and values of the wrong type below `path`.
-fn check(value: &Value, path: &str, origin: &str, faults: &mut Vec<String>) {
-    let schema = schema();
-    let known = path
-        .split('.')
-        .filter(|key| !key.is_empty())
-        .try_fold(&schema, |at, key| at.get(key));
-    let Some(known) = known else { return };
-    let (Value::Mapping(given), Value::Mapping(known)) = (value, known) else {
-        return check_leaf(value, path, origin, faults);
+/// `value` without unknown keys and values of the wrong type, which are noted.
+fn checked(
+    value: Value,
+    known: &Mapping,
+    path: &str,
+    origin: &str,
+    faults: &mut Vec<String>,
+) -> Value {
+    let mut right = Mapping::new();
+    let given = match value {
+        Value::Mapping(given) => given,
+        // A section with nothing below it says nothing.
+        Value::Null => Mapping::new(),
+        other => {
+            let fault = format!("{path}: {}: expected keys below it", told(&other));
+            faults.push(format!("{fault} ({origin})"));
+            Mapping::new()
+        }
     };
     for (key, value) in given {
-        let name = key
-            .as_str()
-            .map_or_else(|| format!("{key:?}"), str::to_owned);
-        let full = if path.is_empty() {
-            name.clone()
-        } else {
-            format!("{path}.{name}")
-        };
-        if known.contains_key(key) {
-            check(value, &full, origin, faults);
-        } else {
-            let hint = suggestion(&name, path, known, &schema);
-            faults.push(format!("{full}: unknown key{hint} ({origin})"));
+        let name = key.as_str().map_or_else(|| told(&key), str::to_owned);
+        let full = dotted(path, &name);
+        match known.get(&key) {
+            None => {
+                let hint = suggestion(&name, path, known);
+                faults.push(format!("{full}: unknown key, {hint} ({origin})"));
+            }
+            Some(Value::Mapping(below)) => {
+                right.insert(key, checked(value, below, &full, origin, faults));
+            }
+            Some(_) => match leaf_fault(&value, &full) {
+                Some(fault) => faults.push(format!("{fault} ({origin})")),
+                None => {
+                    right.insert(key, value);
+                }
+            },
         }
     }
+    Value::Mapping(right)
 }
 
 /// A value is right if the default experiment still reads with it in its place.
-fn check_leaf(value: &Value, path: &str, origin: &str, faults: &mut Vec<String>) {
-    let mut tree = schema();
-    if path.is_empty() {
-        return faults.push(format!("expected `key: value` lines ({origin})"));
-    }
+fn leaf_fault(value: &Value, path: &str) -> Option<String> {
+    let mut tree = Value::Mapping(schema());
     merge(&mut tree, nested(path, value.clone()));
-    if let Err(error) = serde_yaml::from_value::<Experiment>(tree) {
-        let text = serde_yaml::to_string(value).unwrap_or_default();
-        let problem = error.to_string();
-        let problem = problem
-            .strip_prefix(&format!("{path}: "))
-            .unwrap_or(&problem)
-            .to_owned();
-        faults.push(format!("{path}: {}: {problem} ({origin})", text.trim()));
-    }
+    let error = serde_yaml::from_value::<Experiment>(tree).err()?;
+    let problem = error.to_string().replacen(&format!("{path}: "), "", 1);
+    Some(format!("{path}: {}: {problem}", told(value)))
 }
 
-/// The nearest sibling, else a key of that name elsewhere.
-fn suggestion(name: &str, path: &str, siblings: &Mapping, schema: &Value) -> String {
-    let prefix = if path.is_empty() {
-        String::new()
-    } else {
-        format!("{path}.")
+fn dotted(path: &str, key: &str) -> String {
+    format!("{path}.{key}").trim_start_matches('.').to_owned()
+}
+
+/// A value on one line.
+fn told(value: &Value) -> String {
+    let line = match value {
+        Value::Sequence(_) | Value::Mapping(_) => serde_json::to_string(value).ok(),
+        _ => serde_yaml::to_string(value).ok(),
     };
-    let near = siblings
-        .keys()
-        .filter_map(Value::as_str)
-        .map(|key| (strsim::jaro_winkler(key, name), format!("{prefix}{key}")))
-        .max_by(|left, right| left.0.total_cmp(&right.0))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .map(|(_, key)| key);
-    let elsewhere = || {
-        schema.as_mapping()?.iter().find_map(|(section, keys)| {
-            keys.as_mapping()?
-                .contains_key(name)
-                .then(|| Some(format!("{}.{name}", section.as_str()?)))?
-        })
-    };
-    near.or_else(elsewhere)
-        .map_or_else(String::new, |key| format!(", did you mean `{key}`?"))
+    line.unwrap_or_default().trim().replace('\n', " ")
+}
+
+/// The nearest sibling, else the nearest key elsewhere, else what there is.
+fn suggestion(name: &str, path: &str, siblings: &Mapping) -> String {
+    let schema = schema();
+    let mut everywhere = Vec::new();
+    for (section, value) in &schema {
+        let section = section.as_str().unwrap_or_default();
+        let keys = value.as_mapping().into_iter().flat_map(Mapping::keys);
+        everywhere.extend(keys.filter_map(Value::as_str).map(|key| (section, key)));
+    }
+    if let Some((section, key)) = everywhere
+        .iter()
+        .find(|(section, key)| format!("{section}.{key}") == name)
+    {
+        return format!("write `{section}:` with `{key}:` below it");
+    }
+    let beside: Vec<&str> = siblings.keys().filter_map(Value::as_str).collect();
+    nearest(name, beside.iter().map(|key| (path, *key)))
+        .or_else(|| nearest(name, everywhere.into_iter()))
+        .map_or_else(
+            || format!("expected one of {}", beside.join(", ")),
+            |key| format!("did you mean `{key}`?"),
+        )
+}
+
+/// The dotted path of the (section, key) whose key is most like `name`, if any is like it at all.
+fn nearest<'a>(name: &str, keys: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
+    let (likeness, section, key) = keys
+        .map(|(section, key)| (strsim::jaro_winkler(key, name), section, key))
+        .max_by(|left, right| left.0.total_cmp(&right.0))?;
+    (likeness > 0.8).then(|| dotted(section, key))
 }

@@ -1,5 +1,7 @@
 //! What types cannot say: ranges and things that must fit together.
 
+use std::ops::RangeInclusive;
+
 use super::experiment::{Experiment, Initialization, LogitsFeatures, ScheduleKind};
 use crate::model::cnn::BlockOperation;
 
@@ -14,14 +16,19 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
         validation,
         ..
     } = experiment;
-    faults.least("episode.way", episode.way, 2);
-    faults.least("episode.shot", episode.shot, 1);
-    faults.least("episode.query", episode.query, 1);
-    faults.least("episode.evaluation_query", episode.evaluation_query, 1);
-    faults.least("cnn.channels", cnn.channels, 1);
-    faults.least("cnn.layers", cnn.layers, 1);
+    faults.within("episode.way", episode.way, 2..=10_000);
+    faults.within("episode.shot", episode.shot, 1..=10_000);
+    faults.within("episode.query", episode.query, 1..=10_000);
+    faults.within(
+        "episode.evaluation_query",
+        episode.evaluation_query,
+        1..=10_000,
+    );
+    faults.within("cnn.channels", cnn.channels, 1..=4_096);
+    faults.within("cnn.layers", cnn.layers, 1..=64);
     let size = cnn.kernel_size;
-    faults.unless(size % 2 == 1, "cnn.kernel_size", size, "an odd number");
+    let odd = size % 2 == 1 && size < 64;
+    faults.unless(odd, "cnn.kernel_size", size, "an odd number below 64");
     let block = &cnn.block;
     let once = block
         .iter()
@@ -33,14 +40,13 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
     let names = serde_json::to_string(block).unwrap_or_default();
     let order = "convolution first, batch_norm, and activation and pool at most once";
     faults.unless(right, "cnn.block", names, order);
-    faults.least("generator.label_dim", generator.label_dim, 2);
-    faults.least("generator.layers", generator.layers, 1);
-    faults.least("generator.heads", generator.heads, 1);
-    faults.least(
-        "generator.activation_embedding",
-        generator.activation_embedding.unwrap_or(1),
-        1,
-    );
+    faults.within("generator.label_dim", generator.label_dim, 2..=4_096);
+    faults.within("generator.layers", generator.layers, 1..=64);
+    faults.within("generator.heads", generator.heads, 1..=256);
+    let image = generator.image_embedding;
+    faults.within("generator.image_embedding", image, 0..=4096);
+    let activation = generator.activation_embedding.unwrap_or(1);
+    faults.within("generator.activation_embedding", activation, 1..=4096);
     for (path, fraction) in [
         ("generator.query_key_fraction", generator.query_key_fraction),
         ("generator.value_fraction", generator.value_fraction),
@@ -67,7 +73,7 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
         "flat or both, for `initialization: gradient_step` averages the flattened activations",
     );
     faults.least("train.steps", train.steps, 1);
-    faults.least("train.tasks_per_step", train.tasks_per_step, 1);
+    faults.within("train.tasks_per_step", train.tasks_per_step, 1..=4_096);
     faults.positive("train.learning_rate", train.learning_rate);
     let rate = train.decay_rate;
     faults.unless(
@@ -107,6 +113,12 @@ impl Faults {
     fn least<T: PartialOrd + std::fmt::Display>(&mut self, path: &str, value: T, least: T) {
         let right = value >= least;
         self.unless(right, path, value, &format!("at least {least}"));
+    }
+
+    /// The upper ends are far beyond use; they keep products of sizes from overflowing.
+    fn within(&mut self, path: &str, value: usize, range: RangeInclusive<usize>) {
+        let expected = format!("{} to {}", range.start(), range.end());
+        self.unless(range.contains(&value), path, value, &expected);
     }
 
     fn positive(&mut self, path: &str, value: f64) {
