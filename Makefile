@@ -9,6 +9,9 @@ EXPERIMENT_omniglot := experiments/table1/omniglot-1shot-8ch-fast.yaml
 EXPERIMENT ?= $(EXPERIMENT_$(DATASET))
 RUN ?= runs/$(basename $(notdir $(EXPERIMENT)))
 BINARY := target/release/hypertransformer
+PYTORCH ?= .venv-torch/bin/python
+PYTORCH_SETUP := $(if $(filter .venv-torch/bin/python,$(PYTORCH)),.venv-torch/ready)
+BENCH_RUN := target/bench-run
 # A run that is there is continued, unless ARGS say otherwise.
 RESUME = $(if $(filter --force --resume,$(ARGS)),,$(if $(wildcard $(RUN)/config.yaml),--resume,))
 
@@ -54,18 +57,26 @@ lint: setup .venv-python/ready ## format, clippy, docs, ruff
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --release --document-private-items
 	.venv-python/bin/ruff check python && .venv-python/bin/ruff format --check python
 
-bench: build ## time training episodes and the loader on this machine
-	$(BINARY) bench step --threads 1
-	$(BINARY) bench step --threads 2
+bench: build $(PYTORCH_SETUP) ## time training episodes, beside PyTorch eager, and the loader on this machine
+	$(BINARY) train experiments/synthetic.yaml --run-dir $(BENCH_RUN) --force --quiet --set train.steps=1 --set validation.episodes=2
+	@for threads in 1 2; do \
+	$(BINARY) bench step --threads $$threads || exit 1; \
+	$(PYTORCH) python/benchmark_episode.py $(BENCH_RUN)/checkpoints/last.safetensors --threads $$threads || exit 1; done
 	$(BINARY) bench loader --episodes 20000
 
 clean: ## remove what was built; runs and data stay
-	rm -rf target .venv .venv-python .libtorch
+	rm -rf target .venv .venv-python .venv-torch .libtorch
 
 # Python tools of their own, so that an active Python that only lends its torch is left alone.
 .venv-python/ready: python/requirements-test.txt
 	python3 -m venv .venv-python || { echo "error: sudo apt-get install python3-venv" >&2; exit 1; }
 	.venv-python/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# PyTorch for `make bench` (5 GB); PYTORCH=python3 takes one that has torch and safetensors.
+.venv-torch/ready: python/requirements-torch.txt
+	python3 -m venv .venv-torch
+	.venv-torch/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 .PHONY: help setup build experiment-known train evaluate data tensorboard test lint bench clean

@@ -8,7 +8,6 @@ The checkpoint gives the sizes of the model; images are random, which changes no
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from reference import logits
 
 
 def main() -> None:
-    """Print one JSON object."""
+    """Print one line like that of `hypertransformer bench`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--way", type=int, default=20)
@@ -29,7 +28,7 @@ def main() -> None:
     parser.add_argument("--query", type=int, default=3)
     parser.add_argument("--size", type=int, default=28)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--episodes", type=int, default=400)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     tensors = load_file(arguments.checkpoint)
@@ -53,14 +52,9 @@ def main() -> None:
             times.append(time.perf_counter() - start)
     median = 1000 * statistics.median(times)
     print(
-        json.dumps(
-            {"framework": f"PyTorch {torch.__version__} eager"}
-            | vars(arguments)
-            | {
-                "checkpoint": str(arguments.checkpoint),
-                "milliseconds_per_episode": round(median, 3),
-            }
-        )
+        f"step: {median:.2f} ms an episode, {1000 / median:.0f} episodes/s "
+        f"({arguments.episodes} episodes, Cpu, {arguments.threads} threads, "
+        f"PyTorch {torch.__version__} eager)"
     )
 
 

@@ -1,25 +1,18 @@
-//! Packs, the synthetic and Omniglot data sets, episodes and the loader.
+//! Packs, the synthetic data set, episodes and the loader.
 
 mod common;
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use hypertransformer::config::experiment::{QuerySampling, Rotations};
 use hypertransformer::data::PackWriter;
 use hypertransformer::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
-use hypertransformer::data::import::omniglot::{OmniglotOptions, import_omniglot};
 use hypertransformer::data::loader::EpisodeLoader;
 use hypertransformer::data::pack::{ImageShape, Pack, PackMetadata, Part, SplitScheme};
 use hypertransformer::data::verify::verify;
 use proptest::prelude::*;
-
-const OMNIGLOT: OmniglotOptions = OmniglotOptions {
-    size: 28,
-    split_seed: 0,
-};
 
 /// Three classes of 2×2 images, the first byte of each its own number.
 fn tiny_pack(path: &Path, split: SplitScheme) {
@@ -261,98 +254,4 @@ fn too_few_images_name_the_class() {
         error.contains("glyph") && error.contains("20 images"),
         "{error}"
     );
-}
-
-fn import_error(from: &Path) -> String {
-    let output = from.with_file_name("pack.safetensors");
-    let error = import_omniglot(&[from.to_path_buf()], &output, OMNIGLOT).unwrap_err();
-    let left: Vec<_> = std::fs::read_dir(output.parent().unwrap())
-        .unwrap()
-        .collect();
-    assert_eq!(
-        left.len(),
-        1,
-        "a half-written pack is left behind: {left:?}"
-    );
-    error.to_string()
-}
-
-#[test]
-fn an_html_page_instead_of_an_archive_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("images_background.zip");
-    std::fs::write(&path, "<!DOCTYPE html><html>quota exceeded</html>").unwrap();
-    let error = import_error(&path);
-    assert!(
-        error.contains("HTML page") && error.contains("images_background.zip"),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_truncated_archive_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("images_background.zip");
-    let mut writer = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
-    let name = "images_background/Latin/character01/1.png";
-    writer
-        .start_file(name, zip::write::SimpleFileOptions::default())
-        .unwrap();
-    writer.write_all(&[7; 4000]).unwrap();
-    writer.finish().unwrap();
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    let error = import_error(&path);
-    assert!(error.contains("cut short or damaged"), "{error}");
-}
-
-#[test]
-fn a_missing_drawing_names_the_character() {
-    let folder = tempfile::tempdir().unwrap();
-    let character = folder
-        .path()
-        .join("python/images_background/Latin/character01");
-    std::fs::create_dir_all(&character).unwrap();
-    image::GrayImage::new(105, 105)
-        .save(character.join("0001_01.png"))
-        .unwrap();
-    let error = import_error(&folder.path().join("python"));
-    let expected = "images_background/Latin/character01 has 1 drawings, expected 20";
-    assert!(error.contains(expected), "{error}");
-}
-
-fn real_omniglot(test: &str) -> Option<PathBuf> {
-    let path = common::repository("../shared/data/omniglot");
-    if !path.exists() {
-        eprintln!("skipped: {test}: {} is absent", path.display());
-        return None;
-    }
-    Some(path)
-}
-
-#[test]
-fn real_omniglot_is_whole_and_its_splits_are_those_of_the_field() {
-    let Some(from) = real_omniglot("real_omniglot_is_whole") else {
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let output = folder.path().join("omniglot.safetensors");
-    import_omniglot(&[from], &output, OMNIGLOT).unwrap();
-    let pack = Pack::open(&output).unwrap();
-    assert_eq!(verify(&pack).unwrap().images, 32_460);
-    let sizes = |scheme: &str| Part::ALL.map(|part| pack.split(scheme, part).unwrap().len());
-    assert_eq!(sizes("paper"), [1150, 50, 423]);
-    assert_eq!(sizes("vinyals"), [1028, 172, 423]);
-    let [train, validation, test] = sizes("lake");
-    assert_eq!((train + validation, test), (964, 659));
-    // Ink is high and rare.
-    let mean = |image: usize| {
-        pack.image(image)
-            .iter()
-            .map(|&pixel| f64::from(pixel))
-            .sum::<f64>()
-            / 784.0
-    };
-    let ink = (0..1000).map(mean).sum::<f64>() / 1000.0;
-    assert!((5.0..60.0).contains(&ink), "{ink}");
 }

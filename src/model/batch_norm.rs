@@ -55,6 +55,14 @@ impl Statistics {
         let variance = (squares - mean.square()).clamp_min(0.0);
         Statistics { mean, variance }
     }
+
+    /// Other handles of the same tensors.
+    pub fn shallow_clone(&self) -> Statistics {
+        Statistics {
+            mean: self.mean.shallow_clone(),
+            variance: self.variance.shallow_clone(),
+        }
+    }
 }
 
 /// Where the statistics of one image set come from.
@@ -64,6 +72,16 @@ pub enum Source<'a> {
     Own,
     /// Statistics found before.
     Given(&'a Statistics),
+}
+
+impl Source<'_> {
+    /// The statistics to normalise `activations`, `[T·N, C, H, W]`, with.
+    pub fn statistics(&self, activations: &Tensor, tasks: i64) -> Statistics {
+        match self {
+            Source::Own => Statistics::of(activations, tasks),
+            Source::Given(statistics) => statistics.shallow_clone(),
+        }
+    }
 }
 
 /// The elementwise map x ↦ scale · x + shift that normalisation amounts to, both `[T or 1, C]`.

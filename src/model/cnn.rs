@@ -67,7 +67,8 @@ struct Block {
 #[derive(Clone, Debug)]
 pub struct Cnn {
     blocks: Vec<Block>,
-    operations: Vec<BlockOperation>,
+    before_norm: Vec<BlockOperation>,
+    after_norm: Vec<BlockOperation>,
     padding: i64,
 }
 
@@ -113,9 +114,20 @@ impl Cnn {
                 }
             })
             .collect();
+        let mut sides = config
+            .block
+            .splitn(2, |operation| *operation == BlockOperation::BatchNorm)
+            .map(|side| {
+                let mut side = side.to_vec();
+                side.retain(|operation| *operation != BlockOperation::Convolution);
+                // Max-pooling and ReLU may change places: pooling first leaves ReLU a quarter of the data.
+                side.sort_by_key(|operation| *operation != BlockOperation::Pool);
+                side
+            });
         Cnn {
             blocks,
-            operations: config.block.clone(),
+            before_norm: sides.next().unwrap_or_default(),
+            after_norm: sides.next().unwrap_or_default(),
             padding: (size / 2) as i64,
         }
     }
@@ -134,10 +146,7 @@ impl Cnn {
                 .uses_running()
                 .then(|| block.batch_norm.running(pass.buffers));
             let source = running.as_ref().map_or(Source::Own, Source::Given);
-            let (output, own) = self.block(pass, block, &values, source);
-            let used = running
-                .or(own)
-                .expect("statistics are either given or found");
+            let (output, used) = self.block(pass, block, &values, source);
             if pass.training {
                 observed.note(&used);
             }
@@ -167,19 +176,23 @@ impl Cnn {
             })
     }
 
-    /// One block, and the statistics it found if the source is [`Source::Own`].
+    /// One block, and the statistics that it was normalised with.
     fn block(
         &self,
         pass: &Pass,
         block: &Block,
         input: &Tensor,
         source: Source,
-    ) -> (Tensor, Option<Statistics>) {
-        if self.operations.get(1) == Some(&BlockOperation::BatchNorm) {
-            self.normalised_convolution(pass, block, input, source)
-        } else {
-            self.operation_by_operation(pass, block, input, source)
+    ) -> (Tensor, Statistics) {
+        if self.before_norm.is_empty() {
+            return self.normalised_convolution(pass, block, input, source);
         }
+        let convolved = self.convolve(input, pass.parameters.get(block.kernel), None);
+        let values = operations(&self.before_norm, convolved);
+        let statistics = source.statistics(&values, pass.tasks);
+        let affine = block.batch_norm.affine(pass.parameters, &statistics);
+        let normalised = affine.apply(&values, pass.tasks);
+        (operations(&self.after_norm, normalised), statistics)
     }
 
     /// Convolution and batch-norm next to each other, then activation and pooling in either order.
@@ -192,7 +205,7 @@ impl Cnn {
         block: &Block,
         input: &Tensor,
         source: Source,
-    ) -> (Tensor, Option<Statistics>) {
+    ) -> (Tensor, Statistics) {
         let (kernel, norm) = (pass.parameters.get(block.kernel), &block.batch_norm);
         if let Source::Given(statistics) = source
             && statistics.mean.size()[0] == 1
@@ -200,100 +213,50 @@ impl Cnn {
             let Affine { scale, shift } = norm.affine(pass.parameters, statistics);
             let folded = kernel * scale.view([-1, 1, 1, 1]);
             let output = self.convolve(input, &folded, Some(&shift.view([-1])));
-            return (self.finish(output), None);
+            return (
+                operations(&self.after_norm, output),
+                statistics.shallow_clone(),
+            );
         }
         let sign = norm.sign(pass.parameters);
         let turned = kernel * sign.view([-1, 1, 1, 1]);
         let output = self.convolve(input, &turned, None);
-        let found = match source {
+        let statistics = match source {
+            Source::Given(statistics) => statistics.shallow_clone(),
             Source::Own => {
                 let turned = Statistics::of(&output, pass.tasks);
-                Some(Statistics {
+                Statistics {
                     mean: turned.mean * &sign,
                     variance: turned.variance,
-                })
+                }
             }
-            Source::Given(_) => None,
         };
-        let affine = match (source, &found) {
-            (Source::Given(statistics), _) | (Source::Own, Some(statistics)) => {
-                norm.affine(pass.parameters, statistics)
-            }
-            (Source::Own, None) => unreachable!("own statistics were just found"),
-        };
-        let pooled = self.pool(output);
+        let affine = norm.affine(pass.parameters, &statistics);
         let turned = Affine {
             scale: affine.scale * sign,
             shift: affine.shift,
         };
-        (self.activate(turned.apply(&pooled, pass.tasks)), found)
-    }
-
-    /// Any other order, as listed.
-    fn operation_by_operation(
-        &self,
-        pass: &Pass,
-        block: &Block,
-        input: &Tensor,
-        source: Source,
-    ) -> (Tensor, Option<Statistics>) {
-        let mut values = input.shallow_clone();
-        let mut found = None;
-        for operation in &self.operations {
-            values = match operation {
-                BlockOperation::Convolution => {
-                    self.convolve(&values, pass.parameters.get(block.kernel), None)
-                }
-                BlockOperation::Activation => values.relu(),
-                BlockOperation::Pool => values.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false),
-                BlockOperation::BatchNorm => {
-                    let own = match source {
-                        Source::Own => Some(Statistics::of(&values, pass.tasks)),
-                        Source::Given(_) => None,
-                    };
-                    let statistics = match (&own, source) {
-                        (Some(own), _) => own,
-                        (None, Source::Given(statistics)) => statistics,
-                        (None, Source::Own) => unreachable!("own statistics were just found"),
-                    };
-                    let normalised = block
-                        .batch_norm
-                        .affine(pass.parameters, statistics)
-                        .apply(&values, pass.tasks);
-                    found = own;
-                    normalised
-                }
-            };
-        }
-        (values, found)
+        let pools = self.after_norm.first() == Some(&BlockOperation::Pool);
+        let (pool, rest) = self.after_norm.split_at(usize::from(pools));
+        let pooled = operations(pool, output);
+        let normalised = turned.apply(&pooled, pass.tasks);
+        (operations(rest, normalised), statistics)
     }
 
     fn convolve(&self, input: &Tensor, kernel: &Tensor, bias: Option<&Tensor>) -> Tensor {
         let padding = [self.padding, self.padding];
         input.conv2d(&channels_last(kernel), bias, [1, 1], padding, [1, 1], 1)
     }
+}
 
-    /// Pooling and activation, whichever of them the block has, the cheaper order.
-    fn finish(&self, values: Tensor) -> Tensor {
-        let pooled = self.pool(values);
-        self.activate(pooled)
-    }
-
-    fn pool(&self, values: Tensor) -> Tensor {
-        if self.operations.contains(&BlockOperation::Pool) {
-            values.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
-        } else {
-            values
-        }
-    }
-
-    fn activate(&self, values: Tensor) -> Tensor {
-        if self.operations.contains(&BlockOperation::Activation) {
-            values.relu()
-        } else {
-            values
-        }
-    }
+/// Operations without weights, in order.
+fn operations(list: &[BlockOperation], values: Tensor) -> Tensor {
+    list.iter()
+        .fold(values, |values, operation| match operation {
+            BlockOperation::Activation => values.relu(),
+            BlockOperation::Pool => values.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false),
+            BlockOperation::Convolution | BlockOperation::BatchNorm => values,
+        })
 }
 
 /// The same tensor with channels innermost in memory: a kernel laid out so makes libtorch's CPU convolutions answer

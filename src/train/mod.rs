@@ -1,13 +1,16 @@
 //! Training: episodes → gradient → φ, watched, checkpointed and resumable to the bit.
 
+mod assemble;
 pub mod checkpoint;
+mod error;
 pub mod gradient;
 pub mod optimizer;
 pub mod run_folder;
 pub mod schedule;
+mod state;
 mod training;
 mod window;
 
-pub use training::{
-    Outcome, TrainError, TrainOptions, build_model, evaluation_sampler, train, training_sampler,
-};
+pub use assemble::{build_model, evaluation_sampler, training_sampler};
+pub use error::TrainError;
+pub use training::{Outcome, TrainOptions, train};

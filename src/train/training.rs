@@ -4,25 +4,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tch::{Kind, Tensor};
-use thiserror::Error;
-
-use super::checkpoint::{self, Checkpoint, CheckpointError};
+use super::assemble::{build_model, evaluation_sampler, split_scheme, training_sampler};
+use super::checkpoint;
+use super::error::TrainError;
 use super::gradient::{Objective, StepGradient, step_gradient};
-use super::optimizer::{Optimizer, OptimizerError, clip};
-use super::run_folder::{CheckpointChoice, RunError, RunFolder, facts};
+use super::optimizer::clip;
+use super::run_folder::{CheckpointChoice, RunFolder, facts};
 use super::schedule::learning_rate;
+use super::state::State;
 use super::window::Window;
 use crate::compute::Compute;
 use crate::config::experiment::Experiment;
-use crate::config::to_yaml;
-use crate::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
-use crate::data::error::DataError;
+use crate::data::episode::EpisodeSampler;
 use crate::data::loader::EpisodeLoader;
 use crate::data::pack::{Pack, Part};
 use crate::evaluate::{Summary, Trained, evaluate};
 use crate::model::hypertransformer::HyperTransformer;
-use crate::report::{Report, ReportError};
+use crate::report::Report;
 
 /// Share of the old value in a moving average, a step.
 const MOVING_AVERAGE: f64 = 0.99;
@@ -53,141 +51,6 @@ pub enum Outcome {
     Interrupted(u64),
     /// Nothing was left to do.
     AlreadyFinished(u64),
-}
-
-/// Why training stopped.
-#[derive(Debug, Error)]
-pub enum TrainError {
-    /// Loss or gradient is not a number.
-    #[error(
-        "the {what} is not finite at step {step} (episodes {first_episode} to {last_episode}): φ is not saved; the last good checkpoint is {last_good}; try a smaller train.learning_rate or train.clip_norm"
-    )]
-    NotFinite {
-        /// `loss` or `gradient`.
-        what: &'static str,
-        /// The step, from 0.
-        step: u64,
-        /// First episode index of the step.
-        first_episode: u64,
-        /// Last episode index of the step.
-        last_episode: u64,
-        /// Its path, or that there is none.
-        last_good: String,
-    },
-    /// Images are too small for the CNN.
-    #[error(
-        "cnn.layers: {layers}: {height}×{width} images shrink to nothing after {layers} poolings; expected fewer layers or larger images"
-    )]
-    ImagesTooSmall {
-        /// Blocks.
-        layers: usize,
-        /// Image height.
-        height: usize,
-        /// Image width.
-        width: usize,
-    },
-    /// Episodes cannot be drawn.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// Trouble with the run's folder.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// Trouble with a checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The optimizer's state does not fit.
-    #[error(transparent)]
-    Optimizer(#[from] OptimizerError),
-    /// Metrics cannot be written.
-    #[error(transparent)]
-    Report(#[from] ReportError),
-    /// The loader's threads could not be started.
-    #[error("could not start the loader's threads")]
-    Loader(#[from] rayon::ThreadPoolBuildError),
-}
-
-/// The model of an experiment on the images of a pack.
-///
-/// # Errors
-/// If the images are too small for the CNN.
-pub fn build_model(experiment: &Experiment, pack: &Pack) -> Result<HyperTransformer, TrainError> {
-    let shape = pack.shape();
-    let image = (shape.channels, shape.height, shape.width);
-    let size = crate::model::hypertransformer::cnn_config(experiment, image).final_size();
-    if size.0 == 0 || size.1 == 0 {
-        let (height, width) = (shape.height, shape.width);
-        return Err(TrainError::ImagesTooSmall {
-            layers: experiment.cnn.layers,
-            height,
-            width,
-        });
-    }
-    Ok(HyperTransformer::new(experiment, image))
-}
-
-/// Name of the class split an experiment uses.
-pub(super) fn split_scheme<'a>(experiment: &'a Experiment, pack: &'a Pack) -> &'a str {
-    experiment
-        .data
-        .split
-        .as_deref()
-        .unwrap_or(&pack.metadata().default_split)
-}
-
-/// Episodes of validation and test: `evaluation_query` balanced queries, never rotated.
-///
-/// # Errors
-/// If the part holds too few classes or images.
-pub fn evaluation_sampler(
-    experiment: &Experiment,
-    pack: &Arc<Pack>,
-    part: Part,
-    seed: u64,
-) -> Result<EpisodeSampler, DataError> {
-    let episode = &experiment.episode;
-    let shape = EpisodeShape {
-        way: episode.way,
-        shot: episode.shot,
-        query: episode.evaluation_query,
-    };
-    let scheme = split_scheme(experiment, pack);
-    EpisodeSampler::new(
-        Arc::clone(pack),
-        scheme,
-        part,
-        shape,
-        EpisodeDraw::PLAIN,
-        seed,
-    )
-}
-
-/// Episodes of training.
-///
-/// # Errors
-/// If the part holds too few classes or images.
-pub fn training_sampler(
-    experiment: &Experiment,
-    pack: &Arc<Pack>,
-) -> Result<EpisodeSampler, DataError> {
-    let episode = &experiment.episode;
-    let shape = EpisodeShape {
-        way: episode.way,
-        shot: episode.shot,
-        query: episode.query,
-    };
-    let draw = EpisodeDraw {
-        query_sampling: episode.query_sampling,
-        rotations: episode.rotations,
-    };
-    let scheme = split_scheme(experiment, pack);
-    EpisodeSampler::new(
-        Arc::clone(pack),
-        scheme,
-        Part::Train,
-        shape,
-        draw,
-        experiment.train.seed,
-    )
 }
 
 /// Trains until the last step, an interrupt, or a fault.
@@ -243,53 +106,6 @@ pub fn train(
     let outcome = run.steps(&mut state, sampler, interrupted);
     run.report.finish();
     outcome
-}
-
-/// What changes from step to step, and what a checkpoint holds.
-struct State {
-    step: u64,
-    best: Option<(u64, f64)>,
-    phi: Tensor,
-    buffers: Tensor,
-    optimizer: Optimizer,
-}
-
-impl State {
-    /// From the run's last checkpoint if there is one, else from the initialisation.
-    fn start(
-        experiment: &Experiment,
-        model: &HyperTransformer,
-        compute: &Compute,
-        folder: &RunFolder,
-    ) -> Result<State, TrainError> {
-        let (config, device) = (&experiment.train, compute.device);
-        let last = folder.checkpoint(&CheckpointChoice::Last);
-        if !last.exists() {
-            let initial = |values: Vec<f32>| Tensor::from_slice(&values).to_device(device);
-            let phi = initial(model.layout().initial_values(config.seed));
-            let buffers = initial(model.buffers().initial_values(config.seed));
-            let optimizer = Optimizer::new(config, &phi);
-            return Ok(State {
-                step: 0,
-                best: None,
-                phi,
-                buffers,
-                optimizer,
-            });
-        }
-        let saved = checkpoint::load(&last, model.layout(), model.buffers())?;
-        let phi = saved.phi.to_device(device);
-        let mut optimizer = Optimizer::new(config, &phi);
-        optimizer.load_state(&saved.optimizer)?;
-        let buffers = saved.buffers.to_device(device);
-        Ok(State {
-            step: saved.step,
-            best: saved.best,
-            phi,
-            buffers,
-            optimizer,
-        })
-    }
 }
 
 struct Run<'a> {
@@ -474,17 +290,6 @@ impl Run<'_> {
     }
 
     fn save(&self, state: &State, choice: &CheckpointChoice) -> Result<(), TrainError> {
-        let host = |tensor: &Tensor| tensor.to_device(tch::Device::Cpu).to_kind(Kind::Float);
-        let saved = Checkpoint {
-            step: state.step,
-            best: state.best,
-            phi: host(&state.phi),
-            buffers: host(&state.buffers),
-            optimizer: state.optimizer.state().into_iter().collect(),
-            experiment: to_yaml(self.experiment),
-        };
-        let path = self.folder.checkpoint(choice);
-        checkpoint::save(&path, self.model.layout(), self.model.buffers(), &saved)?;
-        Ok(())
+        state.save(&self.folder.checkpoint(choice), self.experiment, self.model)
     }
 }

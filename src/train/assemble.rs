@@ -1,0 +1,94 @@
+//! Model and samplers of an experiment on a pack.
+
+use std::sync::Arc;
+
+use super::error::TrainError;
+use crate::config::experiment::Experiment;
+use crate::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
+use crate::data::error::DataError;
+use crate::data::pack::{Pack, Part};
+use crate::model::hypertransformer::{HyperTransformer, cnn_config};
+
+/// The model of an experiment on the images of a pack.
+///
+/// # Errors
+/// If the images are too small for the CNN.
+pub fn build_model(experiment: &Experiment, pack: &Pack) -> Result<HyperTransformer, TrainError> {
+    let shape = pack.shape();
+    let image = (shape.channels, shape.height, shape.width);
+    let size = cnn_config(experiment, image).final_size();
+    if size.0 == 0 || size.1 == 0 {
+        let (height, width) = (shape.height, shape.width);
+        return Err(TrainError::ImagesTooSmall {
+            layers: experiment.cnn.layers,
+            height,
+            width,
+        });
+    }
+    Ok(HyperTransformer::new(experiment, image))
+}
+
+/// Name of the class split an experiment uses.
+pub(super) fn split_scheme<'a>(experiment: &'a Experiment, pack: &'a Pack) -> &'a str {
+    experiment
+        .data
+        .split
+        .as_deref()
+        .unwrap_or(&pack.metadata().default_split)
+}
+
+/// Episodes of validation and test: `evaluation_query` balanced queries, never rotated.
+///
+/// # Errors
+/// If the part holds too few classes or images.
+pub fn evaluation_sampler(
+    experiment: &Experiment,
+    pack: &Arc<Pack>,
+    part: Part,
+    seed: u64,
+) -> Result<EpisodeSampler, DataError> {
+    let episode = &experiment.episode;
+    let shape = EpisodeShape {
+        way: episode.way,
+        shot: episode.shot,
+        query: episode.evaluation_query,
+    };
+    let scheme = split_scheme(experiment, pack);
+    EpisodeSampler::new(
+        Arc::clone(pack),
+        scheme,
+        part,
+        shape,
+        EpisodeDraw::PLAIN,
+        seed,
+    )
+}
+
+/// Episodes of training.
+///
+/// # Errors
+/// If the part holds too few classes or images.
+pub fn training_sampler(
+    experiment: &Experiment,
+    pack: &Arc<Pack>,
+) -> Result<EpisodeSampler, DataError> {
+    let episode = &experiment.episode;
+    let shape = EpisodeShape {
+        way: episode.way,
+        shot: episode.shot,
+        query: episode.query,
+    };
+    let draw = EpisodeDraw {
+        query_sampling: episode.query_sampling,
+        rotations: episode.rotations,
+    };
+    let scheme = split_scheme(experiment, pack);
+    EpisodeSampler::new(
+        Arc::clone(pack),
+        scheme,
+        Part::Train,
+        shape,
+        draw,
+        experiment.train.seed,
+    )
+}

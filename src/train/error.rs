@@ -1,0 +1,60 @@
+//! Why training stops.
+
+use thiserror::Error;
+
+use super::checkpoint::CheckpointError;
+use super::optimizer::OptimizerError;
+use super::run_folder::RunError;
+use crate::data::error::DataError;
+use crate::report::ReportError;
+
+/// Why training stopped.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// Loss or gradient is not a number.
+    #[error(
+        "the {what} is not finite at step {step} (episodes {first_episode} to {last_episode}): φ is not saved; the last good checkpoint is {last_good}; try a smaller train.learning_rate or train.clip_norm"
+    )]
+    NotFinite {
+        /// `loss` or `gradient`.
+        what: &'static str,
+        /// The step, from 0.
+        step: u64,
+        /// First episode index of the step.
+        first_episode: u64,
+        /// Last episode index of the step.
+        last_episode: u64,
+        /// Its path, or that there is none.
+        last_good: String,
+    },
+    /// Images are too small for the CNN.
+    #[error(
+        "cnn.layers: {layers}: {height}×{width} images shrink to nothing after {layers} poolings; expected fewer layers or larger images"
+    )]
+    ImagesTooSmall {
+        /// Blocks.
+        layers: usize,
+        /// Image height.
+        height: usize,
+        /// Image width.
+        width: usize,
+    },
+    /// Episodes cannot be drawn.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Trouble with the run's folder.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Trouble with a checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The optimizer's state does not fit.
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
+    /// Metrics cannot be written.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// The loader's threads could not be started.
+    #[error("could not start the loader's threads")]
+    Loader(#[from] rayon::ThreadPoolBuildError),
+}

@@ -1,0 +1,86 @@
+//! What training changes from step to step.
+
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use super::checkpoint::{self, Checkpoint};
+use super::error::TrainError;
+use super::optimizer::Optimizer;
+use super::run_folder::{CheckpointChoice, RunFolder};
+use crate::compute::Compute;
+use crate::config::experiment::Experiment;
+use crate::config::to_yaml;
+use crate::model::hypertransformer::HyperTransformer;
+
+/// What changes from step to step, and what a checkpoint holds.
+pub(super) struct State {
+    /// Steps done.
+    pub(super) step: u64,
+    /// Step and accuracy of the best validation.
+    pub(super) best: Option<(u64, f64)>,
+    /// φ
+    pub(super) phi: Tensor,
+    /// Moving averages.
+    pub(super) buffers: Tensor,
+    /// With its moments.
+    pub(super) optimizer: Optimizer,
+}
+
+impl State {
+    /// From the run's last checkpoint if there is one, else from the initialisation.
+    pub(super) fn start(
+        experiment: &Experiment,
+        model: &HyperTransformer,
+        compute: &Compute,
+        folder: &RunFolder,
+    ) -> Result<State, TrainError> {
+        let (config, device) = (&experiment.train, compute.device);
+        let last = folder.checkpoint(&CheckpointChoice::Last);
+        if !last.exists() {
+            let initial = |values: Vec<f32>| Tensor::from_slice(&values).to_device(device);
+            let phi = initial(model.layout().initial_values(config.seed));
+            let buffers = initial(model.buffers().initial_values(config.seed));
+            let optimizer = Optimizer::new(config, &phi);
+            return Ok(State {
+                step: 0,
+                best: None,
+                phi,
+                buffers,
+                optimizer,
+            });
+        }
+        let saved = checkpoint::load(&last, model.layout(), model.buffers())?;
+        let phi = saved.phi.to_device(device);
+        let mut optimizer = Optimizer::new(config, &phi);
+        optimizer.load_state(&saved.optimizer)?;
+        let buffers = saved.buffers.to_device(device);
+        Ok(State {
+            step: saved.step,
+            best: saved.best,
+            phi,
+            buffers,
+            optimizer,
+        })
+    }
+
+    /// Writes the state as a checkpoint, whole or not at all.
+    pub(super) fn save(
+        &self,
+        path: &Path,
+        experiment: &Experiment,
+        model: &HyperTransformer,
+    ) -> Result<(), TrainError> {
+        let host = |tensor: &Tensor| tensor.to_device(Device::Cpu).to_kind(Kind::Float);
+        let saved = Checkpoint {
+            step: self.step,
+            best: self.best,
+            phi: host(&self.phi),
+            buffers: host(&self.buffers),
+            optimizer: self.optimizer.state().into_iter().collect(),
+            experiment: to_yaml(experiment),
+        };
+        checkpoint::save(path, model.layout(), model.buffers(), &saved)?;
+        Ok(())
+    }
+}
