@@ -104,6 +104,39 @@ fn a_run_killed_and_resumed_gives_the_bits_of_one_that_was_not() {
     assert_eq!(steps("whole"), steps("killed"));
 }
 
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_the_step_and_leaves_with_130() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = train(folder.path(), "run", &["--set", "train.steps=100000"]);
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("hypertransformer"));
+    let child = command
+        .args(given.get_args())
+        .current_dir(common::repository(""))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let last = folder.path().join("run/checkpoints/last.safetensors");
+    while !last.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let id = child.id().to_string();
+    let signal = std::process::Command::new("kill")
+        .args(["-INT", &id])
+        .status();
+    assert!(signal.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let told = String::from_utf8_lossy(&output.stderr);
+    let step = told.split("interrupted after step ").nth(1).expect(&told);
+    let step: u64 = step.split(',').next().unwrap().parse().unwrap();
+    let bytes = std::fs::read(last).unwrap();
+    let header = safetensors::SafeTensors::read_metadata(&bytes).unwrap().1;
+    let facts = header.metadata().as_ref().unwrap().values().next().unwrap();
+    let facts: serde_json::Value = serde_json::from_str(facts).unwrap();
+    assert_eq!(facts["step"], step);
+}
+
 #[test]
 fn a_run_is_never_overwritten_silently() {
     let folder = tempfile::tempdir().unwrap();
