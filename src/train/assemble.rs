@@ -47,21 +47,8 @@ pub fn evaluation_sampler(
     part: Part,
     seed: u64,
 ) -> Result<EpisodeSampler, DataError> {
-    let episode = &experiment.episode;
-    let shape = EpisodeShape {
-        way: episode.way,
-        shot: episode.shot,
-        query: episode.evaluation_query,
-    };
-    let scheme = split_scheme(experiment, pack);
-    EpisodeSampler::new(
-        Arc::clone(pack),
-        scheme,
-        part,
-        shape,
-        EpisodeDraw::PLAIN,
-        seed,
-    )
+    let query = experiment.episode.evaluation_query;
+    sampler(experiment, pack, part, query, EpisodeDraw::PLAIN, seed)
 }
 
 /// Episodes of training.
@@ -73,22 +60,27 @@ pub fn training_sampler(
     pack: &Arc<Pack>,
 ) -> Result<EpisodeSampler, DataError> {
     let episode = &experiment.episode;
-    let shape = EpisodeShape {
-        way: episode.way,
-        shot: episode.shot,
-        query: episode.query,
-    };
     let draw = EpisodeDraw {
         query_sampling: episode.query_sampling,
         rotations: episode.rotations,
     };
+    let seed = experiment.train.seed;
+    sampler(experiment, pack, Part::Train, episode.query, draw, seed)
+}
+
+fn sampler(
+    experiment: &Experiment,
+    pack: &Arc<Pack>,
+    part: Part,
+    query: usize,
+    draw: EpisodeDraw,
+    seed: u64,
+) -> Result<EpisodeSampler, DataError> {
+    let shape = EpisodeShape {
+        way: experiment.episode.way,
+        shot: experiment.episode.shot,
+        query,
+    };
     let scheme = split_scheme(experiment, pack);
-    EpisodeSampler::new(
-        Arc::clone(pack),
-        scheme,
-        Part::Train,
-        shape,
-        draw,
-        experiment.train.seed,
-    )
+    EpisodeSampler::new(Arc::clone(pack), scheme, part, shape, draw, seed)
 }
