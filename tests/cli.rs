@@ -163,6 +163,30 @@ fn a_run_is_never_overwritten_silently() {
 }
 
 #[test]
+fn a_folder_with_other_files_is_left_alone_even_by_force() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("photos")).unwrap();
+    std::fs::write(folder.path().join("photos/cat.png"), "cat").unwrap();
+    train(folder.path(), "photos", &["--force"])
+        .assert()
+        .code(1)
+        .stderr(contains("holds no run"));
+    assert!(folder.path().join("photos/cat.png").exists());
+}
+
+#[test]
+fn a_run_stopped_before_its_first_step_can_be_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "whole", &[]).assert().success();
+    let config = std::fs::read(folder.path().join("whole/config.yaml")).unwrap();
+    std::fs::create_dir(folder.path().join("stopped")).unwrap();
+    std::fs::write(folder.path().join("stopped/config.yaml"), config).unwrap();
+    let resume = ["--resume"];
+    train(folder.path(), "stopped", &resume).assert().success();
+    assert!(checkpoint(folder.path(), "whole") == checkpoint(folder.path(), "stopped"));
+}
+
+#[test]
 fn evaluation_gives_the_same_summary_and_records_each_time() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), "run", &[]).assert().success();

@@ -44,6 +44,9 @@ pub enum RunError {
         "{0} already holds a run: continue it with --resume, replace it with --force, or name another with --run-dir"
     )]
     Exists(PathBuf),
+    /// Other files are there.
+    #[error("{0} is not empty and holds no run: name another folder with --run-dir")]
+    NotEmpty(PathBuf),
     /// Resume asked for, nothing there.
     #[error("{0} holds no run to resume: it has no config.yaml; leave --resume out to start one")]
     NothingToResume(PathBuf),
@@ -98,13 +101,15 @@ impl RunFolder {
             .read_dir()
             .is_ok_and(|mut entries| entries.next().is_some())
         {
-            // Somebody else's folder: --force replaces runs, nothing more.
-            return Err(RunError::Exists(path.to_path_buf()));
+            // --force replaces runs, nothing more.
+            return Err(RunError::NotEmpty(path.to_path_buf()));
         }
-        std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
+        std::fs::create_dir_all(path).map_err(failed)?;
+        // The configuration first: with it, whatever stops us now, the folder is a run that can be resumed.
+        atomic::write(&folder.config(), to_yaml(experiment).as_bytes()).map_err(failed)?;
         let facts = serde_json::to_vec_pretty(facts).unwrap_or_default();
         atomic::write(&path.join("run.json"), &facts).map_err(failed)?;
-        atomic::write(&folder.config(), to_yaml(experiment).as_bytes()).map_err(failed)?;
+        std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
         Ok(folder)
     }
 
@@ -122,6 +127,8 @@ impl RunFolder {
         let began = load(&folder.config(), &[])?;
         let differences = differences(&began, experiment);
         if differences.is_empty() {
+            let failed = |error| RunError::Write(path.to_path_buf(), error);
+            std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
             return Ok(folder);
         }
         Err(RunError::OtherConfiguration {
