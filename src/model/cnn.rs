@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::batch_norm::{Affine, BatchNorm, Observed, Pass, Source, Statistics};
+use super::convolution::convolve;
 use super::parameters::{Initial, ParameterId, ParameterLayout};
 
 /// One operation of a CNN block.
@@ -187,7 +188,7 @@ impl Cnn {
         if self.before_norm.is_empty() {
             return self.normalised_convolution(pass, block, input, source);
         }
-        let convolved = self.convolve(input, pass.parameters.get(block.kernel), None);
+        let convolved = self.convolve(input, pass.parameters.get(block.kernel));
         let values = operations(&self.before_norm, convolved);
         let statistics = source.statistics(&values, pass.tasks);
         let affine = block.batch_norm.affine(pass.parameters, &statistics);
@@ -198,7 +199,8 @@ impl Cnn {
     /// Convolution and batch-norm next to each other, then activation and pooling in either order.
     ///
     /// Max-pooling commutes with maps that do not fall, so with the kernel's sign turned where γ < 0 pooling comes
-    /// first and scale, shift and ReLU touch a quarter of the data. Given statistics fold into the kernel.
+    /// first and scale, shift and ReLU touch a quarter of the data. The scale of given statistics folds into the
+    /// kernel.
     fn normalised_convolution(
         &self,
         pass: &Pass,
@@ -207,20 +209,20 @@ impl Cnn {
         source: Source,
     ) -> (Tensor, Statistics) {
         let (kernel, norm) = (pass.parameters.get(block.kernel), &block.batch_norm);
+        let pools = self.after_norm.first() == Some(&BlockOperation::Pool);
+        let (pool, rest) = self.after_norm.split_at(usize::from(pools));
         if let Source::Given(statistics) = source
             && statistics.mean.size()[0] == 1
         {
             let Affine { scale, shift } = norm.affine(pass.parameters, statistics);
             let folded = kernel * scale.view([-1, 1, 1, 1]);
-            let output = self.convolve(input, &folded, Some(&shift.view([-1])));
-            return (
-                operations(&self.after_norm, output),
-                statistics.shallow_clone(),
-            );
+            let pooled = operations(pool, self.convolve(input, &folded));
+            let shifted = pooled + shift.view([1, -1, 1, 1]);
+            return (operations(rest, shifted), statistics.shallow_clone());
         }
         let sign = norm.sign(pass.parameters);
         let turned = kernel * sign.view([-1, 1, 1, 1]);
-        let output = self.convolve(input, &turned, None);
+        let output = self.convolve(input, &turned);
         let statistics = match source {
             Source::Given(statistics) => statistics.shallow_clone(),
             Source::Own => {
@@ -236,16 +238,13 @@ impl Cnn {
             scale: affine.scale * sign,
             shift: affine.shift,
         };
-        let pools = self.after_norm.first() == Some(&BlockOperation::Pool);
-        let (pool, rest) = self.after_norm.split_at(usize::from(pools));
         let pooled = operations(pool, output);
         let normalised = turned.apply(&pooled, pass.tasks);
         (operations(rest, normalised), statistics)
     }
 
-    fn convolve(&self, input: &Tensor, kernel: &Tensor, bias: Option<&Tensor>) -> Tensor {
-        let padding = [self.padding, self.padding];
-        input.conv2d(&channels_last(kernel), bias, [1, 1], padding, [1, 1], 1)
+    fn convolve(&self, input: &Tensor, kernel: &Tensor) -> Tensor {
+        convolve(input, kernel, 1, self.padding)
     }
 }
 
@@ -257,13 +256,4 @@ fn operations(list: &[BlockOperation], values: Tensor) -> Tensor {
             BlockOperation::Pool => values.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false),
             BlockOperation::Convolution | BlockOperation::BatchNorm => values,
         })
-}
-
-/// The same tensor with channels innermost in memory: a kernel laid out so makes libtorch's CPU convolutions answer
-/// in kind, and pooling is then several times faster.
-pub(super) fn channels_last(tensor: &Tensor) -> Tensor {
-    tensor
-        .permute([0, 2, 3, 1])
-        .contiguous()
-        .permute([0, 3, 1, 2])
 }

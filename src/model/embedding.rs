@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::batch_norm::{BatchNorm, Observed, Pass};
-use super::cnn::channels_last;
+use super::convolution::convolve;
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 
 /// A convolution kernel and its bias.
@@ -40,14 +40,7 @@ impl Convolution {
 
     fn forward(&self, parameters: &Parameters, input: &Tensor, padding: i64) -> Tensor {
         let (kernel, bias) = (parameters.get(self.kernel), parameters.get(self.bias));
-        input.conv2d(
-            &channels_last(kernel),
-            Some(bias),
-            [self.stride, self.stride],
-            [padding, padding],
-            [1, 1],
-            1,
-        )
+        convolve(input, kernel, self.stride, padding) + bias.view([1, -1, 1, 1])
     }
 }
 

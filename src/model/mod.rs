@@ -3,6 +3,7 @@
 pub mod allocation;
 pub mod batch_norm;
 pub mod cnn;
+mod convolution;
 pub mod embedding;
 pub mod episode_batch;
 pub mod generator;
