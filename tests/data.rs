@@ -146,6 +146,7 @@ proptest! {
         let draw = EpisodeDraw {
             query_sampling: if random { QuerySampling::Random } else { QuerySampling::Balanced },
             rotations: [Rotations::None, Rotations::PerClass, Rotations::AsClasses][turns],
+            ..EpisodeDraw::PLAIN
         };
         let shape = EpisodeShape { way, shot, query };
         let new = || {

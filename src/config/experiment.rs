@@ -77,6 +77,29 @@ pub struct EpisodeConfig {
     pub query_sampling: QuerySampling,
     /// Rotations of training classes; validation and test are never rotated.
     pub rotations: Rotations,
+    /// Random affine jitter of training images, support and queries, each on its own.
+    pub jitter: JitterOptions,
+}
+
+/// Ranges of a random affine map; all 0 changes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JitterOptions {
+    /// Turn, in degrees either way.
+    pub rotation: f64,
+    /// Larger or smaller by up to this fraction.
+    pub scale: f64,
+    /// Columns moved by up to this many times the row.
+    pub shear: f64,
+    /// Shift, as a fraction of the image's size, either way.
+    pub shift: f64,
+}
+
+impl JitterOptions {
+    /// Whether it changes nothing.
+    pub fn is_none(&self) -> bool {
+        *self == JitterOptions::default()
+    }
 }
 
 /// The target CNN.
@@ -228,6 +251,7 @@ impl Default for EpisodeConfig {
             evaluation_query: 5,
             query_sampling: QuerySampling::Balanced,
             rotations: Rotations::None,
+            jitter: JitterOptions::default(),
         }
     }
 }

@@ -24,6 +24,16 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
         episode.evaluation_query,
         1..=10_000,
     );
+    let jitter = &episode.jitter;
+    for (path, value, most) in [
+        ("episode.jitter.rotation", jitter.rotation, 180.0),
+        ("episode.jitter.scale", jitter.scale, 4.0),
+        ("episode.jitter.shear", jitter.shear, 4.0),
+        ("episode.jitter.shift", jitter.shift, 1.0),
+    ] {
+        let right = (0.0..=most).contains(&value);
+        faults.unless(right, path, value, &format!("0 to {most}"));
+    }
     faults.within("cnn.channels", cnn.channels, 1..=4_096);
     faults.within("cnn.layers", cnn.layers, 1..=64);
     let size = cnn.kernel_size;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use ndarray::Array4;
 
+use super::augment::Affine;
 use super::error::DataError;
-use super::pack::{Pack, Part};
+use super::pack::{ImageShape, Pack, Part};
 use super::random::{Purpose, Random};
-use crate::config::experiment::{QuerySampling, Rotations};
+use crate::config::experiment::{JitterOptions, QuerySampling, Rotations};
 
 /// Sizes of an episode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +22,27 @@ pub struct EpisodeShape {
 }
 
 /// How episodes are drawn beyond their sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpisodeDraw {
     /// How queries are spread over classes.
     pub query_sampling: QuerySampling,
     /// What rotations do to classes.
     pub rotations: Rotations,
+    /// Affine jitter of each image.
+    pub jitter: JitterOptions,
 }
 
 impl EpisodeDraw {
-    /// Balanced queries and no rotation: validation and test.
+    /// Balanced queries, images as they are: validation and test.
     pub const PLAIN: EpisodeDraw = EpisodeDraw {
         query_sampling: QuerySampling::Balanced,
         rotations: Rotations::None,
+        jitter: JitterOptions {
+            rotation: 0.0,
+            scale: 0.0,
+            shear: 0.0,
+            shift: 0.0,
+        },
     };
 }
 
@@ -171,9 +180,7 @@ impl EpisodeSampler {
     /// Episode `index` by its image indices.
     pub fn plan(&self, index: u64) -> EpisodePlan {
         let EpisodeShape { way, shot, query } = self.shape;
-        // The part has its own stream, so that no seed makes two parts draw alike.
-        let address = (self.part as u64) << 60 | index;
-        let mut random = Random::new(self.seed, Purpose::Episode, address);
+        let mut random = self.random(Purpose::Episode, index);
         let mut plan = EpisodePlan {
             classes: Vec::with_capacity(way),
             quarter_turns: Vec::with_capacity(way),
@@ -218,37 +225,79 @@ impl EpisodeSampler {
         plan
     }
 
+    /// The part has its own stream, so that no seed makes two parts draw alike.
+    fn random(&self, purpose: Purpose, index: u64) -> Random {
+        Random::new(self.seed, purpose, (self.part as u64) << 60 | index)
+    }
+
     /// Episode `index` with its pixels.
     pub fn episode(&self, index: u64) -> Episode {
         let plan = self.plan(index);
+        let mut jitter = self.random(Purpose::Augmentation, index);
+        let mut images = |samples| self.images(samples, &plan.quarter_turns, &mut jitter);
         Episode {
             index,
-            support: self.images(&plan.support, &plan.quarter_turns),
-            query: self.images(&plan.query, &plan.quarter_turns),
+            support: images(&plan.support),
+            query: images(&plan.query),
         }
     }
 
-    fn images(&self, samples: &[Sample], quarter_turns: &[u8]) -> ImageSet {
-        let size = self.pack.shape();
-        let (height, width, channels) = (size.height, size.width, size.channels);
-        let mut images = Array4::zeros((samples.len(), channels, height, width));
-        for (mut target, sample) in images.outer_iter_mut().zip(samples) {
+    fn images(&self, samples: &[Sample], quarter_turns: &[u8], jitter: &mut Random) -> ImageSet {
+        let shape = self.pack.shape();
+        let mut pixels = vec![0; samples.len() * shape.bytes()];
+        for (target, sample) in pixels.chunks_exact_mut(shape.bytes()).zip(samples) {
             let source = self.pack.image(sample.image);
-            let turns = quarter_turns[sample.label];
-            for ((channel, row, column), pixel) in target.indexed_iter_mut() {
-                // Where the pixel that a counter-clockwise turn brings here comes from.
-                let (from_row, from_column) = match turns {
-                    0 => (row, column),
-                    1 => (column, width - 1 - row),
-                    2 => (height - 1 - row, width - 1 - column),
-                    _ => (height - 1 - column, row),
-                };
-                *pixel = source[(from_row * width + from_column) * channels + channel];
+            let turned;
+            let source = match quarter_turns[sample.label] {
+                0 => source,
+                turns => {
+                    turned = turn(source, shape, turns);
+                    &turned
+                }
+            };
+            if !self.draw.jitter.is_none() {
+                Affine::draw(&self.draw.jitter, shape, jitter).apply(source, shape, target);
+            } else {
+                channels_first(source, shape, target);
             }
         }
+        let size = (samples.len(), shape.channels, shape.height, shape.width);
         ImageSet {
-            images,
+            images: Array4::from_shape_vec(size, pixels).expect("as many pixels as the shape says"),
             labels: samples.iter().map(|sample| sample.label as i64).collect(),
         }
     }
+}
+
+/// `[H, W, C]` → `[C, H, W]`
+fn channels_first(source: &[u8], shape: ImageShape, target: &mut [u8]) {
+    if shape.channels == 1 {
+        target.copy_from_slice(source);
+        return;
+    }
+    let area = shape.height * shape.width;
+    for (channel, plane) in target.chunks_exact_mut(area).enumerate() {
+        for (pixel, values) in plane.iter_mut().zip(source.chunks_exact(shape.channels)) {
+            *pixel = values[channel];
+        }
+    }
+}
+
+/// A square image, `[H, W, C]`, turned counter-clockwise by this many quarters.
+fn turn(source: &[u8], shape: ImageShape, quarters: u8) -> Vec<u8> {
+    let (last, channels) = (shape.width - 1, shape.channels);
+    let mut turned = Vec::with_capacity(source.len());
+    for row in 0..shape.height {
+        for column in 0..shape.width {
+            // Where the pixel that the turn brings here comes from.
+            let (from_row, from_column) = match quarters {
+                1 => (column, last - row),
+                2 => (last - row, last - column),
+                _ => (last - column, row),
+            };
+            let start = (from_row * shape.width + from_column) * channels;
+            turned.extend_from_slice(&source[start..start + channels]);
+        }
+    }
+    turned
 }

@@ -1,5 +1,6 @@
 //! Image files → pack → episodes. Knows nothing of tensors on a device.
 
+mod augment;
 pub mod episode;
 pub mod error;
 pub mod import;

@@ -63,6 +63,7 @@ pub fn training_sampler(
     let draw = EpisodeDraw {
         query_sampling: episode.query_sampling,
         rotations: episode.rotations,
+        jitter: episode.jitter,
     };
     let seed = experiment.train.seed;
     sampler(experiment, pack, Part::Train, episode.query, draw, seed)

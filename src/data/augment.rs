@@ -1,0 +1,160 @@
+//! Random affine jitter of training images: each image on its own turns, scales, shears and shifts a little.
+
+use super::pack::ImageShape;
+use super::random::Random;
+use crate::config::experiment::JitterOptions;
+
+/// Fraction bits of source coordinates: a 256th of a pixel is finer than a grey level.
+const FRACTION: i32 = 8;
+
+/// The map from a target pixel to the place in the source that it shows, about the image's centre.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Affine {
+    matrix: [[f32; 2]; 2],
+    shift: [f32; 2],
+}
+
+impl Affine {
+    /// Draws turn, scale (log-uniform, both axes alike), shear and shift, each uniform in its range.
+    pub(super) fn draw(options: &JitterOptions, shape: ImageShape, random: &mut Random) -> Affine {
+        let mut within = |range: f64| random.uniform_f32(-1.0, 1.0) * range as f32;
+        let (sine, cosine) = within(options.rotation).to_radians().sin_cos();
+        let scale = within((1.0 + options.scale).ln()).exp();
+        let shear = within(options.shear);
+        let shift = [shape.height, shape.width].map(|size| within(options.shift) * size as f32);
+        // Rows and columns, in this order: turn, after shear along the row, over scale.
+        let turn = [[cosine, -sine], [sine, cosine]];
+        let matrix = turn.map(|row| [row[0] / scale, (row[1] + shear * row[0]) / scale]);
+        Affine { matrix, shift }
+    }
+
+    /// Writes the image that `source`, `[H, W, C]`, becomes to `target`, `[C, H, W]`: bilinear, the edge repeated
+    /// beyond the border.
+    pub(super) fn apply(&self, source: &[u8], shape: ImageShape, target: &mut [u8]) {
+        let ImageShape {
+            height,
+            width,
+            channels,
+        } = shape;
+        let one = (1 << FRACTION) as f32;
+        let step = self.matrix.map(|row| (row[1] * one) as i32);
+        let centre = [height, width].map(|size| (size as f32 - 1.0) / 2.0);
+        let bound = [height, width].map(|size| (size as i32 - 1) << FRACTION);
+        let stride = [width * channels, channels];
+        for row in 0..height {
+            // Source of the first pixel of this row, in fixed point.
+            let from_centre = [row as f32 - centre[0], -centre[1]];
+            let mut place = [0, 1].map(|axis| {
+                let [by_row, by_column] = self.matrix[axis];
+                let at = by_row * from_centre[0] + by_column * from_centre[1];
+                ((at + centre[axis] + self.shift[axis]) * one) as i32
+            });
+            for column in 0..width {
+                let at = [0, 1].map(|axis| place[axis].clamp(0, bound[axis]));
+                let index = at.map(|at| (at >> FRACTION) as usize);
+                let part = at.map(|at| (at & ((1 << FRACTION) - 1)) as u32);
+                // A neighbour beyond the last row or column has weight 0: any pixel will do.
+                let next = [0, 1].map(|axis| if part[axis] > 0 { stride[axis] } else { 0 });
+                let first = index[0] * stride[0] + index[1] * stride[1];
+                for channel in 0..channels {
+                    let pixel = |offset: usize| u32::from(source[first + offset + channel]);
+                    let mix = |left: u32, right: u32, part: u32| {
+                        left * ((1 << FRACTION) - part) + right * part
+                    };
+                    let upper = mix(pixel(0), pixel(next[1]), part[1]);
+                    let lower = mix(pixel(next[0]), pixel(next[0] + next[1]), part[1]);
+                    let value = mix(upper, lower, part[0]) + (1 << (2 * FRACTION - 1));
+                    target[(channel * height + row) * width + column] =
+                        (value >> (2 * FRACTION)) as u8;
+                }
+                place = [place[0] + step[0], place[1] + step[1]];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::random::Purpose;
+
+    const SHAPE: ImageShape = ImageShape {
+        height: 6,
+        width: 5,
+        channels: 2,
+    };
+
+    fn image() -> Vec<u8> {
+        (0..60).map(|value| value * 4).collect()
+    }
+
+    fn moved(matrix: [[f32; 2]; 2], shift: [f32; 2]) -> Vec<u8> {
+        let mut target = vec![0; 60];
+        Affine { matrix, shift }.apply(&image(), SHAPE, &mut target);
+        target
+    }
+
+    fn at(target: &[u8], channel: usize, row: usize, column: usize) -> u8 {
+        target[(channel * 6 + row) * 5 + column]
+    }
+
+    #[test]
+    fn no_jitter_changes_nothing_but_the_order_of_axes() {
+        let mut random = Random::new(0, Purpose::Augmentation, 0);
+        let affine = Affine::draw(&JitterOptions::default(), SHAPE, &mut random);
+        let mut target = vec![0; 60];
+        affine.apply(&image(), SHAPE, &mut target);
+        for (index, pixel) in image().into_iter().enumerate() {
+            let (place, channel) = (index / 2, index % 2);
+            assert_eq!(at(&target, channel, place / 5, place % 5), pixel);
+        }
+    }
+
+    #[test]
+    fn a_shift_moves_pixels_halves_mix_them_and_the_edge_is_repeated() {
+        let identity = [[1.0, 0.0], [0.0, 1.0]];
+        let target = moved(identity, [1.0, 0.5]);
+        let source = |row: usize, column: usize| u32::from(image()[(row * 5 + column) * 2]);
+        // Row 2 shows row 3, between columns 1 and 2.
+        let expected = (source(3, 1) + source(3, 2)).div_ceil(2);
+        assert_eq!(u32::from(at(&target, 0, 2, 1)), expected);
+        assert_eq!(at(&target, 0, 5, 4), image()[(5 * 5 + 4) * 2]);
+    }
+
+    #[test]
+    fn a_quarter_turn_is_about_the_centre() {
+        // Target (row, column) shows source (centre + column, centre − row) where the image is square; here within
+        // the middle.
+        let target = moved([[0.0, 1.0], [-1.0, 0.0]], [0.5, 0.0]);
+        let source = image()[(3 * 5 + 2) * 2];
+        assert_eq!(at(&target, 0, 3, 2), {
+            // From the centre (2.5, 2): (0.5, 0) → (0, −0.5), shifted by (0.5, 0): between columns 1 and 2 of row 3.
+            let left = image()[(3 * 5 + 1) * 2];
+            (u32::from(left) + u32::from(source)).div_ceil(2) as u8
+        });
+    }
+
+    #[test]
+    fn draws_stay_within_their_ranges_and_fill_them() {
+        let options = JitterOptions {
+            rotation: 0.0,
+            scale: 0.2,
+            shear: 0.0,
+            shift: 0.1,
+        };
+        let mut random = Random::new(0, Purpose::Augmentation, 1);
+        let draws: Vec<Affine> = (0..2000)
+            .map(|_| Affine::draw(&options, SHAPE, &mut random))
+            .collect();
+        let range = |value: fn(&Affine) -> f32| {
+            let values = draws.iter().map(value);
+            let least = values.clone().fold(f32::INFINITY, f32::min);
+            (least, values.fold(f32::NEG_INFINITY, f32::max))
+        };
+        let (least, most) = range(|affine| affine.matrix[0][0]);
+        assert!(least >= 1.0 / 1.2 - 1e-5 && least < 0.84, "{least}");
+        assert!(most <= 1.2 + 1e-5 && most > 1.19, "{most}");
+        let (least, most) = range(|affine| affine.shift[0]);
+        assert!(least >= -0.6 && least < -0.59 && most <= 0.6 && most > 0.59);
+    }
+}
