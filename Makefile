@@ -6,6 +6,8 @@ ARGS ?=
 FROM ?=
 EXPERIMENT_synthetic := experiments/synthetic.yaml
 EXPERIMENT_omniglot := experiments/table1/omniglot-1shot-8ch-fast.yaml
+EXPERIMENT_mini := experiments/table1/mini-imagenet-1shot-8ch.yaml
+EXPERIMENT_tiered := experiments/table1/tiered-imagenet-1shot-8ch.yaml
 EXPERIMENT ?= $(EXPERIMENT_$(DATASET))
 RUN ?= runs/$(basename $(notdir $(EXPERIMENT)))
 BINARY := target/release/hypertransformer
@@ -27,10 +29,7 @@ build: setup ## compile the program
 	cargo build --release
 
 experiment-known:
-	@test -n "$(EXPERIMENT)" || { case "$(DATASET)" in \
-	mini) echo "error: no experiment for mini-ImageNet ships yet, nor an importer. Obtain its images (60,000 of ImageNet, under ImageNet's terms) and name an experiment with EXPERIMENT=" ;; \
-	tiered) echo "error: no experiment for tieredImageNet ships yet, nor an importer. Obtain train/val/test_images.npz of Ren et al. (under ImageNet's terms) and name an experiment with EXPERIMENT=" ;; \
-	*) echo "error: DATASET=$(DATASET): expected synthetic, omniglot, mini or tiered" ;; esac >&2; exit 2; }
+	@test -n "$(EXPERIMENT)" || { echo "error: DATASET=$(DATASET): expected synthetic, omniglot, mini or tiered" >&2; exit 2; }
 
 train: experiment-known build ## train DATASET (or EXPERIMENT), evaluate, tell where the run lies
 	$(BINARY) train $(EXPERIMENT) --run-dir $(RUN) $(RESUME) $(ARGS)

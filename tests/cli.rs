@@ -295,3 +295,54 @@ fn doctor_finds_nothing_wrong() {
         .success()
         .stdout(contains("2.13"));
 }
+
+#[test]
+fn inspect_tells_sizes_and_costs_without_a_pack() {
+    let output = hypertransformer()
+        .args([
+            "inspect",
+            "experiments/table1/omniglot-1shot-8ch-fast.yaml",
+            "--json",
+        ])
+        .args(["--image", "1x28x28", "--set", "generator.generates=last 1"])
+        .args(["--set", "generator.learned_base=true"])
+        .assert()
+        .success();
+    let found: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    let (model, layers) = (&found["model"], &found["model"]["layers"]);
+    // By hand: weights times places of the output.
+    for (layer, weights, places) in [(0, 72, 784), (1, 576, 196), (2, 576, 49), (3, 576, 9)] {
+        assert_eq!(layers[layer]["weights"], weights);
+        assert_eq!(layers[layer]["multiply_adds"], weights * places);
+    }
+    assert_eq!(layers[4]["weights"], 20 * 9);
+    assert_eq!(model["cnn_weights"], 72 + 3 * 576 + 180);
+    assert_eq!(model["theta"], 576 + 180);
+    let generator = &layers[3]["generator"];
+    assert_eq!(
+        (&generator["slices"], &generator["slice_length"]),
+        (&8.into(), &72.into())
+    );
+    // d + the slice; 20 samples of 8 + 32 features: on 3×3 maps a second convolution of h no longer fits.
+    assert_eq!(generator["weight_token"], 32 + 72);
+    assert_eq!(
+        (&generator["samples"], &generator["features"]),
+        (&20.into(), &40.into())
+    );
+    assert_eq!(layers[3]["learned"], true);
+    assert_eq!(found["experiment"]["generator"]["generates"], "last 1");
+}
+
+#[test]
+fn inspect_prints_the_resolved_configuration_and_the_layers() {
+    hypertransformer()
+        .args([
+            "inspect",
+            "experiments/synthetic.yaml",
+            "--image",
+            "1x28x28",
+        ])
+        .assert()
+        .success()
+        .stdout(contains("tasks_per_step: 4").and(contains("8×3×3        8×1×1")));
+}

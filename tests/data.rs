@@ -148,26 +148,26 @@ proptest! {
             rotations: [Rotations::None, Rotations::PerClass, Rotations::AsClasses][turns],
             ..EpisodeDraw::PLAIN
         };
-        let shape = EpisodeShape { way, shot, query };
+        let shape = EpisodeShape::labeled(way, shot, query);
         let new = || {
             EpisodeSampler::new(Arc::clone(&pack), "default", Part::Train, shape, draw, seed).unwrap()
         };
         let plan = new().plan(index);
         prop_assert_eq!(&plan, &new().plan(index));
         let support: HashSet<_> =
-            plan.support.iter().map(|sample| (sample.image, plan.quarter_turns[sample.label])).collect();
+            plan.support.iter().map(|sample| (sample.image, plan.quarter_turns[sample.slot])).collect();
         prop_assert_eq!(support.len(), way * shot);
         prop_assert_eq!(plan.query.len(), way * query);
         for sample in plan.support.iter().chain(&plan.query) {
-            prop_assert!(pack.class_range(plan.classes[sample.label]).contains(&sample.image));
+            prop_assert!(pack.class_range(plan.classes[sample.slot]).contains(&sample.image));
         }
         for sample in &plan.query {
-            prop_assert!(!support.contains(&(sample.image, plan.quarter_turns[sample.label])));
+            prop_assert!(!support.contains(&(sample.image, plan.quarter_turns[sample.slot])));
         }
         for label in 0..way {
-            prop_assert_eq!(plan.support.iter().filter(|sample| sample.label == label).count(), shot);
+            prop_assert_eq!(plan.support.iter().filter(|sample| sample.slot == label).count(), shot);
             if !random {
-                prop_assert_eq!(plan.query.iter().filter(|sample| sample.label == label).count(), query);
+                prop_assert_eq!(plan.query.iter().filter(|sample| sample.slot == label).count(), query);
             }
         }
     }
@@ -196,11 +196,7 @@ fn turns_are_counter_clockwise_and_alike_for_support_and_query() {
         rotations: Rotations::PerClass,
         ..EpisodeDraw::PLAIN
     };
-    let shape = EpisodeShape {
-        way: 5,
-        shot: 1,
-        query: 1,
-    };
+    let shape = EpisodeShape::labeled(5, 1, 1);
     let sampler =
         EpisodeSampler::new(Arc::clone(&pack), "default", Part::Train, shape, draw, 0).unwrap();
     let mut seen = HashSet::new();
@@ -212,7 +208,7 @@ fn turns_are_counter_clockwise_and_alike_for_support_and_query() {
         ] {
             for (place, sample) in samples.iter().enumerate() {
                 let mut turned = pack.image(sample.image).to_vec();
-                let turns = plan.quarter_turns[sample.label];
+                let turns = plan.quarter_turns[sample.slot];
                 seen.insert(turns);
                 for _ in 0..turns {
                     // Counter-clockwise: the right column becomes the top row.
@@ -244,11 +240,7 @@ fn the_loader_hands_out_every_episode_once_in_order() {
 fn too_few_images_name_the_class() {
     let folder = tempfile::tempdir().unwrap();
     let pack = Arc::new(Pack::open(&common::small_pack(folder.path())).unwrap());
-    let shape = EpisodeShape {
-        way: 5,
-        shot: 18,
-        query: 5,
-    };
+    let shape = EpisodeShape::labeled(5, 18, 5);
     let sampler = EpisodeSampler::new(pack, "default", Part::Train, shape, EpisodeDraw::PLAIN, 0);
     let error = sampler.err().unwrap().to_string();
     assert!(

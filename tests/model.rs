@@ -2,49 +2,12 @@
 
 mod common;
 
-use common::{episode, experiment};
+use common::{episode, farthest, setup};
 use hypertransformer::data::episode::Episode;
 use hypertransformer::model::allocation::logits_from_slices;
 use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::model::episode_batch::EpisodeBatch;
-use hypertransformer::model::hypertransformer::{HyperTransformer, Prediction};
 use tch::{Device, Kind, Tensor};
-
-struct Setup {
-    model: HyperTransformer,
-    phi: Tensor,
-    buffers: Tensor,
-}
-
-/// A model with noise on φ, so that nothing holds by an accident of initialisation.
-fn setup(overrides: &[&str], noise: f64) -> Setup {
-    tch::manual_seed(1);
-    let model = HyperTransformer::new(&experiment(overrides), (1, 28, 28));
-    let phi = Tensor::from_slice(&model.layout().initial_values(0));
-    let phi = &phi + phi.randn_like() * noise;
-    let buffers = Tensor::from_slice(&model.buffers().initial_values(0));
-    Setup {
-        model,
-        phi,
-        buffers,
-    }
-}
-
-impl Setup {
-    fn predict(&self, episodes: &[Episode], mode: BatchNormMode) -> Prediction {
-        let views = self.model.views(&self.phi, &self.buffers);
-        self.model.forward(
-            &views,
-            &EpisodeBatch::new(episodes, Device::Cpu),
-            mode,
-            false,
-        )
-    }
-}
-
-fn farthest(left: &Tensor, right: &Tensor) -> f64 {
-    (left - right).abs().max().double_value(&[])
-}
 
 /// The same episode with all queries but the first as negatives.
 fn other_queries(episode: &Episode) -> Episode {
@@ -88,6 +51,7 @@ fn theta_does_not_depend_on_the_order_of_the_support_samples() {
         setup
             .predict(&[episode], BatchNormMode::Support)
             .theta
+            .logits
             .to_slices()
     };
     assert!(farthest(&theta(first), &theta(turned)) < 1e-5);
@@ -130,16 +94,7 @@ fn both_readings_of_the_block_order_agree_with_plain_operations() {
         let found = setup
             .predict(&[episode], BatchNormMode::Query)
             .support_features;
-        let named = |name: &str| {
-            let specs = setup.model.layout().specs();
-            let index = specs.iter().position(|spec| spec.name == name).unwrap();
-            let start: usize = specs[..index].iter().map(|spec| spec.len()).sum();
-            let spec = &specs[index];
-            setup
-                .phi
-                .narrow(0, start as i64, spec.len() as i64)
-                .view(&spec.shape[..])
-        };
+        let named = |name: &str| setup.named(&setup.phi, name);
         let mut values = batch.support.flatten(0, 1);
         for layer in 1..=4 {
             let name = |part: &str| format!("cnn.layer{layer}.{part}");
@@ -189,7 +144,7 @@ fn gradient_step_initialisation_generates_class_means() {
         let means = normed
             .view([5, shot as i64, width])
             .mean_dim(1, false, Kind::Float);
-        let weight = prediction.theta.weight.get(0);
+        let weight = prediction.theta.logits.weight.get(0);
         let cosine = Tensor::cosine_similarity(&weight, &means, 1, 1e-12);
         let least = cosine.min().double_value(&[]);
         assert!(least > 0.99, "heads {heads}: cosine {least}");
@@ -207,7 +162,7 @@ fn gradient_step_initialisation_classifies_like_the_nearest_prototype() {
         let prediction = setup.predict(std::slice::from_ref(&episode), BatchNormMode::Support);
         let prototypes = prediction.support_features.get(0);
         let prototypes = prototypes.layer_norm([8], None::<Tensor>, None::<Tensor>, 1e-6, false);
-        let theta = &prediction.theta;
+        let theta = &prediction.theta.logits;
         let scale = theta.weight.get(0).norm() / prototypes.norm();
         let bias = theta.bias.get(0);
         let spread = (theta.weight.get(0) / scale - &prototypes)

@@ -32,7 +32,7 @@ fn pytorch() -> Option<PathBuf> {
 fn logits_and_gradient_equal_those_of_pytorch() {
     let Some(python) = pytorch() else { return };
     tch::manual_seed(1);
-    let model = HyperTransformer::new(&common::experiment(&[]), (1, 28, 28));
+    let model = HyperTransformer::new(&common::experiment(&[]), (1, 28, 28)).unwrap();
     let phi = Tensor::from_slice(&model.layout().initial_values(0));
     // With noise, so that nothing is equal only because it starts at zero.
     let phi = leaf(&(&phi + phi.randn_like() * 0.5));

@@ -55,10 +55,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let initial = |values: Vec<f32>| Tensor::from_slice(&values).to_device(compute.device);
     let phi = initial(model.layout().initial_values(experiment.train.seed));
     let buffers = initial(model.buffers().initial_values(experiment.train.seed));
-    let objective = Objective {
-        batch_norm: experiment.batch_norm,
-        l2: experiment.train.l2,
-    };
+    let objective = Objective::at(&experiment, 0);
     // As many tasks a step as threads, at least, so that all of them have work.
     let tasks = experiment.train.tasks_per_step.max(compute.threads);
     let run = |compute: &Compute, episodes: std::ops::Range<u64>| -> anyhow::Result<()> {

@@ -156,6 +156,16 @@ pub(super) fn ensure_pack(path: &Path, quiet: bool) -> anyhow::Result<()> {
              hypertransformer data import omniglot --from FOLDER --output {}",
             path.display()
         ),
+        "mini-imagenet" => {
+            "obtain the 60,000 images of mini-ImageNet (Vinyals et al. 2016, split by Ravi and \
+            Larochelle 2017; under ImageNet's terms); `data import` cannot read them yet"
+                .to_owned()
+        }
+        "tiered-imagenet" => {
+            "obtain the images of tieredImageNet (Ren et al. 2018; under ImageNet's terms); \
+            `data import` cannot read them yet"
+                .to_owned()
+        }
         _ => "make it with `hypertransformer data import`, or set data.pack to one you have"
             .to_owned(),
     };

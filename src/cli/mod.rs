@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod doctor;
 mod evaluate;
+mod inspect;
 mod train;
 
 use std::path::Path;
@@ -30,6 +31,8 @@ enum Command {
     Train(train::TrainArguments),
     /// Measure a run's accuracy on a fixed list of episodes, with its 95 % interval
     Evaluate(evaluate::EvaluateArguments),
+    /// Show an experiment without training it: configuration, layers, token sizes, parameters, multiply-adds, memory
+    Inspect(inspect::InspectArguments),
     /// Import, show and check image packs
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -63,6 +66,7 @@ pub(crate) fn run() -> ExitCode {
     let result = std::panic::catch_unwind(|| match command {
         Command::Train(arguments) => train::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Data(command) => data::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor => doctor::run(),

@@ -2,8 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use super::experiment::{Experiment, Initialization, LogitsFeatures, ScheduleKind};
-use crate::model::cnn::BlockOperation;
+use super::experiment::{Experiment, Initialization};
+use super::model_options::{GeneratorKind, LogitsFeatures};
+use super::train_options::ScheduleKind;
+use crate::model::allocation::Allocation;
+use crate::model::architecture::BlockOperation;
 
 /// All faults, `path: value: expected …`.
 pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
@@ -18,6 +21,14 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
     } = experiment;
     faults.within("episode.way", episode.way, 2..=10_000);
     faults.within("episode.shot", episode.shot, 1..=10_000);
+    faults.within("episode.unlabeled", episode.unlabeled, 0..=10_000);
+    faults.within("episode.distractors", episode.distractors, 0..=10_000);
+    faults.unless(
+        episode.distractors == 0 || episode.unlabeled > 0,
+        "episode.distractors",
+        episode.distractors,
+        "0, for `episode.unlabeled` is 0 and distractor classes give unlabelled images only",
+    );
     faults.within("episode.query", episode.query, 1..=10_000);
     faults.within(
         "episode.evaluation_query",
@@ -35,7 +46,8 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
         faults.unless(right, path, value, &format!("0 to {most}"));
     }
     faults.within("cnn.channels", cnn.channels, 1..=4_096);
-    faults.within("cnn.layers", cnn.layers, 1..=64);
+    faults.within("cnn.layers", cnn.layers, 0..=64);
+    faults.within("cnn.stride", cnn.stride, 1..=64);
     let size = cnn.kernel_size;
     let odd = size % 2 == 1 && size < 64;
     faults.unless(odd, "cnn.kernel_size", size, "an odd number below 64");
@@ -56,7 +68,7 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
     let image = generator.image_embedding;
     faults.within("generator.image_embedding", image, 0..=4096);
     let activation = generator.activation_embedding.unwrap_or(1);
-    faults.within("generator.activation_embedding", activation, 1..=4096);
+    faults.within("generator.activation_embedding", activation, 0..=4096);
     for (path, fraction) in [
         ("generator.query_key_fraction", generator.query_key_fraction),
         ("generator.value_fraction", generator.value_fraction),
@@ -75,7 +87,14 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
         inner,
         "0 to 16",
     );
+    faults.0.extend(generation_faults(experiment));
     let prepared = experiment.initialization == Initialization::GradientStep;
+    faults.unless(
+        !prepared || generator.kind == GeneratorKind::Encoder,
+        "generator.kind",
+        "other than encoder",
+        "encoder, for `initialization: gradient_step` prepares its self-attention",
+    );
     faults.unless(
         !prepared || generator.logits_features != LogitsFeatures::Embedded,
         "generator.logits_features",
@@ -104,10 +123,92 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
     faults.positive("train.clip_norm", train.clip_norm.unwrap_or(1.0));
     faults.not_negative("train.weight_decay", train.weight_decay);
     faults.not_negative("train.l2", train.l2);
+    faults.not_negative("train.weight_variation", train.weight_variation);
+    let smoothing = train.label_smoothing;
+    let right = (0.0..1.0).contains(&smoothing);
+    faults.unless(
+        right,
+        "train.label_smoothing",
+        smoothing,
+        "0 or more, less than 1",
+    );
+    for (path, probability) in [
+        ("train.masking.unlabeled", train.masking.unlabeled),
+        ("train.masking.labeled", train.masking.labeled),
+    ] {
+        let right = (0.0..=1.0).contains(&probability);
+        faults.unless(right, path, probability, "a probability, 0 to 1");
+    }
+    faults.unless(
+        train.masking.unlabeled == 0.0 || episode.unlabeled > 0,
+        "train.masking.unlabeled",
+        train.masking.unlabeled,
+        "0, for `episode.unlabeled` is 0",
+    );
     faults.least("train.log_every", train.log_every, 1);
     faults.least("train.checkpoint_every", train.checkpoint_every, 1);
     faults.least("validation.every", validation.every, 1);
     faults.least("validation.episodes", validation.episodes, 2);
+    faults.0
+}
+
+/// What must fit together where convolutions are generated.
+fn generation_faults(experiment: &Experiment) -> Vec<String> {
+    let mut faults = Faults(Vec::new());
+    let (cnn, generator) = (&experiment.cnn, &experiment.generator);
+    let (reach, layers) = (generator.generates.reach(), cnn.layers);
+    let all = format!("at most cnn.layers ({layers}) convolutions");
+    faults.unless(
+        reach <= layers,
+        "generator.generates",
+        &generator.generates,
+        &all,
+    );
+    let some = (0..layers).any(|layer| generator.generates.convolution(layer, layers));
+    for (path, set) in [
+        ("generator.learned_base", generator.learned_base),
+        ("generator.generate_bias", generator.generate_bias),
+        (
+            "generator.generate_batch_norm",
+            generator.generate_batch_norm,
+        ),
+    ] {
+        let expected = "false, for `generator.generates` names no convolution";
+        faults.unless(some || !set, path, set, expected);
+    }
+    let spatial = generator.allocation == Allocation::Spatial;
+    for (path, set) in [
+        ("generator.generate_bias", generator.generate_bias),
+        (
+            "generator.generate_batch_norm",
+            generator.generate_batch_norm,
+        ),
+    ] {
+        let expected = "false, for `allocation: spatial` has no slice an output channel";
+        faults.unless(!spatial || !set, path, set, expected);
+    }
+    // Normalisation takes a constant added to its input away again.
+    let adjacent = cnn.block.get(1) == Some(&BlockOperation::BatchNorm);
+    faults.unless(
+        !(generator.generate_bias && adjacent),
+        "generator.generate_bias",
+        true,
+        "false, for batch_norm follows the convolution in `cnn.block` and takes any bias away",
+    );
+    let blind = generator.image_embedding == 0 && generator.activation_embedding == Some(0);
+    faults.unless(
+        !blind || (!some && generator.logits_features != LogitsFeatures::Embedded),
+        "generator.activation_embedding",
+        0,
+        "more than 0, for `generator.image_embedding` is 0 too: generators would see labels only",
+    );
+    let variation = experiment.train.weight_variation;
+    faults.unless(
+        variation == 0.0 || generator.learned_base,
+        "train.weight_variation",
+        variation,
+        "0, for `generator.learned_base` is false",
+    );
     faults.0
 }
 

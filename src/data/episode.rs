@@ -6,7 +6,8 @@ use ndarray::Array4;
 
 use super::augment::Affine;
 use super::error::DataError;
-use super::pack::{ImageShape, Pack, Part};
+use super::pack::{Pack, Part};
+use super::pixels::{channels_first, turn};
 use super::random::{Purpose, Random};
 use crate::config::experiment::{JitterOptions, QuerySampling, Rotations};
 
@@ -17,8 +18,25 @@ pub struct EpisodeShape {
     pub way: usize,
     /// k, labelled images a class.
     pub shot: usize,
+    /// u, unlabelled images a class in the support set.
+    pub unlabeled: usize,
+    /// Further classes with unlabelled images only, u of each.
+    pub distractors: usize,
     /// q, query images a class (n · q in all).
     pub query: usize,
+}
+
+impl EpisodeShape {
+    /// Without unlabelled images.
+    pub fn labeled(way: usize, shot: usize, query: usize) -> EpisodeShape {
+        EpisodeShape {
+            way,
+            shot,
+            unlabeled: 0,
+            distractors: 0,
+            query,
+        }
+    }
 }
 
 /// How episodes are drawn beyond their sizes.
@@ -51,18 +69,20 @@ impl EpisodeDraw {
 pub struct Sample {
     /// Image index in the pack.
     pub image: usize,
-    /// Class slot in 0 … n−1.
-    pub label: usize,
+    /// Class slot in 0 … n−1; of a distractor class n and more.
+    pub slot: usize,
+    /// Whether the model is told the slot.
+    pub labeled: bool,
 }
 
 /// An episode by indices: which classes, which images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EpisodePlan {
-    /// Pack class of each slot.
+    /// Pack class of each slot, distractors last.
     pub classes: Vec<usize>,
     /// Quarter turns (counter-clockwise) of each slot.
     pub quarter_turns: Vec<u8>,
-    /// The support set, `[n·k]`.
+    /// The support set, `[n·k + (n + distractors)·u]`, labelled samples first, unlabelled ones in random order.
     pub support: Vec<Sample>,
     /// The query set, `[n·q]`.
     pub query: Vec<Sample>,
@@ -73,7 +93,7 @@ pub struct EpisodePlan {
 pub struct ImageSet {
     /// `[N, C, H, W]`, 0 to 255.
     pub images: Array4<u8>,
-    /// `[N]`, class slots.
+    /// `[N]`, class slots; n for an unlabelled image.
     pub labels: Vec<i64>,
 }
 
@@ -131,12 +151,25 @@ impl EpisodeSampler {
                 reason,
             })
         };
-        let EpisodeShape { way, shot, query } = self.shape;
+        let EpisodeShape {
+            way,
+            shot,
+            unlabeled,
+            distractors,
+            query,
+        } = self.shape;
         let available = self.class_count();
-        if available < way {
-            return refuse(format!("{way} ways asked for, {available} classes there"));
+        if available < way + distractors {
+            let and = match distractors {
+                0 => String::new(),
+                count => format!(" and {count} distractors"),
+            };
+            return refuse(format!(
+                "{way} ways{and} asked for, {available} classes there"
+            ));
         }
-        let needed = shot
+        let support = shot + unlabeled;
+        let needed = support
             + if self.draw.query_sampling == QuerySampling::Balanced {
                 query
             } else {
@@ -149,10 +182,14 @@ impl EpisodeSampler {
         if let Some(&class) = poorest {
             let images = self.pack.class_range(class).len();
             // At-random queries come out of what all classes of an episode have left.
-            if images < needed || (images - shot) * way < query * way {
+            if images < needed || (images - support) * way < query * way {
                 let name = &self.pack.metadata().class_names[class];
+                let and = match unlabeled {
+                    0 => String::new(),
+                    count => format!(", {count} unlabelled images"),
+                };
                 return refuse(format!(
-                    "{shot} shots and {query} queries a class asked for, class `{name}` has {images} images"
+                    "{shot} shots{and} and {query} queries a class asked for, class `{name}` has {images} images"
                 ));
             }
         }
@@ -179,17 +216,18 @@ impl EpisodeSampler {
 
     /// Episode `index` by its image indices.
     pub fn plan(&self, index: u64) -> EpisodePlan {
-        let EpisodeShape { way, shot, query } = self.shape;
+        let shape = self.shape;
+        let slots = shape.way + shape.distractors;
         let mut random = self.random(Purpose::Episode, index);
         let mut plan = EpisodePlan {
-            classes: Vec::with_capacity(way),
-            quarter_turns: Vec::with_capacity(way),
-            support: Vec::with_capacity(way * shot),
-            query: Vec::with_capacity(way * query),
+            classes: Vec::with_capacity(slots),
+            quarter_turns: Vec::with_capacity(slots),
+            support: Vec::new(),
+            query: Vec::new(),
         };
-        let mut left = Vec::new();
-        for (label, drawn) in random
-            .choose_distinct(self.class_count() as u32, way as u32)
+        let (mut unlabeled, mut left) = (Vec::new(), Vec::new());
+        for (slot, drawn) in random
+            .choose_distinct(self.class_count() as u32, slots as u32)
             .into_iter()
             .enumerate()
         {
@@ -202,22 +240,35 @@ impl EpisodeSampler {
                 Rotations::AsClasses => (drawn / self.classes.len()) as u8,
             });
             let range = self.pack.class_range(class);
-            let taken = match self.draw.query_sampling {
-                QuerySampling::Balanced => shot + query,
-                QuerySampling::Random => range.len(),
+            let distractor = slot >= shape.way;
+            let shot = if distractor { 0 } else { shape.shot };
+            let taken = match (distractor, self.draw.query_sampling) {
+                (true, _) => shape.unlabeled,
+                (false, QuerySampling::Balanced) => shot + shape.unlabeled + shape.query,
+                (false, QuerySampling::Random) => range.len(),
             };
             let images = random.choose_distinct(range.len() as u32, taken as u32);
-            let samples = images.iter().map(|&image| Sample {
+            let mut samples = images.iter().map(|&image| Sample {
                 image: range.start + image as usize,
-                label,
+                slot,
+                labeled: true,
             });
-            plan.support.extend(samples.clone().take(shot));
-            left.extend(samples.skip(shot));
+            plan.support.extend(samples.by_ref().take(shot));
+            let hidden = samples.by_ref().take(shape.unlabeled);
+            unlabeled.extend(hidden.map(|sample| Sample {
+                labeled: false,
+                ..sample
+            }));
+            left.extend(samples);
         }
+        // Their order would tell the class.
+        random.shuffle(&mut unlabeled);
+        plan.support.extend(unlabeled);
         match self.draw.query_sampling {
             QuerySampling::Balanced => plan.query = left,
             QuerySampling::Random => {
-                let chosen = random.choose_distinct(left.len() as u32, (way * query) as u32);
+                let count = (shape.way * shape.query) as u32;
+                let chosen = random.choose_distinct(left.len() as u32, count);
                 plan.query
                     .extend(chosen.into_iter().map(|place| left[place as usize]));
             }
@@ -232,7 +283,11 @@ impl EpisodeSampler {
 
     /// Episode `index` with its pixels.
     pub fn episode(&self, index: u64) -> Episode {
-        let plan = self.plan(index);
+        self.images_of(index, &self.plan(index))
+    }
+
+    /// The pixels of a plan, augmented as episode `index` is.
+    pub fn images_of(&self, index: u64, plan: &EpisodePlan) -> Episode {
         let mut jitter = self.random(Purpose::Augmentation, index);
         let mut images = |samples| self.images(samples, &plan.quarter_turns, &mut jitter);
         Episode {
@@ -248,7 +303,7 @@ impl EpisodeSampler {
         for (target, sample) in pixels.chunks_exact_mut(shape.bytes()).zip(samples) {
             let source = self.pack.image(sample.image);
             let turned;
-            let source = match quarter_turns[sample.label] {
+            let source = match quarter_turns[sample.slot] {
                 0 => source,
                 turns => {
                     turned = turn(source, shape, turns);
@@ -264,40 +319,10 @@ impl EpisodeSampler {
         let size = (samples.len(), shape.channels, shape.height, shape.width);
         ImageSet {
             images: Array4::from_shape_vec(size, pixels).expect("as many pixels as the shape says"),
-            labels: samples.iter().map(|sample| sample.label as i64).collect(),
+            labels: samples
+                .iter()
+                .map(|sample| if sample.labeled { sample.slot } else { self.shape.way } as i64)
+                .collect(),
         }
     }
-}
-
-/// `[H, W, C]` → `[C, H, W]`
-fn channels_first(source: &[u8], shape: ImageShape, target: &mut [u8]) {
-    if shape.channels == 1 {
-        target.copy_from_slice(source);
-        return;
-    }
-    let area = shape.height * shape.width;
-    for (channel, plane) in target.chunks_exact_mut(area).enumerate() {
-        for (pixel, values) in plane.iter_mut().zip(source.chunks_exact(shape.channels)) {
-            *pixel = values[channel];
-        }
-    }
-}
-
-/// A square image, `[H, W, C]`, turned counter-clockwise by this many quarters.
-fn turn(source: &[u8], shape: ImageShape, quarters: u8) -> Vec<u8> {
-    let (last, channels) = (shape.width - 1, shape.channels);
-    let mut turned = Vec::with_capacity(source.len());
-    for row in 0..shape.height {
-        for column in 0..shape.width {
-            // Where the pixel that the turn brings here comes from.
-            let (from_row, from_column) = match quarters {
-                1 => (column, last - row),
-                2 => (last - row, last - column),
-                _ => (last - column, row),
-            };
-            let start = (from_row * shape.width + from_column) * channels;
-            turned.extend_from_slice(&source[start..start + channels]);
-        }
-    }
-    turned
 }

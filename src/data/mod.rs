@@ -7,6 +7,7 @@ pub mod import;
 pub mod loader;
 pub mod pack;
 mod pack_writer;
+mod pixels;
 pub mod random;
 pub mod splits;
 pub mod synthetic;

@@ -18,6 +18,8 @@ pub enum Purpose {
     Split = 4,
     /// The augmentation of an episode's images.
     Augmentation = 5,
+    /// The support samples that a training step hides.
+    Masking = 6,
 }
 
 /// A generator that is a pure function of (seed, purpose, index): ChaCha8 with a key made of the three.

@@ -44,17 +44,30 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Statistics of `activations`, `[T·N, C, H, W]`, over the images and places of each task.
-    pub fn of(activations: &Tensor, tasks: i64) -> Statistics {
+    /// Statistics of `activations`, `[T·N, C, H, W]`, over the images and places of each task; images whose `mask`,
+    /// `[T, N]`, is 0 do not count.
+    pub fn of(activations: &Tensor, tasks: i64, mask: Option<&Tensor>) -> Statistics {
         let size = activations.size();
         let grouped = activations.view([tasks, size[0] / tasks, size[1], size[2], size[3]]);
         // `var_mean` is several times slower on a CPU, forward and backward; the gradient of `mean_dim` divides the
         // whole batch, that of a sum divided afterwards does not.
-        let share = 1.0 / (size[0] / tasks * size[2] * size[3]) as f64;
-        let mean =
-            |values: Tensor| values.sum_dim_intlist(&[1i64, 3, 4][..], false, Kind::Float) * share;
-        let squares = mean(grouped.square());
-        let mean = mean(grouped);
+        let places = (size[2] * size[3]) as f64;
+        let mean = |values: &Tensor| {
+            let axes = &[1i64, 3, 4][..];
+            match mask {
+                None => {
+                    let share = 1.0 / ((size[0] / tasks) as f64 * places);
+                    values.sum_dim_intlist(axes, false, Kind::Float) * share
+                }
+                Some(mask) => {
+                    let counted = values * mask.view([tasks, -1, 1, 1, 1]);
+                    let count = mask.sum_dim_intlist(&[1i64][..], true, Kind::Float) * places;
+                    counted.sum_dim_intlist(axes, false, Kind::Float) / count
+                }
+            }
+        };
+        let squares = mean(&grouped.square());
+        let mean = mean(&grouped);
         let variance = (squares - mean.square()).clamp_min(0.0);
         Statistics { mean, variance }
     }
@@ -71,8 +84,8 @@ impl Statistics {
 /// Where the statistics of one image set come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
-    /// The images themselves.
-    Own,
+    /// The images themselves, those that a mask `[T, N]` leaves.
+    Own(Option<&'a Tensor>),
     /// Statistics found before.
     Given(&'a Statistics),
 }
@@ -81,7 +94,7 @@ impl Source<'_> {
     /// The statistics to normalise `activations`, `[T·N, C, H, W]`, with.
     pub fn statistics(&self, activations: &Tensor, tasks: i64) -> Statistics {
         match self {
-            Source::Own => Statistics::of(activations, tasks),
+            Source::Own(mask) => Statistics::of(activations, tasks, *mask),
             Source::Given(statistics) => statistics.shallow_clone(),
         }
     }
@@ -97,6 +110,22 @@ pub struct Affine {
 }
 
 impl Affine {
+    /// Normalisation with these statistics, γ and β (`[C]` or `[T, C]`).
+    pub fn normalising((gamma, beta): &(Tensor, Tensor), statistics: &Statistics) -> Affine {
+        let scale = gamma / (&statistics.variance + EPSILON).sqrt();
+        let shift = beta - &statistics.mean * &scale;
+        Affine { scale, shift }
+    }
+
+    /// Adds `[C]` or `[T, C]`.
+    pub fn shifting(shift: &Tensor) -> Affine {
+        let shift = shift.view([-1, *shift.size().last().unwrap_or(&1)]);
+        Affine {
+            scale: shift.ones_like(),
+            shift,
+        }
+    }
+
     /// Applied to `activations`, `[T·N, C, H, W]`.
     pub fn apply(&self, activations: &Tensor, tasks: i64) -> Tensor {
         let (size, per_task) = (activations.size(), self.scale.size()[0]);
@@ -111,70 +140,66 @@ impl Affine {
     }
 }
 
-/// One learned normalisation: γ, β and the moving averages.
+/// One normalisation: γ and β, where they are learned, and the moving averages.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNorm {
-    gamma: ParameterId,
-    beta: ParameterId,
+    learned: Option<(ParameterId, ParameterId)>,
     running_mean: ParameterId,
     running_variance: ParameterId,
 }
 
 impl BatchNorm {
-    /// γ = 1, β = 0 in `layout`; moving averages 0 and 1 in `buffers`.
+    /// γ = 1, β = 0 in `layout`, if there is one; moving averages 0 and 1 in `buffers`.
     pub fn new(
-        layout: &mut ParameterLayout,
+        layout: Option<&mut ParameterLayout>,
         buffers: &mut ParameterLayout,
         name: &str,
         channels: usize,
     ) -> BatchNorm {
         let shape = [channels as i64];
+        let constant = Initial::Constant;
         BatchNorm {
-            gamma: layout.add(format!("{name}.weight"), &shape, Initial::Constant(1.0)),
-            beta: layout.add(format!("{name}.bias"), &shape, Initial::Constant(0.0)),
-            running_mean: buffers.add(
-                format!("{name}.running_mean"),
-                &shape,
-                Initial::Constant(0.0),
-            ),
+            learned: layout.map(|layout| {
+                (
+                    layout.add(format!("{name}.weight"), &shape, constant(1.0)),
+                    layout.add(format!("{name}.bias"), &shape, constant(0.0)),
+                )
+            }),
+            running_mean: buffers.add(format!("{name}.running_mean"), &shape, constant(0.0)),
             running_variance: buffers.add(
                 format!("{name}.running_variance"),
                 &shape,
-                Initial::Constant(1.0),
+                constant(1.0),
             ),
         }
     }
 
-    /// +1 where γ ≥ 0, −1 elsewhere, `[C]`, without gradient.
-    pub fn sign(&self, parameters: &Parameters) -> Tensor {
-        let gamma = parameters.get(self.gamma).detach();
-        gamma.ge(0.0).to_kind(Kind::Float) * 2.0 - 1.0
+    /// γ and β, `[C]`, where they are learned.
+    pub fn learned(&self, parameters: &Parameters) -> Option<(Tensor, Tensor)> {
+        let (gamma, beta) = self.learned?;
+        let view = |id| parameters.get(id).shallow_clone();
+        Some((view(gamma), view(beta)))
     }
 
-    /// The map that these statistics give.
-    pub fn affine(&self, parameters: &Parameters, statistics: &Statistics) -> Affine {
-        let deviation = (&statistics.variance + EPSILON).sqrt();
-        let scale = parameters.get(self.gamma) / deviation;
-        let shift = parameters.get(self.beta) - &statistics.mean * &scale;
-        Affine { scale, shift }
-    }
-
-    /// `activations`, `[T·N, C, H, W]`, by their own statistics, which are returned without gradient: for who does not
-    /// normalise anything else by them.
+    /// Support activations, `[T·N, C, H, W]`, by learned γ and β and by their own statistics or, where those are in
+    /// use, the moving averages; with the statistics, without gradient. For who normalises nothing else by them.
     pub fn by_own_batch(&self, pass: &Pass, activations: &Tensor) -> (Tensor, Statistics) {
-        if pass.tasks > 1 {
-            let statistics = Statistics::of(activations, pass.tasks);
-            let affine = self.affine(pass.parameters, &statistics);
+        let learned = self
+            .learned(pass.parameters)
+            .expect("an embedding's normalisation is learned");
+        if pass.uses_running() || pass.tasks > 1 || pass.support_mask.is_some() {
+            let statistics = match pass.uses_running() {
+                true => self.running(pass.buffers),
+                false => Statistics::of(activations, pass.tasks, pass.support_mask),
+            };
+            let affine = Affine::normalising(&learned, &statistics);
             return (affine.apply(activations, pass.tasks), statistics);
         }
         // One kernel forward and one backward instead of some twenty.
-        let (gamma, beta) = (
-            pass.parameters.get(self.gamma),
-            pass.parameters.get(self.beta),
-        );
+        let (gamma, beta) = (Some(&learned.0), Some(&learned.1));
         let none = None::<&Tensor>;
         let (output, mean, inverse_deviation) =
-            activations.native_batch_norm(Some(gamma), Some(beta), none, none, true, 0.0, EPSILON);
+            activations.native_batch_norm(gamma, beta, none, none, true, 0.0, EPSILON);
         let variance = inverse_deviation.detach().square().reciprocal() - EPSILON;
         (
             output,
@@ -203,6 +228,8 @@ pub struct Pass<'a> {
     pub buffers: &'a Parameters,
     /// How batches are normalised.
     pub batch_norm: BatchNormMode,
+    /// `[T, N]`, 0 for support samples that do not count; none if all do.
+    pub support_mask: Option<&'a Tensor>,
     /// Whether this is a training step (`running` then uses the batch).
     pub training: bool,
     /// T.

@@ -1,199 +1,243 @@
 //! The target CNN f(x; θ): purely functional, its weights come in as arguments.
 
-use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
-use super::batch_norm::{Affine, BatchNorm, Observed, Pass, Source, Statistics};
+use super::allocation::ConvolutionWeights;
+use super::architecture::{
+    Activation, BlockOperation, CnnConfig, Head, LayerShape, Padding, Pooling,
+};
+use super::batch_norm::{Affine, BatchNorm, BatchNormMode, Observed, Pass, Source, Statistics};
 use super::convolution::convolve;
-use super::parameters::{Initial, ParameterId, ParameterLayout};
+use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 
-/// One operation of a CNN block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BlockOperation {
-    /// 3×3 convolution with zero padding that keeps the size; no bias.
-    Convolution,
-    /// Batch normalisation.
-    BatchNorm,
-    /// ReLU.
-    Activation,
-    /// 2×2 max-pooling, stride 2.
-    Pool,
+/// Which of a block's weights are learned.
+#[derive(Clone, Copy, Debug)]
+pub struct LearnedParts {
+    /// The kernel.
+    pub kernel: bool,
+    /// A bias.
+    pub bias: bool,
+    /// γ and β.
+    pub batch_norm: bool,
 }
 
-/// Sizes of the target CNN.
-#[derive(Clone, Debug)]
-pub struct CnnConfig {
-    /// Channels of the images.
-    pub image_channels: usize,
-    /// Height and width of the images, in pixels.
-    pub image_size: (usize, usize),
-    /// Output channels of every convolution.
-    pub channels: usize,
-    /// Number of convolution blocks.
-    pub layers: usize,
-    /// Kernel size k (odd).
-    pub kernel_size: usize,
-    /// Operations of a block, in order; the first is the convolution.
-    pub block: Vec<BlockOperation>,
-}
-
-impl CnnConfig {
-    /// Height and width after `layers` blocks.
-    pub fn final_size(&self) -> (usize, usize) {
-        let halvings = if self.block.contains(&BlockOperation::Pool) {
-            self.layers
-        } else {
-            0
-        };
-        let halve = |size: usize| (0..halvings).fold(size, |size, _| size / 2);
-        (halve(self.image_size.0), halve(self.image_size.1))
-    }
-
-    /// Length of the flattened final activations.
-    pub fn flat_length(&self) -> usize {
-        let (height, width) = self.final_size();
-        self.channels * height * width
-    }
-}
-
-/// One block: a learned convolution with its normalisation.
+/// One block: its operations and what is learned of its weights.
 #[derive(Clone, Debug)]
 struct Block {
-    kernel: ParameterId,
+    kernel: Option<ParameterId>,
+    bias: Option<ParameterId>,
     batch_norm: BatchNorm,
+    before_norm: Vec<BlockOperation>,
+    after_norm: Vec<BlockOperation>,
+}
+
+/// The weights θ_l of one block.
+#[derive(Debug)]
+pub struct LayerWeights {
+    /// `[O, I, k, k]` where all tasks share it, else `[T, O, I, k, k]`
+    pub kernel: Tensor,
+    /// `[O]` or `[T, O]`
+    pub bias: Option<Tensor>,
+    /// γ and β, `[O]` or `[T, O]`
+    pub batch_norm: (Tensor, Tensor),
 }
 
 /// The convolution blocks of the target CNN.
 #[derive(Clone, Debug)]
 pub struct Cnn {
     blocks: Vec<Block>,
-    before_norm: Vec<BlockOperation>,
-    after_norm: Vec<BlockOperation>,
-    padding: i64,
-}
-
-/// Activations of an image set after the last block and the statistics of each block.
-#[derive(Debug)]
-pub struct Activations {
-    /// `[T·N, C, H, W]`
-    pub values: Tensor,
-    /// One entry a block.
-    pub statistics: Vec<Statistics>,
+    config: CnnConfig,
+    shapes: Vec<LayerShape>,
 }
 
 impl Cnn {
-    /// Registers the learned kernels and normalisations.
+    /// Registers what is learned: kernels (Glorot), biases (0), normalisations.
     pub fn new(
         layout: &mut ParameterLayout,
         buffers: &mut ParameterLayout,
         config: &CnnConfig,
+        shapes: &[LayerShape],
+        learned: &[LearnedParts],
     ) -> Cnn {
-        let (size, channels) = (config.kernel_size, config.channels);
-        let blocks = (0..config.layers)
-            .map(|layer| {
-                let inputs = if layer == 0 {
-                    config.image_channels
-                } else {
-                    channels
-                };
+        let size = config.kernel_size;
+        let blocks = shapes
+            .iter()
+            .zip(learned)
+            .enumerate()
+            .map(|(layer, (shape, learned))| {
+                let (inputs, outputs) = (shape.input.0, config.channels);
                 let name = format!("cnn.layer{}", layer + 1);
-                let (fan_in, fan_out) = (inputs * size * size, channels * size * size);
-                let shape = [channels, inputs, size, size].map(|length| length as i64);
+                let (fan_in, fan_out) = (inputs * size * size, outputs * size * size);
+                let kernel = [outputs, inputs, size, size].map(|length| length as i64);
+                let glorot = Initial::Glorot { fan_in, fan_out };
+                let (before_norm, after_norm) = config.sides(layer);
                 Block {
-                    kernel: layout.add(
-                        format!("{name}.kernel"),
-                        &shape,
-                        Initial::Glorot { fan_in, fan_out },
-                    ),
+                    kernel: learned
+                        .kernel
+                        .then(|| layout.add(format!("{name}.kernel"), &kernel, glorot)),
+                    bias: learned.bias.then(|| {
+                        let zero = Initial::Constant(0.0);
+                        layout.add(format!("{name}.bias"), &[outputs as i64], zero)
+                    }),
                     batch_norm: BatchNorm::new(
-                        layout,
+                        learned.batch_norm.then_some(layout),
                         buffers,
                         &format!("{name}.batch_norm"),
-                        channels,
+                        outputs,
                     ),
+                    before_norm,
+                    after_norm,
                 }
             })
             .collect();
-        let mut sides = config
-            .block
-            .splitn(2, |operation| *operation == BlockOperation::BatchNorm)
-            .map(|side| {
-                let mut side = side.to_vec();
-                side.retain(|operation| *operation != BlockOperation::Convolution);
-                // Max-pooling and ReLU may change places: pooling first leaves ReLU a quarter of the data.
-                side.sort_by_key(|operation| *operation != BlockOperation::Pool);
-                side
-            });
         Cnn {
             blocks,
-            before_norm: sides.next().unwrap_or_default(),
-            after_norm: sides.next().unwrap_or_default(),
-            padding: (size / 2) as i64,
+            config: config.clone(),
+            shapes: shapes.to_vec(),
         }
     }
 
-    /// The learned kernels, for the L2 penalty.
-    pub fn kernels(&self) -> impl Iterator<Item = ParameterId> + '_ {
-        self.blocks.iter().map(|block| block.kernel)
+    /// Sizes of each block.
+    pub fn shapes(&self) -> &[LayerShape] {
+        &self.shapes
     }
 
-    /// Support images `[T·N, C, H, W]` through all blocks; their statistics are noted for the moving averages.
-    pub fn support(&self, pass: &Pass, images: &Tensor, observed: &mut Observed) -> Activations {
-        let mut statistics = Vec::with_capacity(self.blocks.len());
-        let mut values = images.shallow_clone();
-        for block in &self.blocks {
-            let running = pass
-                .uses_running()
-                .then(|| block.batch_norm.running(pass.buffers));
-            let source = running.as_ref().map_or(Source::Own, Source::Given);
-            let (output, used) = self.block(pass, block, &values, source);
-            if pass.training {
-                observed.note(&used);
-            }
-            statistics.push(used);
-            values = output;
-        }
-        Activations { values, statistics }
+    /// Length of the features that the logits layer reads.
+    pub fn feature_length(&self) -> usize {
+        self.config.feature_length(&self.shapes)
     }
 
-    /// Query images `[T·Q, C, H, W]` through all blocks; `support` holds the statistics of the support set, where
-    /// the mode uses them.
-    pub fn query(&self, pass: &Pass, images: &Tensor, support: &[Statistics]) -> Tensor {
-        let given = match pass.batch_norm {
-            super::batch_norm::BatchNormMode::Support => true,
-            _ => pass.uses_running(),
+    /// Weights of a kernel of block `layer`.
+    pub fn kernel_length(&self, layer: usize) -> usize {
+        let shape = &self.shapes[layer];
+        shape.input.0 * shape.output.0 * self.config.kernel_size.pow(2)
+    }
+
+    /// Number of blocks.
+    pub fn layers(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The learned kernel of block `layer`, if it has one.
+    pub fn learned_kernel<'a>(
+        &self,
+        parameters: &'a Parameters,
+        layer: usize,
+    ) -> Option<&'a Tensor> {
+        self.blocks[layer].kernel.map(|id| parameters.get(id))
+    }
+
+    /// The weights of block `layer`: what is learned, plus what is generated.
+    pub fn weights(
+        &self,
+        parameters: &Parameters,
+        layer: usize,
+        generated: Option<ConvolutionWeights>,
+    ) -> LayerWeights {
+        let block = &self.blocks[layer];
+        let learned = |id: Option<ParameterId>| id.map(|id| parameters.get(id).shallow_clone());
+        let (gamma, beta) = block.batch_norm.learned(parameters).unzip();
+        // A single task's weights are used as shared ones are.
+        let alone = |values: Tensor| match values.size()[0] {
+            1 => values.squeeze_dim(0),
+            _ => values,
         };
-        self.blocks
-            .iter()
-            .zip(support)
-            .fold(images.shallow_clone(), |values, (block, support)| {
+        let sum = |learned: Option<Tensor>, generated: Option<Tensor>| match (learned, generated) {
+            (Some(learned), Some(generated)) => Some(learned + alone(generated)),
+            (learned, generated) => learned.or(generated.map(alone)),
+        };
+        let (kernel, bias, norm) = generated.map_or((None, None, None), |weights| {
+            (Some(weights.kernel), weights.bias, weights.batch_norm)
+        });
+        let (more_gamma, more_beta) = norm.unzip();
+        let there = "a block's kernel and normalisation are learned or generated";
+        LayerWeights {
+            kernel: sum(learned(block.kernel), kernel).expect(there),
+            bias: sum(learned(block.bias), bias),
+            batch_norm: (
+                sum(gamma, more_gamma).expect(there),
+                sum(beta, more_beta).expect(there),
+            ),
+        }
+    }
+
+    /// Support activations `[T·N, C, H, W]` through block `layer`; the statistics they were normalised with are
+    /// noted for the moving averages.
+    pub fn support(
+        &self,
+        pass: &Pass,
+        layer: usize,
+        weights: &LayerWeights,
+        values: &Tensor,
+        observed: &mut Observed,
+    ) -> (Tensor, Statistics) {
+        let running = pass
+            .uses_running()
+            .then(|| self.blocks[layer].batch_norm.running(pass.buffers));
+        let source = running
+            .as_ref()
+            .map_or(Source::Own(pass.support_mask), Source::Given);
+        let (output, used) = self.block(pass, layer, weights, values, source);
+        if pass.training {
+            observed.note(&used);
+        }
+        (output, used)
+    }
+
+    /// Query images `[T·Q, C, H, W]` through all blocks → features `[T·Q, length]`; `support` holds weights and
+    /// support statistics of each block.
+    pub fn query(
+        &self,
+        pass: &Pass,
+        images: &Tensor,
+        support: &[(LayerWeights, Statistics)],
+    ) -> Tensor {
+        let given = pass.batch_norm == BatchNormMode::Support || pass.uses_running();
+        let last = support.iter().enumerate().fold(
+            images.shallow_clone(),
+            |values, (layer, (weights, statistics))| {
                 let source = if given {
-                    Source::Given(support)
+                    Source::Given(statistics)
                 } else {
-                    Source::Own
+                    Source::Own(None)
                 };
-                self.block(pass, block, &values, source).0
-            })
+                self.block(pass, layer, weights, &values, source).0
+            },
+        );
+        self.features(&last)
+    }
+
+    /// Last activations `[N, C, H, W]` → features `[N, length]`.
+    pub fn features(&self, activations: &Tensor) -> Tensor {
+        match self.config.head {
+            Head::Flatten => activations.flatten(1, -1),
+            Head::Average => activations.mean_dim(&[2i64, 3][..], false, Kind::Float),
+        }
     }
 
     /// One block, and the statistics that it was normalised with.
     fn block(
         &self,
         pass: &Pass,
-        block: &Block,
+        layer: usize,
+        weights: &LayerWeights,
         input: &Tensor,
         source: Source,
     ) -> (Tensor, Statistics) {
-        if self.before_norm.is_empty() {
-            return self.normalised_convolution(pass, block, input, source);
+        let block = &self.blocks[layer];
+        if block.before_norm.is_empty() && weights.bias.is_none() {
+            return self.normalised_convolution(pass, block, weights, input, source);
         }
-        let convolved = self.convolve(input, pass.parameters.get(block.kernel));
-        let values = operations(&self.before_norm, convolved);
+        let convolved = self.convolve(input, &weights.kernel, pass.tasks);
+        let convolved = match &weights.bias {
+            Some(bias) => Affine::shifting(bias).apply(&convolved, pass.tasks),
+            None => convolved,
+        };
+        let values = self.operations(&block.before_norm, convolved);
         let statistics = source.statistics(&values, pass.tasks);
-        let affine = block.batch_norm.affine(pass.parameters, &statistics);
+        let affine = Affine::normalising(&weights.batch_norm, &statistics);
         let normalised = affine.apply(&values, pass.tasks);
-        (operations(&self.after_norm, normalised), statistics)
+        (self.operations(&block.after_norm, normalised), statistics)
     }
 
     /// Convolution and batch-norm next to each other, then activation and pooling in either order.
@@ -205,55 +249,85 @@ impl Cnn {
         &self,
         pass: &Pass,
         block: &Block,
+        weights: &LayerWeights,
         input: &Tensor,
         source: Source,
     ) -> (Tensor, Statistics) {
-        let (kernel, norm) = (pass.parameters.get(block.kernel), &block.batch_norm);
-        let pools = self.after_norm.first() == Some(&BlockOperation::Pool);
-        let (pool, rest) = self.after_norm.split_at(usize::from(pools));
+        let pools = block.after_norm.first() == Some(&BlockOperation::Pool);
+        let (pool, rest) = block.after_norm.split_at(usize::from(pools));
         if let Source::Given(statistics) = source
-            && statistics.mean.size()[0] == 1
+            && pass.tasks == 1
         {
-            let Affine { scale, shift } = norm.affine(pass.parameters, statistics);
-            let folded = kernel * scale.view([-1, 1, 1, 1]);
-            let pooled = operations(pool, self.convolve(input, &folded));
+            let Affine { scale, shift } = Affine::normalising(&weights.batch_norm, statistics);
+            let folded = scaled(&weights.kernel, &scale.view([-1]));
+            let pooled = self.operations(pool, self.convolve(input, &folded, 1));
             let shifted = pooled + shift.view([1, -1, 1, 1]);
-            return (operations(rest, shifted), statistics.shallow_clone());
+            return (self.operations(rest, shifted), statistics.shallow_clone());
         }
-        let sign = norm.sign(pass.parameters);
-        let turned = kernel * sign.view([-1, 1, 1, 1]);
-        let output = self.convolve(input, &turned);
+        let gamma = weights.batch_norm.0.detach();
+        let sign = gamma.ge(0.0).to_kind(Kind::Float) * 2.0 - 1.0;
+        let output = self.convolve(input, &scaled(&weights.kernel, &sign), pass.tasks);
         let statistics = match source {
             Source::Given(statistics) => statistics.shallow_clone(),
-            Source::Own => {
-                let turned = Statistics::of(&output, pass.tasks);
+            Source::Own(mask) => {
+                let turned = Statistics::of(&output, pass.tasks, mask);
                 Statistics {
                     mean: turned.mean * &sign,
                     variance: turned.variance,
                 }
             }
         };
-        let affine = norm.affine(pass.parameters, &statistics);
+        let affine = Affine::normalising(&weights.batch_norm, &statistics);
         let turned = Affine {
             scale: affine.scale * sign,
             shift: affine.shift,
         };
-        let pooled = operations(pool, output);
+        let pooled = self.operations(pool, output);
         let normalised = turned.apply(&pooled, pass.tasks);
-        (operations(rest, normalised), statistics)
+        (self.operations(rest, normalised), statistics)
     }
 
-    fn convolve(&self, input: &Tensor, kernel: &Tensor) -> Tensor {
-        convolve(input, kernel, 1, self.padding)
+    fn convolve(&self, input: &Tensor, kernel: &Tensor, tasks: i64) -> Tensor {
+        let padding = match self.config.padding {
+            Padding::Same => self.config.kernel_size / 2,
+            Padding::Valid => 0,
+        };
+        convolve(
+            input,
+            kernel,
+            tasks,
+            self.config.stride as i64,
+            padding as i64,
+        )
+    }
+
+    /// Operations without weights, in order.
+    fn operations(&self, list: &[BlockOperation], values: Tensor) -> Tensor {
+        let (size, none) = ([2, 2], [0, 0]);
+        list.iter().fold(values, |values, operation| {
+            match (operation, self.config.pooling, self.config.activation) {
+                (BlockOperation::Pool, Pooling::Max, _) => {
+                    values.max_pool2d(size, size, none, [1, 1], false)
+                }
+                (BlockOperation::Pool, Pooling::Average, _) => {
+                    values.avg_pool2d(size, size, none, false, true, None)
+                }
+                (BlockOperation::Activation, _, Activation::Relu) => values.relu(),
+                (BlockOperation::Activation, _, Activation::LeakyRelu) => {
+                    values.maximum(&(&values * LEAK))
+                }
+                (BlockOperation::Convolution | BlockOperation::BatchNorm, ..) => values,
+            }
+        })
     }
 }
 
-/// Operations without weights, in order.
-fn operations(list: &[BlockOperation], values: Tensor) -> Tensor {
-    list.iter()
-        .fold(values, |values, operation| match operation {
-            BlockOperation::Activation => values.relu(),
-            BlockOperation::Pool => values.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false),
-            BlockOperation::Convolution | BlockOperation::BatchNorm => values,
-        })
+/// Slope of the leaky ReLU below 0.
+const LEAK: f64 = 0.1;
+
+/// A kernel, `[O, I, k, k]` or `[T, O, I, k, k]`, times factors of its output channels, `[O]` or `[T, O]`.
+fn scaled(kernel: &Tensor, factors: &Tensor) -> Tensor {
+    let mut shape = factors.size();
+    shape.extend([1, 1, 1]);
+    kernel * factors.view(&shape[..])
 }

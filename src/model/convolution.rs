@@ -5,20 +5,49 @@ use tch::Tensor;
 /// Up to this many input channels one matrix product beats the convolution kernels: 3 times on a CPU at 28×28.
 const FEW_CHANNELS: i64 = 3;
 
-/// `[N, I, H, W]` with a kernel `[O, I, k, l]` → `[N, O, H', W']`, channels innermost in memory.
-pub(super) fn convolve(input: &Tensor, kernel: &Tensor, stride: i64, padding: i64) -> Tensor {
+/// `[T·N, I, H, W]` → `[T·N, O, H', W']`, with a kernel `[O, I, k, l]`, or one for each task, `[T, O, I, k, l]`.
+pub(super) fn convolve(
+    input: &Tensor,
+    kernel: &Tensor,
+    tasks: i64,
+    stride: i64,
+    padding: i64,
+) -> Tensor {
+    if kernel.dim() == 5 {
+        return by_groups(input, kernel, tasks, stride, padding);
+    }
     let of_pixels = input.size()[1] <= FEW_CHANNELS && !input.requires_grad();
     if of_pixels && !input.device().is_cuda() {
         return by_matrix_product(input, kernel, stride, padding);
     }
-    let (stride, padding) = ([stride, stride], [padding, padding]);
+    grouped(input, &channels_last(kernel), stride, padding, 1)
+}
+
+/// Each task's kernel is one group of a grouped convolution.
+fn by_groups(input: &Tensor, kernel: &Tensor, tasks: i64, stride: i64, padding: i64) -> Tensor {
+    let (all, channels, height, width) = input.size4().unwrap_or_default();
+    let images = all / tasks;
+    let side_by_side = input
+        .view([tasks, images, channels, height, width])
+        .transpose(0, 1)
+        .reshape([images, tasks * channels, height, width]);
+    let output = grouped(&side_by_side, &kernel.flatten(0, 1), stride, padding, tasks);
+    let (_, _, height, width) = output.size4().unwrap_or_default();
+    output
+        .view([images, tasks, -1, height, width])
+        .transpose(0, 1)
+        .reshape([all, -1, height, width])
+}
+
+fn grouped(input: &Tensor, kernel: &Tensor, stride: i64, padding: i64, groups: i64) -> Tensor {
+    let none = None::<&Tensor>;
     input.conv2d(
-        &channels_last(kernel),
-        None::<&Tensor>,
-        stride,
-        padding,
+        kernel,
+        none,
+        [stride, stride],
+        [padding, padding],
         [1, 1],
-        1,
+        groups,
     )
 }
 

@@ -38,10 +38,40 @@ impl Convolution {
         }
     }
 
+    /// Multiply-adds on an image of this size, and the size that comes out.
+    fn multiply_adds(
+        &self,
+        layout: &ParameterLayout,
+        size: (usize, usize),
+        padding: usize,
+    ) -> (usize, (usize, usize)) {
+        let kernel = layout.spec(self.kernel);
+        let out = |size: usize, kernel: i64| {
+            (size + 2 * padding - kernel as usize) / self.stride as usize + 1
+        };
+        let size = (out(size.0, kernel.shape[2]), out(size.1, kernel.shape[3]));
+        (kernel.len() * size.0 * size.1, size)
+    }
+
     fn forward(&self, parameters: &Parameters, input: &Tensor, padding: i64) -> Tensor {
         let (kernel, bias) = (parameters.get(self.kernel), parameters.get(self.bias));
-        convolve(input, kernel, self.stride, padding) + bias.view([1, -1, 1, 1])
+        convolve(input, kernel, 1, self.stride, padding) + bias.view([1, -1, 1, 1])
     }
+}
+
+fn multiply_adds<'a>(
+    layout: &ParameterLayout,
+    convolutions: impl Iterator<Item = &'a Convolution>,
+    mut size: (usize, usize),
+    padding: usize,
+) -> usize {
+    let mut sum = 0;
+    for convolution in convolutions {
+        let (count, after) = convolution.multiply_adds(layout, size, padding);
+        sum += count;
+        size = after;
+    }
+    sum
 }
 
 /// s_φ(x): four 3×3 convolutions with batch-norm and ReLU, stride 2 but for the last, then the mean over places.
@@ -67,11 +97,16 @@ impl ImageEmbedding {
                 let shape = [width, inputs, 3, 3];
                 (
                     Convolution::new(layout, &name, shape, stride),
-                    BatchNorm::new(layout, buffers, &format!("{name}.batch_norm"), width),
+                    BatchNorm::new(Some(layout), buffers, &format!("{name}.batch_norm"), width),
                 )
             })
             .collect();
         ImageEmbedding { layers }
+    }
+
+    /// Multiply-adds on an image of this size.
+    pub fn multiply_adds(&self, layout: &ParameterLayout, size: (usize, usize)) -> usize {
+        multiply_adds(layout, self.layers.iter().map(|(layer, _)| layer), size, 1)
     }
 
     /// `[T·N, C, H, W]` → `[T·N, width]`; statistics of the support images unless moving averages are in use.
@@ -79,13 +114,7 @@ impl ImageEmbedding {
         let mut values = images.shallow_clone();
         for (convolution, norm) in &self.layers {
             let output = convolution.forward(pass.parameters, &values, 1);
-            let (normalised, statistics) = if pass.uses_running() {
-                let running = norm.running(pass.buffers);
-                let affine = norm.affine(pass.parameters, &running);
-                (affine.apply(&output, pass.tasks), running)
-            } else {
-                norm.by_own_batch(pass, &output)
-            };
+            let (normalised, statistics) = norm.by_own_batch(pass, &output);
             if pass.training {
                 observed.note(&statistics);
             }
@@ -99,20 +128,21 @@ impl ImageEmbedding {
 #[derive(Clone, Debug)]
 pub struct ActivationEmbedding {
     convolutions: Vec<Convolution>,
+    width: usize,
 }
 
 impl ActivationEmbedding {
     /// `features` channels a convolution, one for each stride, on `channels` × `height` × `width` activations. A
-    /// kernel is 3×3, or the whole map where that is smaller; what no longer fits is left out.
+    /// kernel is `kernel_size` wide, or as the whole map where that is smaller; what no longer fits is left out.
     pub fn new(
         layout: &mut ParameterLayout,
         name: &str,
-        channels: usize,
-        (height, width): (usize, usize),
+        (channels, height, width): (usize, usize, usize),
         features: usize,
+        kernel_size: usize,
         strides: &[usize],
     ) -> ActivationEmbedding {
-        let kernel = (height.min(3), width.min(3));
+        let kernel = (height.min(kernel_size), width.min(kernel_size));
         let (mut map, mut inputs) = ((height, width), channels);
         let mut convolutions = Vec::new();
         for (index, &stride) in strides.iter().enumerate() {
@@ -131,15 +161,23 @@ impl ActivationEmbedding {
             );
             inputs = features;
         }
-        ActivationEmbedding { convolutions }
+        ActivationEmbedding {
+            width: convolutions.len() * features,
+            convolutions,
+        }
     }
 
-    /// Number of convolutions that fitted.
-    pub fn depth(&self) -> usize {
-        self.convolutions.len()
+    /// Multiply-adds on activations of this size.
+    pub fn multiply_adds(&self, layout: &ParameterLayout, size: (usize, usize)) -> usize {
+        multiply_adds(layout, self.convolutions.iter(), size, 0)
     }
 
-    /// `[T·N, C, H, W]` → `[T·N, depth · features]`
+    /// Number of features of an image.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// `[T·N, C, H, W]` → `[T·N, width]`
     pub fn forward(&self, parameters: &Parameters, activations: &Tensor) -> Tensor {
         let mut values = activations.shallow_clone();
         let mut means = Vec::with_capacity(self.convolutions.len());

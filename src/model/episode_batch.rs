@@ -10,8 +10,10 @@ use crate::data::episode::{Episode, ImageSet};
 pub struct EpisodeBatch {
     /// `[T, N, C, H, W]`, 0 to 1.
     pub support: Tensor,
-    /// `[T, N]`
+    /// `[T, N]`; n for an unlabelled sample.
     pub support_labels: Tensor,
+    /// `[T, N]`, 0 for a sample that is hidden, 1 for others; none if none is hidden.
+    pub support_mask: Option<Tensor>,
     /// `[T, Q, C, H, W]`, 0 to 1.
     pub query: Tensor,
     /// `[T, Q]`
@@ -26,9 +28,17 @@ impl EpisodeBatch {
         EpisodeBatch {
             support,
             support_labels,
+            support_mask: None,
             query,
             query_labels,
         }
+    }
+
+    /// Hides the support samples whose element is 0: one list of N for each episode.
+    pub fn hide(&mut self, seen: &[Vec<f32>]) {
+        let rows: Vec<Tensor> = seen.iter().map(|row| Tensor::from_slice(row)).collect();
+        let device = self.support.device();
+        self.support_mask = Some(Tensor::stack(&rows, 0).to_device(device));
     }
 }
 

@@ -1,153 +1,194 @@
-//! a_φ for the logits layer: support features and labels → tokens → encoder → weight slices.
+//! a_φ: what is known of the support set → tokens → Transformer → the weight slices of one layer.
 
 use tch::Tensor;
 
-use super::allocation::{LogitsWeights, logits_from_slices};
+use super::batch_norm::Pass;
 use super::embedding::ActivationEmbedding;
+use super::episode_batch::EpisodeBatch;
 use super::parameters::{Initial, LayerNorm, ParameterId, ParameterLayout, Parameters};
+use super::token_transformer::Transformer;
 use super::tokens::Tokens;
-use super::transformer::{Encoder, EncoderConfig};
-use crate::config::experiment::{GeneratorOptions, Initialization, LogitsFeatures};
+use super::transformer::Stack;
+use crate::config::experiment::Initialization;
+use crate::config::model_options::GeneratorOptions;
 
-/// What the generator of the logits layer is built for.
+/// What one generator is built for.
 #[derive(Clone, Debug)]
-pub struct LogitsTarget {
-    /// n, classes and weight slices.
-    pub way: usize,
-    /// Channels, height and width of the final activations.
+pub struct Target {
+    /// Dotted name of its parameters.
+    pub name: String,
+    /// Rows of ξ: n, and one more where there are unlabelled samples.
+    pub labels: usize,
+    /// Number and length of the weight slices.
+    pub slices: (usize, usize),
+    /// Channels, height and width of the activations before the layer.
     pub activations: (usize, usize, usize),
+    /// Length of the flat features that sample tokens hold; 0 leaves them out.
+    pub flat_length: usize,
+    /// Features of each convolution of h_φl, its kernel size and its strides; none leaves it out.
+    pub embedding: Option<(usize, usize, &'static [usize])>,
+    /// Start of the learned output scale, with `gradient_step`.
+    pub output_scale: f32,
 }
 
-impl LogitsTarget {
-    /// Length of the flattened final activations.
-    pub fn flat_length(&self) -> usize {
-        self.activations.0 * self.activations.1 * self.activations.2
+/// What a generator sees of the support set.
+#[derive(Debug)]
+pub struct SupportView<'a> {
+    /// Activations before the layer, `[T·N, C, H, W]`.
+    pub activations: &'a Tensor,
+    /// What the logits layer will read of them, `[T·N, length]`; only its generator asks for it.
+    pub flat: Option<&'a Tensor>,
+    /// Image embeddings, `[T·N, e]`.
+    pub image_embeddings: Option<&'a Tensor>,
+    /// `[T, N]`, n for an unlabelled sample.
+    pub labels: &'a Tensor,
+    /// `[T, N]`, 1 for a sample that counts, 0 for one that is masked.
+    pub mask: Option<&'a Tensor>,
+}
+
+impl<'a> SupportView<'a> {
+    /// The support set of `batch` before a layer.
+    pub fn new(
+        pass: &Pass<'a>,
+        batch: &'a EpisodeBatch,
+        image_embeddings: Option<&'a Tensor>,
+        activations: &'a Tensor,
+        flat: Option<&'a Tensor>,
+    ) -> SupportView<'a> {
+        SupportView {
+            activations,
+            flat,
+            image_embeddings,
+            labels: &batch.support_labels,
+            mask: pass.support_mask,
+        }
     }
 }
 
-/// The weight generator of the logits layer.
+/// The weight generator of one layer.
 #[derive(Clone, Debug)]
-pub struct LogitsGenerator {
+pub struct WeightGenerator {
     /// Token layout with ξ and μ.
     pub tokens: Tokens,
-    /// The encoder.
-    pub encoder: Encoder,
-    flat: bool,
+    transformer: Transformer,
+    flat_length: usize,
     activation_embedding: Option<ActivationEmbedding>,
     /// None with the paper's initialisation.
     feature_norm: Option<LayerNorm>,
     output_scale: Option<ParameterId>,
 }
 
-impl LogitsGenerator {
-    /// With `gradient_step` sample features pass a LayerNorm, and slices a learned scale that starts at
-    /// 1/√(slice length); with `paper` neither is there.
+impl WeightGenerator {
+    /// With `gradient_step` sample features pass a LayerNorm, and slices a learned scale; with `paper` neither is
+    /// there.
     pub fn new(
         layout: &mut ParameterLayout,
         options: &GeneratorOptions,
         initialization: Initialization,
-        target: &LogitsTarget,
-    ) -> LogitsGenerator {
-        let name = "generator.logits";
-        let (channels, height, width) = target.activations;
-        let flat = options.logits_features != LogitsFeatures::Embedded;
-        let embedded = options.logits_features != LogitsFeatures::Flat;
-        let features = options.activation_embedding.unwrap_or(channels);
-        let activation_embedding = embedded.then(|| {
-            let name = format!("{name}.activation_embedding");
-            ActivationEmbedding::new(layout, &name, channels, (height, width), features, &[1])
+        target: &Target,
+    ) -> WeightGenerator {
+        let name = target.name.as_str();
+        let activation_embedding = target.embedding.map(|(features, kernel_size, strides)| {
+            ActivationEmbedding::new(
+                layout,
+                &format!("{name}.activation_embedding"),
+                target.activations,
+                features,
+                kernel_size,
+                strides,
+            )
         });
-        let groups: Vec<usize> = [
-            if flat { target.flat_length() } else { 0 },
-            activation_embedding
-                .as_ref()
-                .map_or(0, |embedding| embedding.depth() * features),
-            options.image_embedding,
-        ]
-        .into_iter()
-        .filter(|&length| length > 0)
-        .collect();
-        let slice_length = target.flat_length() + 1;
+        let embedded = activation_embedding
+            .as_ref()
+            .map_or(0, ActivationEmbedding::width);
+        let features = target.flat_length + embedded + options.image_embedding;
+        let label_dim = options.label_dim;
         let tokens = Tokens::new(
             layout,
             name,
-            target.way,
-            options.label_dim,
-            (target.way, slice_length),
-            groups.iter().sum(),
+            target.labels,
+            label_dim,
+            target.slices,
+            features,
         );
-        let fraction = |fraction: f64| {
-            let width = (tokens.width as f64 * fraction) as usize;
-            width.max(1).next_multiple_of(options.heads)
-        };
-        let inner = options.inner_fraction;
-        let encoder_config = EncoderConfig {
-            width: tokens.width,
-            layers: options.layers,
-            heads: options.heads,
-            query_key: fraction(options.query_key_fraction),
-            value: fraction(options.value_fraction),
-            inner: if inner > 0.0 { fraction(inner) } else { 0 },
-        };
-        let encoder = Encoder::new(layout, &format!("{name}.encoder"), &encoder_config);
+        let transformer = Transformer::new(layout, name, options, &tokens);
         let prepared = initialization == Initialization::GradientStep;
-        let feature_norm = prepared
-            .then(|| LayerNorm::new(layout, &format!("{name}.feature_norm"), groups.iter().sum()));
+        let feature_norm =
+            prepared.then(|| LayerNorm::new(layout, &format!("{name}.feature_norm"), features));
         let output_scale = prepared.then(|| {
-            let start = 1.0 / (slice_length as f32).sqrt();
-            let shape = [slice_length as i64];
-            layout.add(
-                format!("{name}.output_scale"),
-                &shape,
-                Initial::Constant(start),
-            )
+            let shape = [target.slices.1 as i64];
+            let start = Initial::Constant(target.output_scale);
+            layout.add(format!("{name}.output_scale"), &shape, start)
         });
-        LogitsGenerator {
+        WeightGenerator {
             tokens,
-            encoder,
-            flat,
+            transformer,
+            flat_length: target.flat_length,
             activation_embedding,
             feature_norm,
             output_scale,
         }
     }
 
-    /// Support activations `[T·N, C, H, W]`, image embeddings `[T·N, e]` and labels `[T, N]` → θ of the logits layer.
-    pub fn generate(
+    /// The joint encoder, if this generator has one.
+    pub fn joint_encoder(&self) -> Option<&Stack> {
+        match &self.transformer {
+            Transformer::Joint(encoder) => Some(encoder),
+            _ => None,
+        }
+    }
+
+    /// Widths of weight and sample tokens.
+    pub fn token_widths(&self) -> (usize, usize) {
+        self.transformer.token_widths(&self.tokens)
+    }
+
+    /// Multiply-adds of one task with this many support samples, whose activations have this size.
+    pub fn multiply_adds(
         &self,
-        parameters: &Parameters,
-        activations: &Tensor,
-        image_embeddings: Option<&Tensor>,
-        labels: &Tensor,
-    ) -> LogitsWeights {
-        let features = self.features(parameters, activations, image_embeddings);
-        let (tasks, samples) = labels.size2().unwrap_or_default();
-        let features = features.view([tasks, samples, -1]);
-        let sequence = self.tokens.sequence(parameters, &features, labels);
-        let outputs = self
-            .encoder
-            .forward(parameters, &sequence, self.tokens.slices as i64);
+        layout: &ParameterLayout,
+        samples: usize,
+        size: (usize, usize),
+    ) -> usize {
+        let embedded = self.activation_embedding.as_ref();
+        let embedding = embedded.map_or(0, |embedding| embedding.multiply_adds(layout, size));
+        let slices = self.tokens.slices;
+        embedding * samples + self.transformer.multiply_adds(layout, slices, samples)
+    }
+
+    /// Support set → slices, `[T, slices, slice length]`.
+    pub fn generate(&self, parameters: &Parameters, support: &SupportView) -> Tensor {
+        let (tasks, samples) = support.labels.size2().unwrap_or_default();
+        let features = self
+            .features(parameters, support)
+            .view([tasks, samples, -1]);
+        let seen = support.mask.map(|mask| {
+            let shape = [tasks, 1, 1, samples];
+            mask.log().view(shape)
+        });
+        let outputs = self.transformer.forward(
+            parameters,
+            &self.tokens,
+            (&features, support.labels),
+            seen.as_ref(),
+        );
         let slices = self.tokens.read(&outputs);
-        logits_from_slices(&match self.output_scale {
+        match self.output_scale {
             Some(scale) => slices * parameters.get(scale),
             None => slices,
-        })
+        }
     }
 
     /// Features of the sample tokens, `[T·N, f]`: flat, embedded, image, those that are there, in this order.
-    fn features(
-        &self,
-        parameters: &Parameters,
-        activations: &Tensor,
-        image_embeddings: Option<&Tensor>,
-    ) -> Tensor {
-        let flat = self.flat.then(|| activations.flatten(1, -1));
+    fn features(&self, parameters: &Parameters, support: &SupportView) -> Tensor {
+        let activations = support.activations;
+        let flat = support.flat.filter(|_| self.flat_length > 0);
         let embedded = self
             .activation_embedding
             .as_ref()
             .map(|embedding| embedding.forward(parameters, activations));
-        let image = image_embeddings.map(Tensor::shallow_clone);
-        let groups: Vec<Tensor> = [flat, embedded, image].into_iter().flatten().collect();
+        let groups = [flat, embedded.as_ref(), support.image_embeddings];
+        let groups: Vec<&Tensor> = groups.into_iter().flatten().collect();
         let features = Tensor::cat(&groups, 1);
         match &self.feature_norm {
             Some(norm) => norm.forward(parameters, &features),

@@ -1,15 +1,19 @@
-//! The HyperTransformer: support set → θ → logits of the queries (Fig. 1).
+//! The HyperTransformer: support set → θ, layer by layer → logits of the queries (Fig. 1).
 
 use tch::{Kind, Tensor};
+use thiserror::Error;
 
-use super::allocation::LogitsWeights;
-use super::batch_norm::{BatchNormMode, Observed, Pass};
-use super::cnn::{Cnn, CnnConfig};
+use super::allocation::{ConvolutionSlices, LogitsWeights, logits_from_slices, mean_squared_norm};
+use super::batch_norm::{BatchNormMode, Observed, Pass, Statistics};
+use super::cnn::{Cnn, LayerWeights, LearnedParts};
 use super::embedding::ImageEmbedding;
 use super::episode_batch::EpisodeBatch;
-use super::generator::{LogitsGenerator, LogitsTarget};
+use super::generator::{SupportView, Target, WeightGenerator};
 use super::initialization::start_as_gradient_step;
 use super::parameters::{ParameterLayout, Parameters};
+use super::targets::{
+    cnn_config, convolution_slices, convolution_target, learned_parts, logits_target,
+};
 use crate::config::experiment::{Experiment, Initialization};
 
 /// What one forward pass gives.
@@ -17,14 +21,52 @@ use crate::config::experiment::{Experiment, Initialization};
 pub struct Prediction {
     /// `[T, Q, n]`
     pub logits: Tensor,
-    /// Generated θ of the logits layer.
-    pub theta: LogitsWeights,
-    /// Flattened final activations of the support images, `[T, N, length]`.
+    /// θ
+    pub theta: Theta,
+    /// Features of the support images that the logits layer reads, `[T, N, length]`.
     pub support_features: Tensor,
-    /// Flattened final activations of the query images, `[T, Q, length]`.
+    /// Features of the query images, `[T, Q, length]`.
     pub query_features: Tensor,
     /// In training: support statistics in the order of the buffers, for the moving averages.
     pub observed: Option<Tensor>,
+}
+
+/// θ: the weights of the target CNN.
+#[derive(Debug)]
+pub struct Theta {
+    /// Weights of each convolution and the support statistics that follow it.
+    pub layers: Vec<(LayerWeights, Statistics)>,
+    /// The logits layer, always generated.
+    pub logits: LogitsWeights,
+    /// Σ over layers of Σ generated² / Σ learned², for kernels that are the sum of both; averaged over tasks.
+    pub variation: Option<Tensor>,
+}
+
+impl Theta {
+    /// Σ w² over kernels and logits weights, averaged over tasks.
+    pub fn squared_norm(&self) -> Tensor {
+        self.layers.iter().fold(
+            mean_squared_norm(&self.logits.weight),
+            |sum, (weights, _)| {
+                let kernel = &weights.kernel;
+                sum + match kernel.dim() {
+                    5 => mean_squared_norm(kernel),
+                    _ => kernel.square().sum(Kind::Float),
+                }
+            },
+        )
+    }
+}
+
+/// An image shrinks to nothing on its way through the CNN.
+#[derive(Debug, Error)]
+#[error(
+    "cnn.layers: {layers}: {height}×{width} images shrink to nothing on the way; expected fewer layers, less stride and pooling, or larger images"
+)]
+pub struct ImagesTooSmall {
+    layers: usize,
+    height: usize,
+    width: usize,
 }
 
 /// φ's layout and the way through the model; φ itself comes in as an argument.
@@ -32,40 +74,70 @@ pub struct Prediction {
 pub struct HyperTransformer {
     layout: ParameterLayout,
     buffers: ParameterLayout,
-    image_embedding: Option<ImageEmbedding>,
-    cnn: Cnn,
-    logits: LogitsGenerator,
+    pub(super) image_embedding: Option<ImageEmbedding>,
+    pub(super) cnn: Cnn,
+    pub(super) convolutions: Vec<Option<(WeightGenerator, ConvolutionSlices)>>,
+    pub(super) logits: WeightGenerator,
 }
 
 impl HyperTransformer {
-    /// For images of `channels` × `height` × `width`. The configuration must be valid.
-    pub fn new(experiment: &Experiment, image: (usize, usize, usize)) -> HyperTransformer {
-        let (channels, height, width) = image;
+    /// For images of channels × height × width. The configuration must be valid.
+    ///
+    /// # Errors
+    /// If the images are too small for the CNN.
+    pub fn new(
+        experiment: &Experiment,
+        image: (usize, usize, usize),
+    ) -> Result<HyperTransformer, ImagesTooSmall> {
         let (mut layout, mut buffers) = (ParameterLayout::default(), ParameterLayout::default());
-        let options = &experiment.generator;
+        let (options, initialization) = (&experiment.generator, experiment.initialization);
+        let config = cnn_config(&experiment.cnn, image);
+        let shapes = config.shapes().ok_or(ImagesTooSmall {
+            layers: config.layers,
+            height: image.1,
+            width: image.2,
+        })?;
         let embedding = options.image_embedding;
         let image_embedding = (embedding > 0)
-            .then(|| ImageEmbedding::new(&mut layout, &mut buffers, channels, embedding));
-        let config = cnn_config(experiment, image);
-        let cnn = Cnn::new(&mut layout, &mut buffers, &config);
-        let (final_height, final_width) = config.final_size();
-        debug_assert_eq!((config.image_size.0, config.image_size.1), (height, width));
-        let target = LogitsTarget {
-            way: experiment.episode.way,
-            activations: (config.channels, final_height, final_width),
-        };
-        let initialization = experiment.initialization;
-        let logits = LogitsGenerator::new(&mut layout, options, initialization, &target);
+            .then(|| ImageEmbedding::new(&mut layout, &mut buffers, image.0, embedding));
+        let generated: Vec<bool> = (0..config.layers)
+            .map(|layer| options.generates.convolution(layer, config.layers))
+            .collect();
+        let learned: Vec<LearnedParts> = generated
+            .iter()
+            .map(|&generated| learned_parts(options, generated))
+            .collect();
+        let cnn = Cnn::new(&mut layout, &mut buffers, &config, &shapes, &learned);
+        let labels = experiment.episode.way + usize::from(experiment.episode.unlabeled > 0);
+        let mut generator =
+            |target: &Target| WeightGenerator::new(&mut layout, options, initialization, target);
+        let convolutions = shapes
+            .iter()
+            .zip(generated)
+            .enumerate()
+            .map(|(layer, (shape, generated))| {
+                generated.then(|| {
+                    let slices = convolution_slices(options, &config, shape);
+                    let target = convolution_target(options, layer, shape, &slices, labels);
+                    (generator(&target), slices)
+                })
+            })
+            .collect();
+        let last = shapes.last().map_or(image, |shape| shape.output);
+        let length = config.feature_length(&shapes);
+        let way = experiment.episode.way;
+        let logits = generator(&logits_target(options, last, (way, length), labels));
         if initialization == Initialization::GradientStep {
             start_as_gradient_step(&mut layout, &logits, experiment.train.seed);
         }
-        HyperTransformer {
+        Ok(HyperTransformer {
             layout,
             buffers,
             image_embedding,
             cnn,
+            convolutions,
             logits,
-        }
+        })
     }
 
     /// Layout of φ.
@@ -99,44 +171,73 @@ impl HyperTransformer {
             parameters: &views.parameters,
             buffers: &views.buffers,
             batch_norm,
+            support_mask: batch.support_mask.as_ref(),
             training,
             tasks,
         };
         let mut observed = Observed::default();
-        let support = batch.support.flatten(0, 1);
-        let embedded = self
-            .image_embedding
-            .as_ref()
-            .map(|embedding| embedding.forward(&pass, &support, &mut observed));
-        let activations = self.cnn.support(&pass, &support, &mut observed);
-        let theta = self.logits.generate(
-            &views.parameters,
-            &activations.values,
-            embedded.as_ref(),
-            &batch.support_labels,
-        );
-        let query = batch.query.flatten(0, 1);
-        let features = self.cnn.query(&pass, &query, &activations.statistics);
-        let features = features
-            .flatten(1, -1)
+        let (theta, support_features) = self.generate(&pass, batch, &mut observed);
+        let features = self
+            .cnn
+            .query(&pass, &batch.query.flatten(0, 1), &theta.layers)
             .view([tasks, batch.query.size()[1], -1]);
         Prediction {
-            logits: theta.forward(&features),
+            logits: theta.logits.forward(&features),
             query_features: features,
-            support_features: activations
-                .values
-                .view([tasks, batch.support.size()[1], -1]),
+            support_features: support_features.view([tasks, batch.support.size()[1], -1]),
             theta,
             observed: training.then(|| observed.flat()),
         }
     }
 
-    /// Σ w² over the learned kernels and, averaged over tasks, the generated logits weights.
-    pub fn squared_weights(&self, views: &Views, theta: &LogitsWeights) -> Tensor {
-        let generated = theta.squared_norm() / theta.weight.size()[0] as f64;
-        self.cnn.kernels().fold(generated, |sum, kernel| {
-            sum + views.parameters.get(kernel).square().sum(Kind::Float)
-        })
+    /// θ from the support set, each layer from what the layers before it made of it, and the features of the support
+    /// images, `[T·N, length]`.
+    fn generate(
+        &self,
+        pass: &Pass,
+        batch: &EpisodeBatch,
+        observed: &mut Observed,
+    ) -> (Theta, Tensor) {
+        let parameters = pass.parameters;
+        let support = batch.support.flatten(0, 1);
+        let embedded = self
+            .image_embedding
+            .as_ref()
+            .map(|embedding| embedding.forward(pass, &support, observed));
+        let mut values = support;
+        let mut layers = Vec::with_capacity(self.cnn.layers());
+        let mut variation: Option<Tensor> = None;
+        for (layer, generator) in self.convolutions.iter().enumerate() {
+            let generated = generator.as_ref().map(|(generator, slices)| {
+                slices.weights(&generator.generate(
+                    parameters,
+                    &SupportView::new(pass, batch, embedded.as_ref(), &values, None),
+                ))
+            });
+            if let (Some(generated), Some(learned)) =
+                (&generated, self.cnn.learned_kernel(parameters, layer))
+            {
+                let ratio = mean_squared_norm(&generated.kernel)
+                    / (learned.square().sum(Kind::Float) + 1e-8);
+                variation =
+                    Some(variation.map_or_else(|| ratio.shallow_clone(), |sum| sum + &ratio));
+            }
+            let weights = self.cnn.weights(parameters, layer, generated);
+            let (output, statistics) = self.cnn.support(pass, layer, &weights, &values, observed);
+            layers.push((weights, statistics));
+            values = output;
+        }
+        let features = self.cnn.features(&values);
+        let slices = self.logits.generate(
+            parameters,
+            &SupportView::new(pass, batch, embedded.as_ref(), &values, Some(&features)),
+        );
+        let theta = Theta {
+            layers,
+            logits: logits_from_slices(&slices),
+            variation,
+        };
+        (theta, features)
     }
 }
 
@@ -145,20 +246,4 @@ impl HyperTransformer {
 pub struct Views {
     parameters: Parameters,
     buffers: Parameters,
-}
-
-/// The target CNN of an experiment on images of `channels` × `height` × `width`.
-pub fn cnn_config(
-    experiment: &Experiment,
-    (channels, height, width): (usize, usize, usize),
-) -> CnnConfig {
-    let options = &experiment.cnn;
-    CnnConfig {
-        image_channels: channels,
-        image_size: (height, width),
-        channels: options.channels,
-        layers: options.layers,
-        kernel_size: options.kernel_size,
-        block: options.block.clone(),
-    }
 }

@@ -6,11 +6,14 @@
 //! - Its values and output map carry the flattened activations of a sample to the slice part of the token.
 //! - Every other output projection starts at zero: the layers after it pass tokens on unchanged.
 //!
+//! - Convolutions are learned; where they are generated too, a small change is added to the learned kernel, so that
+//!   the start is that of the logits layer alone.
+//!
 //! The generated W_c is then the mean of the class's (layer-normed) features, times a positive scale.
 
-use super::generator::LogitsGenerator;
+use super::generator::WeightGenerator;
 use super::parameters::{Initial, ParameterLayout};
-use super::transformer::EncoderLayer;
+use super::transformer::Attention;
 use crate::data::random::{Purpose, Random};
 
 /// Attention score between tokens of one class; between classes it is 0.
@@ -22,42 +25,52 @@ const NOISE: f32 = 1e-3;
 /// Turns a freshly built logits generator's start into one gradient step.
 pub fn start_as_gradient_step(
     layout: &mut ParameterLayout,
-    generator: &LogitsGenerator,
+    generator: &WeightGenerator,
     seed: u64,
 ) {
     let tokens = &generator.tokens;
-    let labels = centred_orthogonal(tokens.slices, tokens.label_dim, seed);
-    layout.start(tokens.labels, Initial::Values(labels.clone(), 0.0));
-    layout.start(tokens.placeholders, Initial::Values(labels, 0.0));
-    for (index, layer) in generator.encoder.layers.iter().enumerate() {
+    let rows = layout.spec(tokens.labels).shape[0] as usize;
+    let labels = centred_orthogonal(rows, tokens.label_dim, seed);
+    let placeholders = labels[..tokens.slices * tokens.label_dim].to_vec();
+    layout.start(tokens.labels, Initial::Values(labels, 0.0));
+    layout.start(tokens.placeholders, Initial::Values(placeholders, 0.0));
+    let layers = generator
+        .joint_encoder()
+        .map_or(&[][..], |stack| &stack.layers);
+    for (index, layer) in layers.iter().enumerate() {
         let zero = Initial::Constant(0.0);
-        layout.start(layer.output.weight, zero.clone());
+        layout.start(layer.attention.output.weight, zero.clone());
         if let Some((_, outer, _)) = &layer.perceptron {
             layout.start(outer.weight, zero);
         }
         if index == 0 {
-            attend_to_class(layout, layer, tokens.label_dim);
-            carry_features(layout, layer, tokens.label_dim, tokens.slice_length - 1);
+            attend_to_class(layout, &layer.attention, tokens.label_dim);
+            carry_features(
+                layout,
+                &layer.attention,
+                tokens.label_dim,
+                tokens.slice_length - 1,
+            );
         }
     }
 }
 
 /// Q = K: in every head as many label dimensions as fit, scaled so that two tokens of a class score
 /// [`CLASS_SCORE`].
-fn attend_to_class(layout: &mut ParameterLayout, layer: &EncoderLayer, label_dim: usize) {
-    let [rows, width] = shape(layout, layer, |layer| layer.query.weight);
-    let head_width = rows / layer.heads();
+fn attend_to_class(layout: &mut ParameterLayout, attention: &Attention, label_dim: usize) {
+    let [rows, width] = shape(layout, attention, |attention| attention.query.weight);
+    let head_width = rows / attention.heads();
     let used = head_width.min(label_dim);
     // Each label element has mean square 1, so `used` of them have a dot product of about `used`.
     let gain = (CLASS_SCORE * (head_width as f64).sqrt() / used as f64).sqrt() as f32;
     let mut matrix = vec![0.0; rows * width];
-    for head in 0..layer.heads() {
+    for head in 0..attention.heads() {
         for element in 0..used {
             let row = head * head_width + element;
             matrix[row * width + (head * head_width + element) % label_dim] = gain;
         }
     }
-    for dense in [layer.query, layer.key] {
+    for dense in [attention.query, attention.key] {
         layout.start(dense.weight, Initial::Values(matrix.clone(), NOISE));
     }
 }
@@ -66,27 +79,27 @@ fn attend_to_class(layout: &mut ParameterLayout, layer: &EncoderLayer, label_dim
 /// which head carries which element. Where values are narrower than slices, the elements that fit.
 fn carry_features(
     layout: &mut ParameterLayout,
-    layer: &EncoderLayer,
+    attention: &Attention,
     label_dim: usize,
     flat_length: usize,
 ) {
-    let [value_width, width] = shape(layout, layer, |layer| layer.value.weight);
+    let [value_width, width] = shape(layout, attention, |attention| attention.value.weight);
     let mut values = vec![0.0; value_width * width];
     let mut output = vec![0.0; width * value_width];
     for element in 0..flat_length.min(value_width) {
         values[element * width + label_dim + element] = 1.0;
         output[(label_dim + element) * value_width + element] = 1.0;
     }
-    layout.start(layer.value.weight, Initial::Values(values, NOISE));
-    layout.start(layer.output.weight, Initial::Values(output, 0.0));
+    layout.start(attention.value.weight, Initial::Values(values, NOISE));
+    layout.start(attention.output.weight, Initial::Values(output, 0.0));
 }
 
 fn shape(
     layout: &ParameterLayout,
-    layer: &EncoderLayer,
-    which: impl Fn(&EncoderLayer) -> super::parameters::ParameterId,
+    attention: &Attention,
+    which: impl Fn(&Attention) -> super::parameters::ParameterId,
 ) -> [usize; 2] {
-    let shape = &layout.spec(which(layer)).shape;
+    let shape = &layout.spec(which(attention)).shape;
     [shape[0] as usize, shape[1] as usize]
 }
 

@@ -1,6 +1,7 @@
 //! The model: purely functional, φ comes in as an argument. It knows nothing of files, epochs or seeds.
 
 pub mod allocation;
+pub mod architecture;
 pub mod batch_norm;
 pub mod cnn;
 mod convolution;
@@ -10,5 +11,8 @@ pub mod generator;
 pub mod hypertransformer;
 pub mod initialization;
 pub mod parameters;
+pub mod summary;
+mod targets;
+mod token_transformer;
 pub mod tokens;
 pub mod transformer;

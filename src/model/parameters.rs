@@ -91,6 +91,15 @@ impl ParameterLayout {
         self.specs.iter().map(ParameterSpec::len).sum()
     }
 
+    /// Number of elements of the parameters whose name starts with this.
+    pub fn total_below(&self, prefix: &str) -> usize {
+        let below = self
+            .specs
+            .iter()
+            .filter(|spec| spec.name.starts_with(prefix));
+        below.map(ParameterSpec::len).sum()
+    }
+
     /// The initial φ, `[total]`: a pure function of the layout and the seed.
     pub fn initial_values(&self, seed: u64) -> Vec<f32> {
         let mut phi = Vec::with_capacity(self.total());
@@ -171,6 +180,11 @@ impl Dense {
                 Initial::Constant(0.0),
             ),
         }
+    }
+
+    /// Multiply-adds on one row.
+    pub fn multiply_adds(&self, layout: &ParameterLayout) -> usize {
+        layout.spec(self.weight).len()
     }
 
     /// `[…, inputs]` → `[…, outputs]`.

@@ -1,4 +1,4 @@
-//! Sample tokens and slice placeholders in one sequence (Fig. 2).
+//! Sample tokens and slice placeholders (Fig. 2).
 //!
 //! Token width D = d + max(slice length, feature length). A weight token is `[μ(i) | 0]`, a sample token
 //! `[ξ(c) | features | 0]`; the generated slice is read from the weight token at the places after μ.
@@ -10,7 +10,7 @@ use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 /// ξ and μ, and where they lie in a token.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// ξ(c), `[n, d]`
+    /// ξ(c), `[n, d]`; with unlabelled samples `[n + 1, d]`, ξ̂ last.
     pub labels: ParameterId,
     /// μ(i), `[slices, d]`
     pub placeholders: ParameterId,
@@ -20,16 +20,16 @@ pub struct Tokens {
     pub slices: usize,
     /// Length of a slice.
     pub slice_length: usize,
-    /// D
-    pub width: usize,
+    /// Length of a sample's features.
+    pub features: usize,
 }
 
 impl Tokens {
-    /// ξ and μ start from N(0, 1).
+    /// ξ, of which there are `labels`, and μ start from N(0, 1).
     pub fn new(
         layout: &mut ParameterLayout,
         name: &str,
-        way: usize,
+        labels: usize,
         label_dim: usize,
         (slices, slice_length): (usize, usize),
         features: usize,
@@ -37,31 +37,54 @@ impl Tokens {
         let shape = |rows: usize| [rows as i64, label_dim as i64];
         let normal = Initial::Normal(1.0);
         Tokens {
-            labels: layout.add(format!("{name}.labels"), &shape(way), normal.clone()),
+            labels: layout.add(format!("{name}.labels"), &shape(labels), normal.clone()),
             placeholders: layout.add(format!("{name}.placeholders"), &shape(slices), normal),
             label_dim,
             slices,
             slice_length,
-            width: label_dim + slice_length.max(features),
+            features,
         }
     }
 
-    /// Features `[T, N, f]` and labels `[T, N]` → sequence `[T, slices + N, D]`, weight tokens first.
-    pub fn sequence(&self, parameters: &Parameters, features: &Tensor, labels: &Tensor) -> Tensor {
-        let (tasks, samples, length) = features.size3().unwrap_or_default();
-        let (width, label_dim) = (self.width as i64, self.label_dim as i64);
+    /// Width of a sample token that holds nothing else.
+    pub fn sample_width(&self) -> usize {
+        self.label_dim + self.features
+    }
+
+    /// Width of a weight token that holds nothing else.
+    pub fn weight_width(&self) -> usize {
+        self.label_dim + self.slice_length
+    }
+
+    /// D, where both go into one sequence.
+    pub fn joint_width(&self) -> usize {
+        self.sample_width().max(self.weight_width())
+    }
+
+    /// Features `[T, N, f]` and labels `[T, N]` → sample tokens `[T, N, width]`.
+    pub fn samples(
+        &self,
+        parameters: &Parameters,
+        features: &Tensor,
+        labels: &Tensor,
+        width: usize,
+    ) -> Tensor {
+        let (tasks, samples) = labels.size2().unwrap_or_default();
         let labels = parameters
             .get(self.labels)
             .index_select(0, &labels.view([-1]))
-            .view([tasks, samples, label_dim]);
-        let samples =
-            Tensor::cat(&[&labels, features], 2).constant_pad_nd([0, width - label_dim - length]);
-        let weights = parameters
+            .view([tasks, samples, self.label_dim as i64]);
+        Tensor::cat(&[&labels, features], 2)
+            .constant_pad_nd([0, (width - self.sample_width()) as i64])
+    }
+
+    /// Weight tokens `[T, slices, width]`.
+    pub fn weights(&self, parameters: &Parameters, tasks: i64, width: usize) -> Tensor {
+        parameters
             .get(self.placeholders)
-            .constant_pad_nd([0, width - label_dim])
+            .constant_pad_nd([0, (width - self.label_dim) as i64])
             .unsqueeze(0)
-            .expand([tasks, -1, -1], false);
-        Tensor::cat(&[weights, samples], 1)
+            .expand([tasks, -1, -1], false)
     }
 
     /// Output tokens `[T, slices, D]` → slices `[T, slices, slice length]`.

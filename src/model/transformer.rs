@@ -1,14 +1,16 @@
-//! The joint encoder of the weight generator: post-norm, no mask, no positions (Fig. 2).
+//! The Transformers of the weight generator (Fig. 2, Fig. 5): no causal mask, no positions.
 
 use tch::{Kind, Tensor};
 
 use super::parameters::{Dense, LayerNorm, ParameterLayout, Parameters};
 
-/// Sizes of an encoder.
-#[derive(Clone, Debug)]
-pub struct EncoderConfig {
+/// Sizes of one stack of layers.
+#[derive(Clone, Copy, Debug)]
+pub struct StackConfig {
     /// Token width D.
     pub width: usize,
+    /// Width of the tokens that a decoder's cross-attention reads; none for an encoder.
+    pub memory_width: Option<usize>,
     /// Number of layers.
     pub layers: usize,
     /// Number of heads.
@@ -19,11 +21,13 @@ pub struct EncoderConfig {
     pub value: usize,
     /// Width of the inner fully-connected layer; 0 leaves that sublayer out.
     pub inner: usize,
+    /// Norm before each sublayer, and one after the last layer, instead of after each residual.
+    pub pre_norm: bool,
 }
 
-/// Self-attention and, unless `inner` is 0, a two-layer perceptron, each with a residual and a norm after it.
+/// Multi-head attention of some tokens to others.
 #[derive(Clone, Debug)]
-pub struct EncoderLayer {
+pub struct Attention {
     /// Makes the queries.
     pub query: Dense,
     /// Makes the keys.
@@ -32,34 +36,23 @@ pub struct EncoderLayer {
     pub value: Dense,
     /// Mixes the heads.
     pub output: Dense,
-    attention_norm: LayerNorm,
-    /// The perceptron's two layers and its norm.
-    pub perceptron: Option<(Dense, Dense, LayerNorm)>,
     heads: i64,
 }
 
-impl EncoderLayer {
-    fn new(layout: &mut ParameterLayout, name: &str, config: &EncoderConfig) -> EncoderLayer {
-        let width = config.width;
-        let attention = format!("{name}.attention");
-        EncoderLayer {
-            query: Dense::new(
-                layout,
-                &format!("{attention}.query"),
-                width,
-                config.query_key,
-            ),
-            key: Dense::new(layout, &format!("{attention}.key"), width, config.query_key),
-            value: Dense::new(layout, &format!("{attention}.value"), width, config.value),
-            output: Dense::new(layout, &format!("{attention}.output"), config.value, width),
-            attention_norm: LayerNorm::new(layout, &format!("{name}.attention_norm"), width),
-            perceptron: (config.inner > 0).then(|| {
-                (
-                    Dense::new(layout, &format!("{name}.inner"), width, config.inner),
-                    Dense::new(layout, &format!("{name}.outer"), config.inner, width),
-                    LayerNorm::new(layout, &format!("{name}.inner_norm"), width),
-                )
-            }),
+impl Attention {
+    fn new(
+        layout: &mut ParameterLayout,
+        name: &str,
+        config: &StackConfig,
+        memory_width: usize,
+    ) -> Attention {
+        let mut dense =
+            |part, inputs, outputs| Dense::new(layout, &format!("{name}.{part}"), inputs, outputs);
+        Attention {
+            query: dense("query", config.width, config.query_key),
+            key: dense("key", memory_width, config.query_key),
+            value: dense("value", memory_width, config.value),
+            output: dense("output", config.value, config.width),
             heads: config.heads as i64,
         }
     }
@@ -69,62 +62,214 @@ impl EncoderLayer {
         self.heads as usize
     }
 
-    /// `[T, S, D]` → `[T, keep, D]`: only the first `keep` tokens are asked for, all are attended to.
-    fn forward(&self, parameters: &Parameters, tokens: &Tensor, keep: i64) -> Tensor {
-        let asking = tokens.narrow(1, 0, keep);
+    /// Multiply-adds of `asking` tokens that attend to `memory` tokens.
+    fn multiply_adds(&self, layout: &ParameterLayout, asking: usize, memory: usize) -> usize {
+        let rows = |part: Dense, rows: usize| part.multiply_adds(layout) * rows;
+        let widths = [self.query, self.value].map(|part| layout.spec(part.bias).len());
+        rows(self.query, asking)
+            + rows(self.key, memory)
+            + rows(self.value, memory)
+            + rows(self.output, asking)
+            + asking * memory * widths.iter().sum::<usize>()
+    }
+
+    /// `asking`, `[T, A, D]`, to `memory`, `[T, S, D']` → `[T, A, D]`. What `seen` adds to the scores, `[T, 1, 1, S]`,
+    /// is −∞ for a token that nobody may attend to.
+    fn forward(
+        &self,
+        parameters: &Parameters,
+        asking: &Tensor,
+        memory: &Tensor,
+        seen: Option<&Tensor>,
+    ) -> Tensor {
         let heads = |values: Tensor| {
             let size = values.size();
             values
                 .view([size[0], size[1], self.heads, size[2] / self.heads])
                 .transpose(1, 2)
         };
-        let query = heads(self.query.forward(parameters, &asking));
-        let key = heads(self.key.forward(parameters, tokens));
-        let value = heads(self.value.forward(parameters, tokens));
+        let query = heads(self.query.forward(parameters, asking));
+        let key = heads(self.key.forward(parameters, memory));
+        let value = heads(self.value.forward(parameters, memory));
         let scale = 1.0 / (query.size()[3] as f64).sqrt();
-        let attention = (query * scale)
-            .matmul(&key.transpose(2, 3))
-            .softmax(-1, Kind::Float);
-        let mixed = attention.matmul(&value).transpose(1, 2).flatten(2, 3);
-        let mixed = self.output.forward(parameters, &mixed);
-        let tokens = self.attention_norm.forward(parameters, &(asking + mixed));
-        let Some((inner, outer, norm)) = &self.perceptron else {
-            return tokens;
+        let scores = (query * scale).matmul(&key.transpose(2, 3));
+        let scores = match seen {
+            Some(seen) => scores + seen,
+            None => scores,
         };
-        let hidden = inner.forward(parameters, &tokens).relu();
-        norm.forward(parameters, &(&tokens + outer.forward(parameters, &hidden)))
+        let mixed = scores.softmax(-1, Kind::Float).matmul(&value);
+        let mixed = mixed.transpose(1, 2).flatten(2, 3);
+        self.output.forward(parameters, &mixed)
     }
 }
 
-/// A stack of encoder layers over weight tokens and sample tokens alike.
-#[derive(Clone, Debug)]
-pub struct Encoder {
-    /// From first to last.
-    pub layers: Vec<EncoderLayer>,
+/// What a layer's tokens may attend to beside themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context<'a> {
+    /// Added to the scores of self-attention, `[T, 1, 1, S]`.
+    pub seen: Option<&'a Tensor>,
+    /// Tokens that a decoder reads, `[T, M, D']`.
+    pub memory: Option<&'a Tensor>,
+    /// Added to the scores of cross-attention, `[T, 1, 1, M]`.
+    pub memory_seen: Option<&'a Tensor>,
 }
 
-impl Encoder {
+/// Self-attention, in a decoder cross-attention, and, unless `inner` is 0, a two-layer perceptron: each with a
+/// residual and a norm.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Self-attention.
+    pub attention: Attention,
+    attention_norm: LayerNorm,
+    /// Attention to the memory, in a decoder.
+    pub cross: Option<(Attention, LayerNorm)>,
+    /// The perceptron's two layers and its norm.
+    pub perceptron: Option<(Dense, Dense, LayerNorm)>,
+    pre_norm: bool,
+}
+
+impl Layer {
+    fn new(layout: &mut ParameterLayout, name: &str, config: &StackConfig) -> Layer {
+        let width = config.width;
+        let attention = Attention::new(layout, &format!("{name}.attention"), config, width);
+        let attention_norm = LayerNorm::new(layout, &format!("{name}.attention_norm"), width);
+        let cross = config.memory_width.map(|memory| {
+            let cross = format!("{name}.cross_attention");
+            (
+                Attention::new(layout, &cross, config, memory),
+                LayerNorm::new(layout, &format!("{cross}_norm"), width),
+            )
+        });
+        let perceptron = (config.inner > 0).then(|| {
+            (
+                Dense::new(layout, &format!("{name}.inner"), width, config.inner),
+                Dense::new(layout, &format!("{name}.outer"), config.inner, width),
+                LayerNorm::new(layout, &format!("{name}.inner_norm"), width),
+            )
+        });
+        Layer {
+            attention,
+            attention_norm,
+            cross,
+            perceptron,
+            pre_norm: config.pre_norm,
+        }
+    }
+
+    /// `[T, S, D]` → `[T, keep, D]`: only the first `keep` tokens are asked for, all are attended to.
+    fn forward(
+        &self,
+        parameters: &Parameters,
+        tokens: &Tensor,
+        keep: i64,
+        context: Context,
+    ) -> Tensor {
+        let asking = tokens.narrow(1, 0, keep);
+        let attend = |normed: &Tensor| {
+            let asking = normed.narrow(1, 0, keep);
+            self.attention
+                .forward(parameters, &asking, normed, context.seen)
+        };
+        let mut tokens = if self.pre_norm {
+            asking + attend(&self.attention_norm.forward(parameters, tokens))
+        } else {
+            self.attention_norm
+                .forward(parameters, &(asking + attend(tokens)))
+        };
+        if let (Some((cross, norm)), Some(memory)) = (&self.cross, context.memory) {
+            tokens = self.sublayer(parameters, norm, tokens, |tokens| {
+                cross.forward(parameters, tokens, memory, context.memory_seen)
+            });
+        }
+        if let Some((inner, outer, norm)) = &self.perceptron {
+            tokens = self.sublayer(parameters, norm, tokens, |tokens| {
+                let hidden = inner.forward(parameters, tokens).relu();
+                outer.forward(parameters, &hidden)
+            });
+        }
+        tokens
+    }
+
+    /// Residual and norm around `map`.
+    fn sublayer(
+        &self,
+        parameters: &Parameters,
+        norm: &LayerNorm,
+        tokens: Tensor,
+        map: impl Fn(&Tensor) -> Tensor,
+    ) -> Tensor {
+        if self.pre_norm {
+            let change = map(&norm.forward(parameters, &tokens));
+            return tokens + change;
+        }
+        let change = map(&tokens);
+        norm.forward(parameters, &(tokens + change))
+    }
+}
+
+/// A stack of encoder or decoder layers.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// From first to last.
+    pub layers: Vec<Layer>,
+    final_norm: Option<LayerNorm>,
+}
+
+impl Stack {
     /// Glorot-uniform weights, zero biases.
-    pub fn new(layout: &mut ParameterLayout, name: &str, config: &EncoderConfig) -> Encoder {
+    pub fn new(layout: &mut ParameterLayout, name: &str, config: &StackConfig) -> Stack {
         let layers = (0..config.layers)
-            .map(|index| EncoderLayer::new(layout, &format!("{name}.layer{}", index + 1), config))
+            .map(|index| Layer::new(layout, &format!("{name}.layer{}", index + 1), config))
             .collect();
-        Encoder { layers }
+        let final_norm = config
+            .pre_norm
+            .then(|| LayerNorm::new(layout, &format!("{name}.final_norm"), config.width));
+        Stack { layers, final_norm }
+    }
+
+    /// Multiply-adds of one sequence of `tokens`, of which the first `outputs` are asked for, beside `memory` tokens.
+    pub fn multiply_adds(
+        &self,
+        layout: &ParameterLayout,
+        tokens: usize,
+        outputs: usize,
+        memory: usize,
+    ) -> usize {
+        let of_layer = |(index, layer): (usize, &Layer)| {
+            let last = index + 1 == self.layers.len();
+            let asking = if last { outputs } else { tokens };
+            let attention = layer.attention.multiply_adds(layout, asking, tokens);
+            let cross = layer
+                .cross
+                .as_ref()
+                .map_or(0, |(cross, _)| cross.multiply_adds(layout, asking, memory));
+            let perceptron = layer.perceptron.as_ref().map_or(0, |(inner, outer, _)| {
+                asking * (inner.multiply_adds(layout) + outer.multiply_adds(layout))
+            });
+            attention + cross + perceptron
+        };
+        self.layers.iter().enumerate().map(of_layer).sum()
     }
 
     /// `[T, S, D]` → the first `outputs` tokens of the last layer, `[T, outputs, D]`.
-    pub fn forward(&self, parameters: &Parameters, tokens: &Tensor, outputs: i64) -> Tensor {
-        let last = self.layers.len() - 1;
-        self.layers
-            .iter()
-            .enumerate()
-            .fold(tokens.shallow_clone(), |tokens, (index, layer)| {
-                let keep = if index == last {
-                    outputs
-                } else {
-                    tokens.size()[1]
-                };
-                layer.forward(parameters, &tokens, keep)
-            })
+    pub fn forward(
+        &self,
+        parameters: &Parameters,
+        tokens: &Tensor,
+        outputs: i64,
+        context: Context,
+    ) -> Tensor {
+        let mut tokens = tokens.shallow_clone();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let keep = match index + 1 == self.layers.len() {
+                true => outputs,
+                false => tokens.size()[1],
+            };
+            tokens = layer.forward(parameters, &tokens, keep, context);
+        }
+        match &self.final_norm {
+            Some(norm) => norm.forward(parameters, &tokens),
+            None => tokens,
+        }
     }
 }

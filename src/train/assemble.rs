@@ -7,7 +7,7 @@ use crate::config::experiment::Experiment;
 use crate::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
 use crate::data::error::DataError;
 use crate::data::pack::{Pack, Part};
-use crate::model::hypertransformer::{HyperTransformer, cnn_config};
+use crate::model::hypertransformer::HyperTransformer;
 
 /// The model of an experiment on the images of a pack.
 ///
@@ -16,16 +16,7 @@ use crate::model::hypertransformer::{HyperTransformer, cnn_config};
 pub fn build_model(experiment: &Experiment, pack: &Pack) -> Result<HyperTransformer, TrainError> {
     let shape = pack.shape();
     let image = (shape.channels, shape.height, shape.width);
-    let size = cnn_config(experiment, image).final_size();
-    if size.0 == 0 || size.1 == 0 {
-        let (height, width) = (shape.height, shape.width);
-        return Err(TrainError::ImagesTooSmall {
-            layers: experiment.cnn.layers,
-            height,
-            width,
-        });
-    }
-    Ok(HyperTransformer::new(experiment, image))
+    Ok(HyperTransformer::new(experiment, image)?)
 }
 
 /// Name of the class split an experiment uses.
@@ -80,6 +71,8 @@ fn sampler(
     let shape = EpisodeShape {
         way: experiment.episode.way,
         shot: experiment.episode.shot,
+        unlabeled: experiment.episode.unlabeled,
+        distractors: experiment.episode.distractors,
         query,
     };
     let scheme = split_scheme(experiment, pack);

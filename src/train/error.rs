@@ -6,6 +6,7 @@ use super::checkpoint::CheckpointError;
 use super::optimizer::OptimizerError;
 use super::run_folder::RunError;
 use crate::data::error::DataError;
+use crate::model::hypertransformer::ImagesTooSmall;
 use crate::report::ReportError;
 
 /// Why training stopped.
@@ -28,17 +29,8 @@ pub enum TrainError {
         last_good: String,
     },
     /// Images are too small for the CNN.
-    #[error(
-        "cnn.layers: {layers}: {height}×{width} images shrink to nothing after {layers} poolings; expected fewer layers or larger images"
-    )]
-    ImagesTooSmall {
-        /// Blocks.
-        layers: usize,
-        /// Image height.
-        height: usize,
-        /// Image width.
-        width: usize,
-    },
+    #[error(transparent)]
+    Images(#[from] ImagesTooSmall),
     /// Episodes cannot be drawn.
     #[error(transparent)]
     Data(#[from] DataError),

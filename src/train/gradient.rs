@@ -1,8 +1,10 @@
 //! Loss and gradient of one optimizer step: tasks computed apart, summed in task order.
 
-use tch::{Kind, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
+use super::masking::Masking;
 use crate::compute::Compute;
+use crate::config::experiment::Experiment;
 use crate::data::episode::Episode;
 use crate::model::batch_norm::BatchNormMode;
 use crate::model::episode_batch::EpisodeBatch;
@@ -16,6 +18,26 @@ pub struct Objective {
     pub batch_norm: BatchNormMode,
     /// Factor of Σ w² over the CNN's kernels and logits weights.
     pub l2: f64,
+    /// Factor of Σ generated² / Σ learned² over kernels that are the sum of both.
+    pub weight_variation: f64,
+    /// ε of the targets.
+    pub label_smoothing: f64,
+    /// Which support samples are hidden.
+    pub masking: Option<Masking>,
+}
+
+impl Objective {
+    /// That of a step, counted from 0.
+    pub fn at(experiment: &Experiment, step: u64) -> Objective {
+        let train = &experiment.train;
+        Objective {
+            batch_norm: experiment.batch_norm,
+            l2: train.l2,
+            weight_variation: train.weight_variation,
+            label_smoothing: train.label_smoothing,
+            masking: Masking::at(experiment, step),
+        }
+    }
 }
 
 /// Means over the T tasks of a step.
@@ -77,15 +99,26 @@ fn group_gradient(
     episodes: &[Episode],
     objective: Objective,
 ) -> StepGradient {
-    let batch = EpisodeBatch::new(episodes, compute.device);
+    let mut batch = EpisodeBatch::new(episodes, compute.device);
+    if let Some(masking) = objective.masking {
+        let seen = |episode: &Episode| masking.seen(episode.index, &episode.support);
+        batch.hide(&episodes.iter().map(seen).collect::<Vec<_>>());
+    }
     let phi = leaf(phi);
     let views = model.views(&phi, buffers);
     let prediction = model.forward(&views, &batch, objective.batch_norm, true);
     let logits = prediction.logits.flatten(0, 1);
     let labels = batch.query_labels.flatten(0, 1);
-    let mut loss = logits.cross_entropy_for_logits(&labels);
+    let smoothing = objective.label_smoothing;
+    let mut loss =
+        logits.cross_entropy_loss(&labels, None::<&Tensor>, Reduction::Mean, -100, smoothing);
     if objective.l2 > 0.0 {
-        loss += model.squared_weights(&views, &prediction.theta) * objective.l2;
+        loss += prediction.theta.squared_norm() * objective.l2;
+    }
+    if objective.weight_variation > 0.0
+        && let Some(variation) = &prediction.theta.variation
+    {
+        loss += variation * objective.weight_variation;
     }
     let accuracy = logits
         .detach()

@@ -4,6 +4,7 @@ mod assemble;
 pub mod checkpoint;
 mod error;
 pub mod gradient;
+mod masking;
 pub mod optimizer;
 pub mod run_folder;
 pub mod schedule;

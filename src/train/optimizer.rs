@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tch::{Kind, Tensor};
 use thiserror::Error;
 
-use crate::config::experiment::{OptimizerKind, TrainConfig};
+use crate::config::train_options::{OptimizerKind, TrainConfig};
 
 const MOMENTUM: f64 = 0.9;
 const BETA1: f64 = 0.9;

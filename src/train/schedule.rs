@@ -1,6 +1,6 @@
 //! How the learning rate moves.
 
-use crate::config::experiment::{ScheduleKind, TrainConfig};
+use crate::config::train_options::{ScheduleKind, TrainConfig};
 
 /// Learning rate of `step`, counted from 0.
 ///

@@ -156,10 +156,6 @@ impl Run<'_> {
         let tasks = config.tasks_per_step as u64;
         let episodes = state.step * tasks..config.steps * tasks;
         let mut loader = EpisodeLoader::new(sampler, episodes, config.tasks_per_step, 1)?;
-        let objective = Objective {
-            batch_norm: self.experiment.batch_norm,
-            l2: config.l2,
-        };
         let mut window = Window::new(loader.waited());
         while let Some(batch) = loader.next() {
             let step = step_gradient(
@@ -168,7 +164,7 @@ impl Run<'_> {
                 &state.phi,
                 &state.buffers,
                 &batch,
-                objective,
+                Objective::at(self.experiment, state.step),
             );
             let (gradient, norm) = clip(&step.gradient, config.clip_norm);
             self.check_finite(state.step, &step, norm)?;

@@ -9,6 +9,10 @@ use hypertransformer::config::load;
 use hypertransformer::data::episode::{Episode, EpisodeDraw, EpisodeSampler, EpisodeShape};
 use hypertransformer::data::pack::{Pack, Part};
 use hypertransformer::data::synthetic::{SyntheticOptions, write_synthetic_pack};
+use hypertransformer::model::batch_norm::BatchNormMode;
+use hypertransformer::model::episode_batch::EpisodeBatch;
+use hypertransformer::model::hypertransformer::{HyperTransformer, Prediction};
+use tch::{Device, Tensor};
 
 /// A file of this repository.
 pub fn repository(path: &str) -> PathBuf {
@@ -40,7 +44,7 @@ pub fn experiment(overrides: &[&str]) -> Experiment {
 /// A sampler of plain training episodes.
 pub fn sampler(pack: &Path, (way, shot, query): (usize, usize, usize)) -> EpisodeSampler {
     let pack = Arc::new(Pack::open(pack).unwrap());
-    let shape = EpisodeShape { way, shot, query };
+    let shape = EpisodeShape::labeled(way, shot, query);
     EpisodeSampler::new(pack, "default", Part::Train, shape, EpisodeDraw::PLAIN, 0).unwrap()
 }
 
@@ -48,4 +52,54 @@ pub fn sampler(pack: &Path, (way, shot, query): (usize, usize, usize)) -> Episod
 pub fn episode(shot: usize, query: usize) -> Episode {
     let folder = tempfile::tempdir().unwrap();
     sampler(&small_pack(folder.path()), (5, shot, query)).episode(0)
+}
+
+/// A model and its φ.
+pub struct Setup {
+    pub model: HyperTransformer,
+    pub phi: Tensor,
+    pub buffers: Tensor,
+}
+
+/// A model with noise on φ, so that nothing holds by an accident of initialisation.
+pub fn setup(overrides: &[&str], noise: f64) -> Setup {
+    tch::manual_seed(1);
+    tch::set_num_threads(1);
+    let model = HyperTransformer::new(&experiment(overrides), (1, 28, 28)).unwrap();
+    let phi = Tensor::from_slice(&model.layout().initial_values(0));
+    let phi = &phi + phi.randn_like() * noise;
+    let buffers = Tensor::from_slice(&model.buffers().initial_values(0));
+    Setup {
+        model,
+        phi,
+        buffers,
+    }
+}
+
+impl Setup {
+    /// Without a gradient step: not training.
+    pub fn predict(&self, episodes: &[Episode], mode: BatchNormMode) -> Prediction {
+        self.predict_batch(&EpisodeBatch::new(episodes, Device::Cpu), mode)
+    }
+
+    /// The same, of a batch.
+    pub fn predict_batch(&self, batch: &EpisodeBatch, mode: BatchNormMode) -> Prediction {
+        let views = self.model.views(&self.phi, &self.buffers);
+        self.model.forward(&views, batch, mode, false)
+    }
+
+    /// The part of a flat vector like φ that holds this parameter.
+    pub fn named(&self, flat: &Tensor, name: &str) -> Tensor {
+        let specs = self.model.layout().specs();
+        let index = specs.iter().position(|spec| spec.name == name).unwrap();
+        let start: usize = specs[..index].iter().map(|spec| spec.len()).sum();
+        let spec = &specs[index];
+        flat.narrow(0, start as i64, spec.len() as i64)
+            .view(&spec.shape[..])
+    }
+}
+
+/// The largest difference of an element.
+pub fn farthest(left: &Tensor, right: &Tensor) -> f64 {
+    (left - right).abs().max().double_value(&[])
 }

@@ -1,0 +1,142 @@
+//! `inspect`: an experiment without training it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use hypertransformer::config::experiment::Experiment;
+use hypertransformer::config::{load, to_yaml};
+use hypertransformer::data::pack::Pack;
+use hypertransformer::model::hypertransformer::HyperTransformer;
+use hypertransformer::model::summary::{LayerSummary, ModelSummary};
+use serde_json::json;
+
+#[derive(Args)]
+pub(super) struct InspectArguments {
+    /// The experiment, a YAML file (see experiments/)
+    experiment: PathBuf,
+    /// Override a key of the experiment, e.g. --set cnn.channels=16 (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Channels, height and width of the images [default: those of the experiment's pack]
+    #[arg(long, value_name = "CxHxW", value_parser = image)]
+    image: Option<(usize, usize, usize)>,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &InspectArguments) -> anyhow::Result<ExitCode> {
+    let experiment = load(&arguments.experiment, &arguments.overrides)?;
+    let image = match arguments.image {
+        Some(image) => image,
+        None => image_of_pack(&experiment)?,
+    };
+    let model = HyperTransformer::new(&experiment, image)?;
+    let episode = &experiment.episode;
+    let unlabeled = (episode.way + episode.distractors) * episode.unlabeled;
+    let support = episode.way * episode.shot + unlabeled;
+    let summary = model.summary(support, episode.way * episode.query);
+    if arguments.json {
+        println!("{}", json!({ "experiment": experiment, "model": summary }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    print!("{}", to_yaml(&experiment));
+    println!();
+    print(&summary);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn image(text: &str) -> Result<(usize, usize, usize), String> {
+    let numbers: Vec<usize> = text
+        .split(['x', '×'])
+        .filter_map(|number| number.parse().ok())
+        .filter(|number| (1..=4096).contains(number))
+        .collect();
+    match numbers[..] {
+        [channels, height, width] => Ok((channels, height, width)),
+        _ => Err("expected channels, height and width, e.g. 1x28x28".to_owned()),
+    }
+}
+
+fn image_of_pack(experiment: &Experiment) -> anyhow::Result<(usize, usize, usize)> {
+    let path = &experiment.data.pack;
+    if !path.exists() {
+        bail!(
+            "the pack {} is missing\nhint: name the size of its images instead, e.g. --image 1x28x28",
+            path.display()
+        );
+    }
+    let shape = Pack::open(path)
+        .with_context(|| format!("could not read the pack {}", path.display()))?
+        .shape();
+    Ok((shape.channels, shape.height, shape.width))
+}
+
+fn print(model: &ModelSummary) {
+    println!("target CNN");
+    println!(
+        "  {:8} {:>12} {:>12} {:>9} {:>13}  weights are",
+        "layer", "input", "output", "weights", "multiply-adds"
+    );
+    for layer in &model.layers {
+        println!(
+            "  {:8} {:>12} {:>12} {:>9} {:>13}  {}",
+            layer.name,
+            size(layer.input),
+            size(layer.output),
+            layer.weights,
+            layer.multiply_adds,
+            origin(layer),
+        );
+    }
+    println!("generators");
+    println!(
+        "  {:8} {:>15} {:>7} {:>8} {:>13} {:>10} {:>13}",
+        "layer", "slices", "samples", "features", "token widths", "parameters", "multiply-adds"
+    );
+    for layer in &model.layers {
+        if let Some(generator) = &layer.generator {
+            println!(
+                "  {:8} {:>15} {:>7} {:>8} {:>13} {:>10} {:>13}",
+                layer.name,
+                format!("{} of {}", generator.slices, generator.slice_length),
+                generator.samples,
+                generator.features,
+                format!("{}, {}", generator.weight_token, generator.sample_token),
+                generator.parameters,
+                generator.multiply_adds,
+            );
+        }
+    }
+    println!("learned parameters φ             {:>12}", model.phi);
+    println!(
+        "  of these, image embedding      {:>12}",
+        model.image_embedding
+    );
+    println!("weights of the CNN               {:>12}", model.cnn_weights);
+    println!("  of these, generated θ          {:>12}", model.theta);
+    println!(
+        "multiply-adds, CNN, one image    {:>12}",
+        model.cnn_multiply_adds
+    );
+    println!(
+        "multiply-adds, support set to θ  {:>12}",
+        model.generator_multiply_adds
+    );
+    let mebibytes = model.activation_bytes as f64 / f64::from(1 << 20);
+    println!("activations kept, one episode    {mebibytes:>8.1} MiB, about");
+}
+
+fn size((channels, height, width): (usize, usize, usize)) -> String {
+    format!("{channels}×{height}×{width}")
+}
+
+fn origin(layer: &LayerSummary) -> &'static str {
+    match (layer.learned, &layer.generator) {
+        (true, Some(_)) => "learned + generated",
+        (false, Some(_)) => "generated",
+        _ => "learned",
+    }
+}

@@ -1,0 +1,140 @@
+//! The experiment file's sections on the target CNN and its weight generators.
+
+use serde::{Deserialize, Serialize};
+
+use super::generated_layers::GeneratedLayers;
+use crate::model::allocation::Allocation;
+use crate::model::architecture::{
+    Activation as Nonlinearity, BlockOperation, Head, Padding, Pooling,
+};
+
+/// The target CNN.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CnnOptions {
+    /// Channels of every convolution.
+    pub channels: usize,
+    /// Number of convolution blocks.
+    pub layers: usize,
+    /// Kernel size, odd.
+    pub kernel_size: usize,
+    /// Stride of every convolution.
+    pub stride: usize,
+    /// What convolutions do at the border.
+    pub padding: Padding,
+    /// Order of a block's operations; the first is `convolution`.
+    pub block: Vec<BlockOperation>,
+    /// What `pool` keeps of 2×2 places.
+    pub pooling: Pooling,
+    /// How many blocks, from the first, pool; null: all.
+    pub pooled_layers: Option<usize>,
+    /// The nonlinearity.
+    pub activation: Nonlinearity,
+    /// How the last activations become the features of the logits layer.
+    pub head: Head,
+}
+
+/// What the logits generator sees of the activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogitsFeatures {
+    /// The activation embedding h_φ (the paper).
+    Embedded,
+    /// The flattened final activations.
+    Flat,
+    /// Both.
+    Both,
+}
+
+/// How a generator's Transformer is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GeneratorKind {
+    /// One encoder over weight and sample tokens (Fig. 2).
+    Encoder,
+    /// An encoder and a decoder, both over weight and sample tokens (Fig. 5).
+    EncoderDecoder,
+    /// An encoder over sample tokens, a decoder over weight tokens that attends to what it made of them.
+    Separate,
+}
+
+/// The weight generator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GeneratorOptions {
+    /// Which layers are generated: `logits` alone, `all`, `first N` or `last N` convolutions, or `layers A B …`; the
+    /// logits layer always is.
+    pub generates: GeneratedLayers,
+    /// How the weights of a generated convolution are cut into slices.
+    pub allocation: Allocation,
+    /// Whether generated weights are added to learned ones (convolutions).
+    pub learned_base: bool,
+    /// Whether a generated convolution has a generated bias (`output` allocation).
+    pub generate_bias: bool,
+    /// Whether γ and β after a generated convolution are generated (`output` allocation).
+    pub generate_batch_norm: bool,
+    /// How the Transformer is built.
+    pub kind: GeneratorKind,
+    /// Norm before each sublayer instead of after it.
+    pub pre_norm: bool,
+    /// d, width of ξ and μ.
+    pub label_dim: usize,
+    /// Width of the image embedding s_φ; 0 leaves it out.
+    pub image_embedding: usize,
+    /// Features of a convolution of the activation embedding h_φl; 0 leaves it out, null takes the larger of a
+    /// layer's input and output channels.
+    pub activation_embedding: Option<usize>,
+    /// What the logits generator sees of the activations.
+    pub logits_features: LogitsFeatures,
+    /// Layers of an encoder, and of a decoder.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// ν of queries and keys: their width as a fraction of the token width, rounded up to a multiple of `heads`.
+    pub query_key_fraction: f64,
+    /// ν of values.
+    pub value_fraction: f64,
+    /// ν of the inner fully-connected layer; 0 leaves the layer out.
+    pub inner_fraction: f64,
+}
+
+impl Default for CnnOptions {
+    fn default() -> Self {
+        use BlockOperation::{Activation, BatchNorm, Convolution, Pool};
+        CnnOptions {
+            channels: 8,
+            layers: 4,
+            kernel_size: 3,
+            stride: 1,
+            padding: Padding::Same,
+            block: vec![Convolution, BatchNorm, Activation, Pool],
+            pooling: Pooling::Max,
+            pooled_layers: None,
+            activation: Nonlinearity::Relu,
+            head: Head::Flatten,
+        }
+    }
+}
+
+impl Default for GeneratorOptions {
+    fn default() -> Self {
+        GeneratorOptions {
+            generates: GeneratedLayers::Logits,
+            allocation: Allocation::Output,
+            learned_base: false,
+            generate_bias: false,
+            generate_batch_norm: false,
+            kind: GeneratorKind::Encoder,
+            pre_norm: false,
+            label_dim: 32,
+            image_embedding: 32,
+            activation_embedding: None,
+            logits_features: LogitsFeatures::Embedded,
+            layers: 3,
+            heads: 2,
+            query_key_fraction: 1.0,
+            value_fraction: 1.0,
+            inner_fraction: 1.0,
+        }
+    }
+}

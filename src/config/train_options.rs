@@ -1,0 +1,127 @@
+//! The experiment file's section on how φ is learned.
+
+use serde::{Deserialize, Serialize};
+
+/// Which optimizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerKind {
+    /// Plain gradient descent.
+    Sgd,
+    /// Gradient descent with momentum 0.9.
+    Momentum,
+    /// Adam with decoupled weight decay.
+    Adamw,
+}
+
+/// How the learning rate moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleKind {
+    /// `learning_rate` · `decay_rate`^(step / `decay_steps`), continuously (paper, Appendix C).
+    Decay,
+    /// Linear warm-up over `warmup_steps`, then a half cosine down to 0 at `steps`.
+    Cosine,
+}
+
+/// How φ is learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// T, episodes a step.
+    pub tasks_per_step: usize,
+    /// Which optimizer.
+    pub optimizer: OptimizerKind,
+    /// Learning rate at its highest.
+    pub learning_rate: f64,
+    /// How it moves.
+    pub schedule: ScheduleKind,
+    /// Steps of linear warm-up (`cosine`).
+    pub warmup_steps: u64,
+    /// Factor a `decay_steps` (`decay`).
+    pub decay_rate: f64,
+    /// Steps a `decay_rate` (`decay`).
+    pub decay_steps: u64,
+    /// Longest gradient norm; null does not clip.
+    pub clip_norm: Option<f64>,
+    /// Decoupled weight decay of φ (`adamw`).
+    pub weight_decay: f64,
+    /// Factor of Σ w² over all kernels and logits weights of the CNN, generated and learned.
+    pub l2: f64,
+    /// Factor of Σ generated² / Σ learned² of each kernel that is the sum of both (`generator.learned_base`).
+    pub weight_variation: f64,
+    /// ε of the training targets: 1 − ε for the right class, ε / n for each.
+    pub label_smoothing: f64,
+    /// How training hides support samples.
+    pub masking: MaskingOptions,
+    /// Seeds initialisation and training episodes.
+    pub seed: u64,
+    /// Steps between log lines.
+    pub log_every: u64,
+    /// Steps between checkpoints `step-N`.
+    pub checkpoint_every: u64,
+    /// How many `step-N` checkpoints are kept; `last` and `best` always are.
+    pub keep_checkpoints: usize,
+    /// Shows test accuracy in TensorBoard beside validation; nothing is chosen by it.
+    pub log_test_accuracy: bool,
+}
+
+/// How the probability of hiding a support sample moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaskingSchedule {
+    /// From its highest down to 0 over the first half of the steps (paper, footnote 4).
+    Decay,
+    /// Drawn anew each step, uniform from 0 to its highest (the authors' program).
+    Uniform,
+}
+
+/// How training hides support samples: each with this probability, on its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskingOptions {
+    /// Highest probability of hiding an unlabelled sample.
+    pub unlabeled: f64,
+    /// Highest probability of hiding a labelled sample; one a class always stays.
+    pub labeled: f64,
+    /// How the probabilities move.
+    pub schedule: MaskingSchedule,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            steps: 10_000,
+            tasks_per_step: 1,
+            optimizer: OptimizerKind::Sgd,
+            learning_rate: 0.02,
+            schedule: ScheduleKind::Decay,
+            warmup_steps: 0,
+            decay_rate: 0.95,
+            decay_steps: 100_000,
+            clip_norm: None,
+            weight_decay: 0.0,
+            l2: 0.0,
+            weight_variation: 0.0,
+            label_smoothing: 0.0,
+            masking: MaskingOptions::default(),
+            seed: 0,
+            log_every: 100,
+            checkpoint_every: 5_000,
+            keep_checkpoints: 3,
+            log_test_accuracy: false,
+        }
+    }
+}
+
+impl Default for MaskingOptions {
+    fn default() -> Self {
+        MaskingOptions {
+            unlabeled: 0.0,
+            labeled: 0.0,
+            schedule: MaskingSchedule::Decay,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The target CNN's layers and sizes, without weights.
+
+use serde::{Deserialize, Serialize};
+
+/// One operation of a CNN block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockOperation {
+    /// Convolution.
+    Convolution,
+    /// Batch normalisation.
+    BatchNorm,
+    /// ReLU or leaky ReLU.
+    Activation,
+    /// 2×2 pooling, stride 2.
+    Pool,
+}
+
+/// The nonlinearity of the CNN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// max(x, 0)
+    Relu,
+    /// max(x, 0.1 x)
+    LeakyRelu,
+}
+
+/// What a `pool` operation keeps of 2×2 places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// The largest.
+    Max,
+    /// The mean.
+    Average,
+}
+
+/// What a convolution does at the border.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Padding {
+    /// Zeros around the image: size / stride, rounded up, comes out.
+    Same,
+    /// Nothing: only whole patches count.
+    Valid,
+}
+
+/// How the last activations become the features of the logits layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// All of them, in a row.
+    Flatten,
+    /// The mean over places.
+    Average,
+}
+
+/// Sizes of one convolution block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerShape {
+    /// Channels, height and width before.
+    pub input: (usize, usize, usize),
+    /// Channels, height and width of the convolution's output.
+    pub convolved: (usize, usize, usize),
+    /// Channels, height and width after.
+    pub output: (usize, usize, usize),
+}
+
+/// The target CNN without its weights.
+#[derive(Clone, Debug)]
+pub struct CnnConfig {
+    /// Channels, height and width of the images.
+    pub image: (usize, usize, usize),
+    /// Output channels of every convolution.
+    pub channels: usize,
+    /// Number of convolution blocks.
+    pub layers: usize,
+    /// Kernel size k (odd).
+    pub kernel_size: usize,
+    /// Stride of every convolution.
+    pub stride: usize,
+    /// Border of every convolution.
+    pub padding: Padding,
+    /// Operations of a block, in order; the first is the convolution.
+    pub block: Vec<BlockOperation>,
+    /// How blocks pool.
+    pub pooling: Pooling,
+    /// How many blocks, from the first, pool.
+    pub pooled_layers: usize,
+    /// The nonlinearity.
+    pub activation: Activation,
+    /// From activations to features.
+    pub head: Head,
+}
+
+impl CnnConfig {
+    /// Sizes of each block; none where an image shrinks to nothing.
+    pub fn shapes(&self) -> Option<Vec<LayerShape>> {
+        let mut input = self.image;
+        (0..self.layers)
+            .map(|layer| {
+                let convolved = |size: usize| match self.padding {
+                    Padding::Same => Some(size.div_ceil(self.stride)),
+                    Padding::Valid => Some(size.checked_sub(self.kernel_size)? / self.stride + 1),
+                };
+                let (height, width) = (convolved(input.1)?, convolved(input.2)?);
+                let by = if self.pools(layer) { 2 } else { 1 };
+                let shape = LayerShape {
+                    input,
+                    convolved: (self.channels, height, width),
+                    output: (self.channels, height / by, width / by),
+                };
+                input = shape.output;
+                (input.1 > 0 && input.2 > 0).then_some(shape)
+            })
+            .collect()
+    }
+
+    /// Operations of a block before and after its batch-norm, the convolution left out.
+    pub(super) fn sides(&self, layer: usize) -> (Vec<BlockOperation>, Vec<BlockOperation>) {
+        let mut sides = self
+            .block
+            .splitn(2, |operation| *operation == BlockOperation::BatchNorm)
+            .map(|side| {
+                let mut side = side.to_vec();
+                side.retain(|operation| match operation {
+                    BlockOperation::Convolution => false,
+                    BlockOperation::Pool => self.pools(layer),
+                    _ => true,
+                });
+                // Max-pooling and ReLU may change places: pooling first leaves ReLU a quarter of the data.
+                if self.pooling == Pooling::Max {
+                    side.sort_by_key(|operation| *operation != BlockOperation::Pool);
+                }
+                side
+            });
+        let before = sides.next().unwrap_or_default();
+        (before, sides.next().unwrap_or_default())
+    }
+
+    fn pools(&self, layer: usize) -> bool {
+        layer < self.pooled_layers && self.block.contains(&BlockOperation::Pool)
+    }
+
+    /// Length of the features that the logits layer reads, after blocks of these shapes.
+    pub fn feature_length(&self, shapes: &[LayerShape]) -> usize {
+        let (channels, height, width) = shapes.last().map_or(self.image, |shape| shape.output);
+        match self.head {
+            Head::Flatten => channels * height * width,
+            Head::Average => channels,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! From an experiment's options: the target CNN, what is learned of each layer, and what each generator is built for.
+
+use super::allocation::ConvolutionSlices;
+use super::architecture::{CnnConfig, LayerShape};
+use super::cnn::LearnedParts;
+use super::generator::Target;
+use crate::config::model_options::{CnnOptions, GeneratorOptions, LogitsFeatures};
+
+/// The target CNN of an experiment on images of channels × height × width.
+pub(super) fn cnn_config(options: &CnnOptions, image: (usize, usize, usize)) -> CnnConfig {
+    CnnConfig {
+        image,
+        channels: options.channels,
+        layers: options.layers,
+        kernel_size: options.kernel_size,
+        stride: options.stride,
+        padding: options.padding,
+        block: options.block.clone(),
+        pooling: options.pooling,
+        pooled_layers: options.pooled_layers.unwrap_or(options.layers),
+        activation: options.activation,
+        head: options.head,
+    }
+}
+
+pub(super) fn learned_parts(options: &GeneratorOptions, generated: bool) -> LearnedParts {
+    let base = !generated || options.learned_base;
+    LearnedParts {
+        kernel: base,
+        bias: generated && options.learned_base && options.generate_bias,
+        batch_norm: base || !options.generate_batch_norm,
+    }
+}
+
+pub(super) fn convolution_slices(
+    options: &GeneratorOptions,
+    config: &CnnConfig,
+    shape: &LayerShape,
+) -> ConvolutionSlices {
+    ConvolutionSlices {
+        allocation: options.allocation,
+        outputs: config.channels,
+        inputs: shape.input.0,
+        kernel_size: config.kernel_size,
+        bias: options.generate_bias,
+        batch_norm: options.generate_batch_norm,
+    }
+}
+
+/// Generated kernels start a tenth as large as the learned ones that they are added to; alone, so that activations
+/// keep their size.
+pub(super) fn convolution_target(
+    options: &GeneratorOptions,
+    layer: usize,
+    shape: &LayerShape,
+    slices: &ConvolutionSlices,
+    labels: usize,
+) -> Target {
+    let area = slices.kernel_size * slices.kernel_size;
+    let (fan_in, fan_out) = (slices.inputs * area, slices.outputs * area);
+    let output_scale = if options.learned_base {
+        0.1 * (2.0 / (fan_in + fan_out) as f32).sqrt()
+    } else {
+        (1.0 / fan_in as f32).sqrt()
+    };
+    let default = slices.inputs.max(slices.outputs);
+    let features = options.activation_embedding.unwrap_or(default);
+    Target {
+        name: format!("generator.layer{}", layer + 1),
+        labels,
+        slices: (slices.count(), slices.length()),
+        activations: shape.input,
+        flat_length: 0,
+        embedding: (features > 0).then_some((features, slices.kernel_size, &[2, 1])),
+        output_scale,
+    }
+}
+
+pub(super) fn logits_target(
+    options: &GeneratorOptions,
+    activations: (usize, usize, usize),
+    (way, length): (usize, usize),
+    labels: usize,
+) -> Target {
+    let flat = options.logits_features != LogitsFeatures::Embedded;
+    let embedded = options.logits_features != LogitsFeatures::Flat;
+    let features = options.activation_embedding.unwrap_or(activations.0);
+    Target {
+        name: "generator.logits".to_owned(),
+        labels,
+        slices: (way, length + 1),
+        activations,
+        flat_length: if flat { length } else { 0 },
+        embedding: (embedded && features > 0).then_some((features, 3, &[1])),
+        output_scale: 1.0 / ((length + 1) as f32).sqrt(),
+    }
+}

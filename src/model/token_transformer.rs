@@ -1,0 +1,141 @@
+//! From sample and weight tokens to the output tokens of the weight slices: encoder, encoder-decoder, separate.
+
+use tch::Tensor;
+
+use super::parameters::{ParameterLayout, Parameters};
+use super::tokens::Tokens;
+use super::transformer::{Context, Stack, StackConfig};
+use crate::config::model_options::{GeneratorKind, GeneratorOptions};
+
+/// The way from tokens to output tokens.
+#[derive(Clone, Debug)]
+pub(super) enum Transformer {
+    /// One encoder over weight and sample tokens.
+    Joint(Stack),
+    /// The same, and a decoder over the same tokens that reads what the encoder made of them (Fig. 5).
+    JointWithDecoder(Stack, Stack),
+    /// Samples are encoded, weight tokens decoded by cross-attention.
+    Separate(Stack, Stack),
+}
+
+impl Transformer {
+    pub(super) fn new(
+        layout: &mut ParameterLayout,
+        name: &str,
+        options: &GeneratorOptions,
+        tokens: &Tokens,
+    ) -> Transformer {
+        let mut stack = |part: &str, width: usize, memory_width: Option<usize>| {
+            let fraction = |fraction: f64| {
+                let width = (width as f64 * fraction) as usize;
+                width.max(1).next_multiple_of(options.heads)
+            };
+            let inner = options.inner_fraction;
+            let config = StackConfig {
+                width,
+                memory_width,
+                layers: options.layers,
+                heads: options.heads,
+                query_key: fraction(options.query_key_fraction),
+                value: fraction(options.value_fraction),
+                inner: if inner > 0.0 { fraction(inner) } else { 0 },
+                pre_norm: options.pre_norm,
+            };
+            Stack::new(layout, &format!("{name}.{part}"), &config)
+        };
+        let joint = tokens.joint_width();
+        match options.kind {
+            GeneratorKind::Encoder => Transformer::Joint(stack("encoder", joint, None)),
+            GeneratorKind::EncoderDecoder => Transformer::JointWithDecoder(
+                stack("encoder", joint, None),
+                stack("decoder", joint, Some(joint)),
+            ),
+            GeneratorKind::Separate => {
+                let samples = tokens.sample_width();
+                Transformer::Separate(
+                    stack("encoder", samples, None),
+                    stack("decoder", tokens.weight_width(), Some(samples)),
+                )
+            }
+        }
+    }
+
+    /// Widths of weight and sample tokens.
+    pub(super) fn token_widths(&self, tokens: &Tokens) -> (usize, usize) {
+        match self {
+            Transformer::Separate(..) => (tokens.weight_width(), tokens.sample_width()),
+            _ => (tokens.joint_width(), tokens.joint_width()),
+        }
+    }
+
+    /// Multiply-adds of one task.
+    pub(super) fn multiply_adds(
+        &self,
+        layout: &ParameterLayout,
+        slices: usize,
+        samples: usize,
+    ) -> usize {
+        let all = slices + samples;
+        match self {
+            Transformer::Joint(encoder) => encoder.multiply_adds(layout, all, slices, 0),
+            Transformer::JointWithDecoder(encoder, decoder) => {
+                encoder.multiply_adds(layout, all, all, 0)
+                    + decoder.multiply_adds(layout, all, slices, all)
+            }
+            Transformer::Separate(encoder, decoder) => {
+                encoder.multiply_adds(layout, samples, samples, 0)
+                    + decoder.multiply_adds(layout, slices, slices, samples)
+            }
+        }
+    }
+
+    /// Output tokens of the weight slices, `[T, slices, D]`. `seen`, `[T, 1, 1, N]`, is −∞ for masked samples.
+    pub(super) fn forward(
+        &self,
+        parameters: &Parameters,
+        tokens: &Tokens,
+        (features, labels): (&Tensor, &Tensor),
+        seen: Option<&Tensor>,
+    ) -> Tensor {
+        let (tasks, slices) = (labels.size()[0], tokens.slices as i64);
+        if let Transformer::Separate(encoder, decoder) = self {
+            let samples = tokens.samples(parameters, features, labels, tokens.sample_width());
+            let context = Context {
+                seen,
+                ..Context::default()
+            };
+            let memory = encoder.forward(parameters, &samples, samples.size()[1], context);
+            let weights = tokens.weights(parameters, tasks, tokens.weight_width());
+            let context = Context {
+                memory: Some(&memory),
+                memory_seen: seen,
+                ..Context::default()
+            };
+            return decoder.forward(parameters, &weights, slices, context);
+        }
+        let width = tokens.joint_width();
+        let weights = tokens.weights(parameters, tasks, width);
+        let samples = tokens.samples(parameters, features, labels, width);
+        let sequence = Tensor::cat(&[weights, samples], 1);
+        // Weight tokens come first and are never masked.
+        let seen = seen.map(|seen| seen.constant_pad_nd([slices, 0]));
+        let context = Context {
+            seen: seen.as_ref(),
+            ..Context::default()
+        };
+        match self {
+            Transformer::JointWithDecoder(encoder, decoder) => {
+                let memory = encoder.forward(parameters, &sequence, sequence.size()[1], context);
+                let context = Context {
+                    memory: Some(&memory),
+                    memory_seen: seen.as_ref(),
+                    ..context
+                };
+                decoder.forward(parameters, &sequence, slices, context)
+            }
+            Transformer::Joint(encoder) | Transformer::Separate(encoder, _) => {
+                encoder.forward(parameters, &sequence, slices, context)
+            }
+        }
+    }
+}

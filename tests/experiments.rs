@@ -1,0 +1,124 @@
+//! Every experiment that ships loads, builds, and takes a training step that is finite.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use hypertransformer::compute::{Compute, DeviceChoice};
+use hypertransformer::config::experiment::Experiment;
+use hypertransformer::config::load;
+use hypertransformer::data::episode::{Episode, ImageSet};
+use hypertransformer::model::hypertransformer::HyperTransformer;
+use hypertransformer::train::gradient::{Objective, step_gradient};
+use hypertransformer::train::optimizer::Optimizer;
+use ndarray::Array4;
+use tch::Tensor;
+
+/// All files below `experiments/` but those that others extend.
+fn experiments() -> Vec<PathBuf> {
+    let mut open = vec![common::repository("experiments")];
+    let mut found = Vec::new();
+    while let Some(folder) = open.pop() {
+        let base = ["presets", "bases"]
+            .iter()
+            .any(|name| folder.ends_with(name));
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if !base {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Channels, height and width of the data set that an experiment names.
+fn image(experiment: &Experiment) -> (usize, usize, usize) {
+    let name = experiment.data.pack.file_stem().unwrap().to_string_lossy();
+    match &*name {
+        "omniglot" | "synthetic" => (1, 28, 28),
+        "mini-imagenet" | "tiered-imagenet" => (3, 84, 84),
+        other => panic!("no size is known for {other}"),
+    }
+}
+
+/// Pixels without meaning, in the right shape; one query a class.
+fn episode(experiment: &Experiment, (channels, height, width): (usize, usize, usize)) -> Episode {
+    let shape = &experiment.episode;
+    let set = |labels: Vec<i64>| {
+        let size = (labels.len(), channels, height, width);
+        let mut state = 1u32;
+        let images = Array4::from_shape_simple_fn(size, || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        });
+        ImageSet { images, labels }
+    };
+    let classes = || 0..shape.way as i64;
+    let labeled = classes().flat_map(|class| vec![class; shape.shot]);
+    let unlabeled = (shape.way + shape.distractors) * shape.unlabeled;
+    Episode {
+        index: 0,
+        support: set(labeled.chain(vec![shape.way as i64; unlabeled]).collect()),
+        query: set(classes().collect()),
+    }
+}
+
+fn take_a_step(path: &Path) {
+    let name = path.display();
+    let experiment = load(path, &[]).unwrap();
+    let image = image(&experiment);
+    let model = HyperTransformer::new(&experiment, image).unwrap();
+    let compute = Compute::new(DeviceChoice::Cpu, Some(1)).unwrap();
+    let mut phi = Tensor::from_slice(&model.layout().initial_values(0));
+    let buffers = Tensor::from_slice(&model.buffers().initial_values(0));
+    let objective = Objective::at(&experiment, 0);
+    let episodes = [episode(&experiment, image)];
+    let step = step_gradient(&compute, &model, &phi, &buffers, &episodes, objective);
+    assert!(step.loss.is_finite(), "{name}: loss {}", step.loss);
+    let largest = step.gradient.abs().max().double_value(&[]);
+    assert!(
+        largest.is_finite() && largest > 0.0,
+        "{name}: gradient {largest}"
+    );
+    let mut optimizer = Optimizer::new(&experiment.train, &phi);
+    optimizer.step(&mut phi, &step.gradient, experiment.train.learning_rate);
+    assert_eq!(phi.isfinite().all().int64_value(&[]), 1, "{name}");
+}
+
+#[test]
+fn each_takes_a_finite_step() {
+    for path in experiments() {
+        take_a_step(&path);
+    }
+}
+
+#[test]
+fn each_has_a_run_folder_of_its_own() {
+    let mut stems: Vec<_> = experiments()
+        .iter()
+        .map(|path| path.file_stem().unwrap().to_owned())
+        .collect();
+    let count = stems.len();
+    stems.sort();
+    stems.dedup();
+    assert_eq!(stems.len(), count);
+}
+
+/// A comment opens the file: what it is, and how to run it.
+#[test]
+fn each_tells_its_command() {
+    let root = common::repository("");
+    for path in experiments() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let file = path.strip_prefix(&root).unwrap().display();
+        let train = format!("# hypertransformer train {file}\n");
+        let stem = path.file_stem().unwrap().to_string_lossy();
+        let evaluate = format!("# hypertransformer evaluate runs/{stem} ");
+        assert!(text.starts_with('#') && text.contains(&train), "{file}");
+        assert!(text.contains(&evaluate), "{file}");
+    }
+}
