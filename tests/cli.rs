@@ -346,3 +346,41 @@ fn inspect_prints_the_resolved_configuration_and_the_layers() {
         .success()
         .stdout(contains("tasks_per_step: 4").and(contains("8×3×3        8×1×1")));
 }
+
+#[test]
+fn a_run_can_start_from_another_ones_parameters_but_not_from_another_models() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "first", &[]).assert().success();
+    let best = folder.path().join("first/checkpoints/best.safetensors");
+    let start = format!("train.start_from={}", best.display());
+    let more = [
+        "--set",
+        &start,
+        "--set",
+        "episode.shot=3",
+        "--set",
+        "train.learning_rate=1e-12",
+    ];
+    train(folder.path(), "second", &more).assert().success();
+    // With next to no learning rate φ stays what it was.
+    let phi = |run: &str| {
+        let bytes = checkpoint(folder.path(), run);
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        tensors
+            .tensor("phi.cnn.layer1.kernel")
+            .unwrap()
+            .data()
+            .to_vec()
+    };
+    let started = std::fs::read(&best).unwrap();
+    let started = safetensors::SafeTensors::deserialize(&started).unwrap();
+    assert_eq!(
+        started.tensor("phi.cnn.layer1.kernel").unwrap().data(),
+        phi("second")
+    );
+    let other = ["--set", &start, "--set", "cnn.channels=4"];
+    train(folder.path(), "third", &other)
+        .assert()
+        .code(1)
+        .stderr(contains("belongs to another configuration"));
+}

@@ -146,7 +146,7 @@ fn tasks_at_once_give_the_logits_and_gradients_of_one_by_one() {
             }
             // Rounding may tip a ReLU or a pooling to its other side, which moves a few elements by more.
             let far = ((&sum - &together).norm() / sum.norm()).double_value(&[]);
-            assert!(far < 3e-4, "{variant:?}, {mode}: gradients differ by {far}");
+            assert!(far < 1e-3, "{variant:?}, {mode}: gradients differ by {far}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The experiment file's section on how φ is learned.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// Which optimizer.
@@ -58,6 +60,8 @@ pub struct TrainConfig {
     pub masking: MaskingOptions,
     /// Seeds initialisation and training episodes.
     pub seed: u64,
+    /// Checkpoint of another run whose φ training starts from, instead of `initialization`.
+    pub start_from: Option<PathBuf>,
     /// Steps between log lines.
     pub log_every: u64,
     /// Steps between checkpoints `step-N`.
@@ -108,6 +112,7 @@ impl Default for TrainConfig {
             label_smoothing: 0.0,
             masking: MaskingOptions::default(),
             seed: 0,
+            start_from: None,
             log_every: 100,
             checkpoint_every: 5_000,
             keep_checkpoints: 3,

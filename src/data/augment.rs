@@ -123,15 +123,11 @@ mod tests {
 
     #[test]
     fn a_quarter_turn_is_about_the_centre() {
-        // Target (row, column) shows source (centre + column, centre − row) where the image is square; here within
-        // the middle.
+        // Target row 3, column 2 lies (0.5, 0) from the centre (2.5, 2). Turned that is (0, −0.5), and shifted by half a
+        // row row 3, between columns 1 and 2.
         let target = moved([[0.0, 1.0], [-1.0, 0.0]], [0.5, 0.0]);
-        let source = image()[(3 * 5 + 2) * 2];
-        assert_eq!(at(&target, 0, 3, 2), {
-            // From the centre (2.5, 2): (0.5, 0) → (0, −0.5), shifted by (0.5, 0): between columns 1 and 2 of row 3.
-            let left = image()[(3 * 5 + 1) * 2];
-            (u32::from(left) + u32::from(source)).div_ceil(2) as u8
-        });
+        let [left, right] = [1, 2].map(|column| u32::from(image()[(3 * 5 + column) * 2]));
+        assert_eq!(u32::from(at(&target, 0, 3, 2)), (left + right).div_ceil(2));
     }
 
     #[test]
@@ -152,9 +148,10 @@ mod tests {
             (least, values.fold(f32::NEG_INFINITY, f32::max))
         };
         let (least, most) = range(|affine| affine.matrix[0][0]);
-        assert!(least >= 1.0 / 1.2 - 1e-5 && least < 0.84, "{least}");
-        assert!(most <= 1.2 + 1e-5 && most > 1.19, "{most}");
+        assert!((1.0 / 1.2 - 1e-5..0.84).contains(&least), "{least}");
+        assert!((1.19..=1.2 + 1e-5).contains(&most), "{most}");
         let (least, most) = range(|affine| affine.shift[0]);
-        assert!(least >= -0.6 && least < -0.59 && most <= 0.6 && most > 0.59);
+        assert!((-0.6..-0.59).contains(&least), "{least}");
+        assert!((0.59..=0.6).contains(&most), "{most}");
     }
 }

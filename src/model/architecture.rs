@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::model_options::CnnOptions;
+
 /// One operation of a CNN block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,44 +74,28 @@ pub struct LayerShape {
 pub struct CnnConfig {
     /// Channels, height and width of the images.
     pub image: (usize, usize, usize),
-    /// Output channels of every convolution.
-    pub channels: usize,
-    /// Number of convolution blocks.
-    pub layers: usize,
-    /// Kernel size k (odd).
-    pub kernel_size: usize,
-    /// Stride of every convolution.
-    pub stride: usize,
-    /// Border of every convolution.
-    pub padding: Padding,
-    /// Operations of a block, in order; the first is the convolution.
-    pub block: Vec<BlockOperation>,
-    /// How blocks pool.
-    pub pooling: Pooling,
-    /// How many blocks, from the first, pool.
-    pub pooled_layers: usize,
-    /// The nonlinearity.
-    pub activation: Activation,
-    /// From activations to features.
-    pub head: Head,
+    /// Everything else.
+    pub options: CnnOptions,
 }
 
 impl CnnConfig {
     /// Sizes of each block; none where an image shrinks to nothing.
     pub fn shapes(&self) -> Option<Vec<LayerShape>> {
         let mut input = self.image;
-        (0..self.layers)
+        (0..self.options.layers)
             .map(|layer| {
-                let convolved = |size: usize| match self.padding {
-                    Padding::Same => Some(size.div_ceil(self.stride)),
-                    Padding::Valid => Some(size.checked_sub(self.kernel_size)? / self.stride + 1),
+                let convolved = |size: usize| match self.options.padding {
+                    Padding::Same => Some(size.div_ceil(self.options.stride)),
+                    Padding::Valid => {
+                        Some(size.checked_sub(self.options.kernel_size)? / self.options.stride + 1)
+                    }
                 };
                 let (height, width) = (convolved(input.1)?, convolved(input.2)?);
                 let by = if self.pools(layer) { 2 } else { 1 };
                 let shape = LayerShape {
                     input,
-                    convolved: (self.channels, height, width),
-                    output: (self.channels, height / by, width / by),
+                    convolved: (self.options.channels, height, width),
+                    output: (self.options.channels, height / by, width / by),
                 };
                 input = shape.output;
                 (input.1 > 0 && input.2 > 0).then_some(shape)
@@ -120,6 +106,7 @@ impl CnnConfig {
     /// Operations of a block before and after its batch-norm, the convolution left out.
     pub(super) fn sides(&self, layer: usize) -> (Vec<BlockOperation>, Vec<BlockOperation>) {
         let mut sides = self
+            .options
             .block
             .splitn(2, |operation| *operation == BlockOperation::BatchNorm)
             .map(|side| {
@@ -130,7 +117,7 @@ impl CnnConfig {
                     _ => true,
                 });
                 // Max-pooling and ReLU may change places: pooling first leaves ReLU a quarter of the data.
-                if self.pooling == Pooling::Max {
+                if self.options.pooling == Pooling::Max {
                     side.sort_by_key(|operation| *operation != BlockOperation::Pool);
                 }
                 side
@@ -140,13 +127,14 @@ impl CnnConfig {
     }
 
     fn pools(&self, layer: usize) -> bool {
-        layer < self.pooled_layers && self.block.contains(&BlockOperation::Pool)
+        self.options.pooled_layers.is_none_or(|count| layer < count)
+            && self.options.block.contains(&BlockOperation::Pool)
     }
 
     /// Length of the features that the logits layer reads, after blocks of these shapes.
     pub fn feature_length(&self, shapes: &[LayerShape]) -> usize {
         let (channels, height, width) = shapes.last().map_or(self.image, |shape| shape.output);
-        match self.head {
+        match self.options.head {
             Head::Flatten => channels * height * width,
             Head::Average => channels,
         }

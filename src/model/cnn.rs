@@ -59,13 +59,13 @@ impl Cnn {
         shapes: &[LayerShape],
         learned: &[LearnedParts],
     ) -> Cnn {
-        let size = config.kernel_size;
+        let size = config.options.kernel_size;
         let blocks = shapes
             .iter()
             .zip(learned)
             .enumerate()
             .map(|(layer, (shape, learned))| {
-                let (inputs, outputs) = (shape.input.0, config.channels);
+                let (inputs, outputs) = (shape.input.0, config.options.channels);
                 let name = format!("cnn.layer{}", layer + 1);
                 let (fan_in, fan_out) = (inputs * size * size, outputs * size * size);
                 let kernel = [outputs, inputs, size, size].map(|length| length as i64);
@@ -110,7 +110,7 @@ impl Cnn {
     /// Weights of a kernel of block `layer`.
     pub fn kernel_length(&self, layer: usize) -> usize {
         let shape = &self.shapes[layer];
-        shape.input.0 * shape.output.0 * self.config.kernel_size.pow(2)
+        shape.input.0 * shape.output.0 * self.config.options.kernel_size.pow(2)
     }
 
     /// Number of blocks.
@@ -209,7 +209,7 @@ impl Cnn {
 
     /// Last activations `[N, C, H, W]` → features `[N, length]`.
     pub fn features(&self, activations: &Tensor) -> Tensor {
-        match self.config.head {
+        match self.config.options.head {
             Head::Flatten => activations.flatten(1, -1),
             Head::Average => activations.mean_dim(&[2i64, 3][..], false, Kind::Float),
         }
@@ -288,15 +288,15 @@ impl Cnn {
     }
 
     fn convolve(&self, input: &Tensor, kernel: &Tensor, tasks: i64) -> Tensor {
-        let padding = match self.config.padding {
-            Padding::Same => self.config.kernel_size / 2,
+        let padding = match self.config.options.padding {
+            Padding::Same => self.config.options.kernel_size / 2,
             Padding::Valid => 0,
         };
         convolve(
             input,
             kernel,
             tasks,
-            self.config.stride as i64,
+            self.config.options.stride as i64,
             padding as i64,
         )
     }
@@ -305,7 +305,11 @@ impl Cnn {
     fn operations(&self, list: &[BlockOperation], values: Tensor) -> Tensor {
         let (size, none) = ([2, 2], [0, 0]);
         list.iter().fold(values, |values, operation| {
-            match (operation, self.config.pooling, self.config.activation) {
+            match (
+                operation,
+                self.config.options.pooling,
+                self.config.options.activation,
+            ) {
                 (BlockOperation::Pool, Pooling::Max, _) => {
                     values.max_pool2d(size, size, none, [1, 1], false)
                 }

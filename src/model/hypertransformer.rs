@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 use thiserror::Error;
 
 use super::allocation::{ConvolutionSlices, LogitsWeights, logits_from_slices, mean_squared_norm};
+use super::architecture::CnnConfig;
 use super::batch_norm::{BatchNormMode, Observed, Pass, Statistics};
 use super::cnn::{Cnn, LayerWeights, LearnedParts};
 use super::embedding::ImageEmbedding;
@@ -11,9 +12,7 @@ use super::episode_batch::EpisodeBatch;
 use super::generator::{SupportView, Target, WeightGenerator};
 use super::initialization::start_as_gradient_step;
 use super::parameters::{ParameterLayout, Parameters};
-use super::targets::{
-    cnn_config, convolution_slices, convolution_target, learned_parts, logits_target,
-};
+use super::targets::{convolution_slices, convolution_target, learned_parts, logits_target};
 use crate::config::experiment::{Experiment, Initialization};
 
 /// What one forward pass gives.
@@ -91,17 +90,21 @@ impl HyperTransformer {
     ) -> Result<HyperTransformer, ImagesTooSmall> {
         let (mut layout, mut buffers) = (ParameterLayout::default(), ParameterLayout::default());
         let (options, initialization) = (&experiment.generator, experiment.initialization);
-        let config = cnn_config(&experiment.cnn, image);
+        let config = CnnConfig {
+            image,
+            options: experiment.cnn.clone(),
+        };
+        let depth = experiment.cnn.layers;
         let shapes = config.shapes().ok_or(ImagesTooSmall {
-            layers: config.layers,
+            layers: depth,
             height: image.1,
             width: image.2,
         })?;
         let embedding = options.image_embedding;
         let image_embedding = (embedding > 0)
             .then(|| ImageEmbedding::new(&mut layout, &mut buffers, image.0, embedding));
-        let generated: Vec<bool> = (0..config.layers)
-            .map(|layer| options.generates.convolution(layer, config.layers))
+        let generated: Vec<bool> = (0..depth)
+            .map(|layer| options.generates.convolution(layer, depth))
             .collect();
         let learned: Vec<LearnedParts> = generated
             .iter()
@@ -117,7 +120,7 @@ impl HyperTransformer {
             .enumerate()
             .map(|(layer, (shape, generated))| {
                 generated.then(|| {
-                    let slices = convolution_slices(options, &config, shape);
+                    let slices = convolution_slices(options, &experiment.cnn, shape);
                     let target = convolution_target(options, layer, shape, &slices, labels);
                     (generator(&target), slices)
                 })

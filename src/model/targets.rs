@@ -1,28 +1,12 @@
 //! From an experiment's options: the target CNN, what is learned of each layer, and what each generator is built for.
 
 use super::allocation::ConvolutionSlices;
-use super::architecture::{CnnConfig, LayerShape};
+use super::architecture::LayerShape;
 use super::cnn::LearnedParts;
 use super::generator::Target;
 use crate::config::model_options::{CnnOptions, GeneratorOptions, LogitsFeatures};
 
-/// The target CNN of an experiment on images of channels × height × width.
-pub(super) fn cnn_config(options: &CnnOptions, image: (usize, usize, usize)) -> CnnConfig {
-    CnnConfig {
-        image,
-        channels: options.channels,
-        layers: options.layers,
-        kernel_size: options.kernel_size,
-        stride: options.stride,
-        padding: options.padding,
-        block: options.block.clone(),
-        pooling: options.pooling,
-        pooled_layers: options.pooled_layers.unwrap_or(options.layers),
-        activation: options.activation,
-        head: options.head,
-    }
-}
-
+/// What is learned of a layer.
 pub(super) fn learned_parts(options: &GeneratorOptions, generated: bool) -> LearnedParts {
     let base = !generated || options.learned_base;
     LearnedParts {
@@ -32,16 +16,17 @@ pub(super) fn learned_parts(options: &GeneratorOptions, generated: bool) -> Lear
     }
 }
 
+/// How the slices of a generated convolution are cut.
 pub(super) fn convolution_slices(
     options: &GeneratorOptions,
-    config: &CnnConfig,
+    cnn: &CnnOptions,
     shape: &LayerShape,
 ) -> ConvolutionSlices {
     ConvolutionSlices {
         allocation: options.allocation,
-        outputs: config.channels,
+        outputs: cnn.channels,
         inputs: shape.input.0,
-        kernel_size: config.kernel_size,
+        kernel_size: cnn.kernel_size,
         bias: options.generate_bias,
         batch_norm: options.generate_batch_norm,
     }
@@ -76,6 +61,7 @@ pub(super) fn convolution_target(
     }
 }
 
+/// The logits layer's slices hold a bias at their end.
 pub(super) fn logits_target(
     options: &GeneratorOptions,
     activations: (usize, usize, usize),

@@ -12,6 +12,7 @@ use crate::compute::Compute;
 use crate::config::experiment::Experiment;
 use crate::config::to_yaml;
 use crate::model::hypertransformer::HyperTransformer;
+use crate::model::parameters::ParameterLayout;
 
 /// What changes from step to step, and what a checkpoint holds.
 pub(super) struct State {
@@ -28,7 +29,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// From the run's last checkpoint if there is one, else from the initialisation.
+    /// From the run's last checkpoint if there is one, else from `train.start_from` or the initialisation.
     pub(super) fn start(
         experiment: &Experiment,
         model: &HyperTransformer,
@@ -38,16 +39,26 @@ impl State {
         let (config, device) = (&experiment.train, compute.device);
         let last = folder.checkpoint(&CheckpointChoice::Last);
         if !last.exists() {
-            let initial = |values: Vec<f32>| Tensor::from_slice(&values).to_device(device);
-            let phi = initial(model.layout().initial_values(config.seed));
-            let buffers = initial(model.buffers().initial_values(config.seed));
-            let optimizer = Optimizer::new(config, &phi);
+            let (phi, buffers) = match &config.start_from {
+                Some(path) => {
+                    let saved = checkpoint::load(path, model.layout(), model.buffers())?;
+                    (saved.phi, saved.buffers)
+                }
+                None => {
+                    let values = |layout: &ParameterLayout| layout.initial_values(config.seed);
+                    (
+                        Tensor::from_slice(&values(model.layout())),
+                        Tensor::from_slice(&values(model.buffers())),
+                    )
+                }
+            };
+            let phi = phi.to_device(device);
             return Ok(State {
                 step: 0,
                 best: None,
+                buffers: buffers.to_device(device),
+                optimizer: Optimizer::new(config, &phi),
                 phi,
-                buffers,
-                optimizer,
             });
         }
         let saved = checkpoint::load(&last, model.layout(), model.buffers())?;
