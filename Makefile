@@ -57,7 +57,7 @@ lint: setup .venv-python/ready ## format, clippy, docs, ruff
 	.venv-python/bin/ruff check python && .venv-python/bin/ruff format --check python
 
 bench: build $(PYTORCH_SETUP) ## time training episodes, beside PyTorch eager, and the loader on this machine
-	$(BINARY) train experiments/synthetic.yaml --run-dir $(BENCH_RUN) --force --quiet --set train.steps=1 --set validation.episodes=2
+	$(BINARY) train experiments/synthetic.yaml --run-dir $(BENCH_RUN) --force --quiet --set train.steps=1 --set train.warmup_steps=0 --set validation.episodes=2
 	@for threads in 1 2; do \
 	$(BINARY) bench step --threads $$threads || exit 1; \
 	$(PYTORCH) python/benchmark_episode.py $(BENCH_RUN)/checkpoints/last.safetensors --threads $$threads || exit 1; done
