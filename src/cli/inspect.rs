@@ -126,7 +126,7 @@ fn print(model: &ModelSummary) {
         model.generator_multiply_adds
     );
     let mebibytes = model.activation_bytes as f64 / f64::from(1 << 20);
-    println!("activations kept, one episode    {mebibytes:>8.1} MiB, about");
+    println!("CNN activations, one episode     {mebibytes:>8.1} MiB, about");
 }
 
 fn size((channels, height, width): (usize, usize, usize)) -> String {

@@ -23,7 +23,7 @@ pub struct ModelSummary {
     pub cnn_multiply_adds: usize,
     /// Multiply-adds from a support set to θ: embeddings, the CNN on the support images, and the Transformers.
     pub generator_multiply_adds: usize,
-    /// Bytes of the activations that one training episode keeps for its gradient, about.
+    /// Bytes of the CNN's activations that one training episode keeps for its gradient, about.
     pub activation_bytes: usize,
 }
 
