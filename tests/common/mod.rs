@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hypertransformer::config::experiment::Experiment;
 use hypertransformer::config::load;
@@ -61,13 +61,18 @@ pub struct Setup {
     pub buffers: Tensor,
 }
 
+static GENERATOR: Mutex<()> = Mutex::new(());
+
 /// A model with noise on φ, so that nothing holds by an accident of initialisation.
 pub fn setup(overrides: &[&str], noise: f64) -> Setup {
-    tch::manual_seed(1);
     tch::set_num_threads(1);
     let model = HyperTransformer::new(&experiment(overrides), (1, 28, 28)).unwrap();
     let phi = Tensor::from_slice(&model.layout().initial_values(0));
+    // All tests of a process share libtorch's generator: seeding and drawing must not be torn apart.
+    let drawing = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    tch::manual_seed(1);
     let phi = &phi + phi.randn_like() * noise;
+    drop(drawing);
     let buffers = Tensor::from_slice(&model.buffers().initial_values(0));
     Setup {
         model,
