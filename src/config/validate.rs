@@ -165,18 +165,10 @@ fn generation_faults(experiment: &Experiment) -> Vec<String> {
         &all,
     );
     let some = (0..layers).any(|layer| generator.generates.convolution(layer, layers));
-    for (path, set) in [
-        ("generator.learned_base", generator.learned_base),
-        ("generator.generate_bias", generator.generate_bias),
-        (
-            "generator.generate_batch_norm",
-            generator.generate_batch_norm,
-        ),
-    ] {
-        let expected = "false, for `generator.generates` names no convolution";
-        faults.unless(some || !set, path, set, expected);
-    }
     let spatial = generator.allocation == Allocation::Spatial;
+    let nothing = "false, for `generator.generates` names no convolution";
+    let base = generator.learned_base;
+    faults.unless(some || !base, "generator.learned_base", base, nothing);
     for (path, set) in [
         ("generator.generate_bias", generator.generate_bias),
         (
@@ -184,8 +176,9 @@ fn generation_faults(experiment: &Experiment) -> Vec<String> {
             generator.generate_batch_norm,
         ),
     ] {
-        let expected = "false, for `allocation: spatial` has no slice an output channel";
-        faults.unless(!spatial || !set, path, set, expected);
+        faults.unless(some || !set, path, set, nothing);
+        let no_channels = "false, for `allocation: spatial` has no slice an output channel";
+        faults.unless(!spatial || !set, path, set, no_channels);
     }
     // Normalisation takes a constant added to its input away again.
     let adjacent = cnn.block.get(1) == Some(&BlockOperation::BatchNorm);

@@ -310,10 +310,10 @@ impl EpisodeSampler {
                     &turned
                 }
             };
-            if !self.draw.jitter.is_none() {
-                Affine::draw(&self.draw.jitter, shape, jitter).apply(source, shape, target);
-            } else {
+            if self.draw.jitter.is_none() {
                 channels_first(source, shape, target);
+            } else {
+                Affine::draw(&self.draw.jitter, shape, jitter).apply(source, shape, target);
             }
         }
         let size = (samples.len(), shape.channels, shape.height, shape.width);

@@ -113,11 +113,6 @@ impl Cnn {
         shape.input.0 * shape.output.0 * self.config.options.kernel_size.pow(2)
     }
 
-    /// Number of blocks.
-    pub fn layers(&self) -> usize {
-        self.blocks.len()
-    }
-
     /// The learned kernel of block `layer`, if it has one.
     pub fn learned_kernel<'a>(
         &self,

@@ -208,7 +208,7 @@ impl HyperTransformer {
             .as_ref()
             .map(|embedding| embedding.forward(pass, &support, observed));
         let mut values = support;
-        let mut layers = Vec::with_capacity(self.cnn.layers());
+        let mut layers = Vec::with_capacity(self.convolutions.len());
         let mut variation: Option<Tensor> = None;
         for (layer, generator) in self.convolutions.iter().enumerate() {
             let generated = generator.as_ref().map(|(generator, slices)| {

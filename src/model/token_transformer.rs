@@ -98,21 +98,25 @@ impl Transformer {
         seen: Option<&Tensor>,
     ) -> Tensor {
         let (tasks, slices) = (labels.size()[0], tokens.slices as i64);
-        if let Transformer::Separate(encoder, decoder) = self {
-            let samples = tokens.samples(parameters, features, labels, tokens.sample_width());
-            let context = Context {
-                seen,
-                ..Context::default()
-            };
-            let memory = encoder.forward(parameters, &samples, samples.size()[1], context);
-            let weights = tokens.weights(parameters, tasks, tokens.weight_width());
-            let context = Context {
-                memory: Some(&memory),
-                memory_seen: seen,
-                ..Context::default()
-            };
-            return decoder.forward(parameters, &weights, slices, context);
-        }
+        let (encoder, decoder) = match self {
+            Transformer::Joint(encoder) => (encoder, None),
+            Transformer::JointWithDecoder(encoder, decoder) => (encoder, Some(decoder)),
+            Transformer::Separate(encoder, decoder) => {
+                let samples = tokens.samples(parameters, features, labels, tokens.sample_width());
+                let context = Context {
+                    seen,
+                    ..Context::default()
+                };
+                let memory = encoder.forward(parameters, &samples, samples.size()[1], context);
+                let weights = tokens.weights(parameters, tasks, tokens.weight_width());
+                let context = Context {
+                    memory: Some(&memory),
+                    memory_seen: seen,
+                    ..Context::default()
+                };
+                return decoder.forward(parameters, &weights, slices, context);
+            }
+        };
         let width = tokens.joint_width();
         let weights = tokens.weights(parameters, tasks, width);
         let samples = tokens.samples(parameters, features, labels, width);
@@ -123,19 +127,15 @@ impl Transformer {
             seen: seen.as_ref(),
             ..Context::default()
         };
-        match self {
-            Transformer::JointWithDecoder(encoder, decoder) => {
-                let memory = encoder.forward(parameters, &sequence, sequence.size()[1], context);
-                let context = Context {
-                    memory: Some(&memory),
-                    memory_seen: seen.as_ref(),
-                    ..context
-                };
-                decoder.forward(parameters, &sequence, slices, context)
-            }
-            Transformer::Joint(encoder) | Transformer::Separate(encoder, _) => {
-                encoder.forward(parameters, &sequence, slices, context)
-            }
-        }
+        let Some(decoder) = decoder else {
+            return encoder.forward(parameters, &sequence, slices, context);
+        };
+        let memory = encoder.forward(parameters, &sequence, sequence.size()[1], context);
+        let context = Context {
+            memory: Some(&memory),
+            memory_seen: seen.as_ref(),
+            ..context
+        };
+        decoder.forward(parameters, &sequence, slices, context)
     }
 }
