@@ -32,7 +32,7 @@ def image_embedding(phi: Parameters, images: Tensor) -> Tensor:
     """s_φ: four 3×3 convolutions with batch-norm and ReLU, then the mean over places."""
     for layer, stride in enumerate([2, 2, 2, 1], start=1):
         name = f"image_embedding.layer{layer}"
-        images = F.conv2d(images, phi[f"{name}.kernel"], phi[f"{name}.bias"], stride, 1)
+        images = F.conv2d(images, phi[f"{name}.kernel"], None, stride, 1)
         weight, bias = phi[f"{name}.batch_norm.weight"], phi[f"{name}.batch_norm.bias"]
         images = F.batch_norm(images, None, None, weight, bias, True, 0.0, BATCH_NORM_EPSILON)
         images = F.relu(images)

@@ -81,6 +81,8 @@ pub struct GeneratorOptions {
     pub label_dim: usize,
     /// Width of the image embedding s_φ; 0 leaves it out.
     pub image_embedding: usize,
+    /// Whether the convolutions of s_φ have batch-norm.
+    pub image_embedding_batch_norm: bool,
     /// Features of a convolution of the activation embedding h_φl; 0 leaves it out, null takes the larger of a
     /// layer's input and output channels.
     pub activation_embedding: Option<usize>,
@@ -128,6 +130,7 @@ impl Default for GeneratorOptions {
             pre_norm: false,
             label_dim: 32,
             image_embedding: 32,
+            image_embedding_batch_norm: true,
             activation_embedding: None,
             logits_features: LogitsFeatures::Embedded,
             layers: 3,

@@ -3,7 +3,7 @@
 //! Output allocation: one slice an output channel. Spatial allocation: one slice a place of the kernel.
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// How the weights of a convolution are cut into slices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,5 +145,5 @@ impl LogitsWeights {
 
 /// Σ w² of per-task weights `[T, …]`, averaged over tasks.
 pub(super) fn mean_squared_norm(weights: &Tensor) -> Tensor {
-    weights.square().sum(Kind::Float) / weights.size()[0] as f64
+    weights.square().sum(None) / weights.size()[0] as f64
 }

@@ -4,7 +4,7 @@
 //! queries of an episode influence the answer (what the authors' program does), with `support` and `running` not.
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 
@@ -57,16 +57,19 @@ impl Statistics {
             match mask {
                 None => {
                     let share = 1.0 / ((size[0] / tasks) as f64 * places);
-                    values.sum_dim_intlist(axes, false, Kind::Float) * share
+                    values.sum_dim_intlist(axes, false, None) * share
                 }
                 Some(mask) => {
                     let counted = values * mask.view([tasks, -1, 1, 1, 1]);
-                    let count = mask.sum_dim_intlist(&[1i64][..], true, Kind::Float) * places;
-                    counted.sum_dim_intlist(axes, false, Kind::Float) / count
+                    let count = mask.sum_dim_intlist(&[1i64][..], true, None) * places;
+                    counted.sum_dim_intlist(axes, false, None) / count
                 }
             }
         };
-        let squares = mean(&grouped.square());
+        // Half the square's gradient flows through a product with a constant: doubled, and the value brought back,
+        // it is the whole one for a third of the passes that `square` takes.
+        let half = mean(&(&grouped * grouped.detach()));
+        let squares = &half * 2.0 - half.detach();
         let mean = mean(&grouped);
         let variance = (squares - mean.square()).clamp_min(0.0);
         Statistics { mean, variance }
@@ -251,7 +254,7 @@ impl Observed {
     /// Notes the statistics of one normalisation.
     pub fn note(&mut self, statistics: &Statistics) {
         for values in [&statistics.mean, &statistics.variance] {
-            self.0.push(values.detach().mean_dim(0, false, Kind::Float));
+            self.0.push(values.detach().mean_dim(0, false, None));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The target CNN f(x; θ): purely functional, its weights come in as arguments.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::allocation::ConvolutionWeights;
 use super::architecture::{
@@ -206,7 +206,7 @@ impl Cnn {
     pub fn features(&self, activations: &Tensor) -> Tensor {
         match self.config.options.head {
             Head::Flatten => activations.flatten(1, -1),
-            Head::Average => activations.mean_dim(&[2i64, 3][..], false, Kind::Float),
+            Head::Average => activations.mean_dim(&[2i64, 3][..], false, None),
         }
     }
 
@@ -260,7 +260,7 @@ impl Cnn {
             return (self.operations(rest, shifted), statistics.shallow_clone());
         }
         let gamma = weights.batch_norm.0.detach();
-        let sign = gamma.ge(0.0).to_kind(Kind::Float) * 2.0 - 1.0;
+        let sign = gamma.ge(0.0).to_kind(gamma.kind()) * 2.0 - 1.0;
         let output = self.convolve(input, &scaled(&weights.kernel, &sign), pass.tasks);
         let statistics = match source {
             Source::Given(statistics) => statistics.shallow_clone(),

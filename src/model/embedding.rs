@@ -1,21 +1,21 @@
 //! s_φ and h_φl: what the weight generators see of an image and of its activations (§4.1, §5.2).
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::batch_norm::{BatchNorm, Observed, Pass};
 use super::convolution::convolve;
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 
-/// A convolution kernel and its bias.
+/// A convolution kernel and, unless a normalisation follows that would take it away, its bias.
 #[derive(Clone, Copy, Debug)]
 struct Convolution {
     kernel: ParameterId,
-    bias: ParameterId,
+    bias: Option<ParameterId>,
     stride: i64,
 }
 
 impl Convolution {
-    fn new(
+    fn without_bias(
         layout: &mut ParameterLayout,
         name: &str,
         [outputs, inputs, height, width]: [usize; 4],
@@ -29,12 +29,22 @@ impl Convolution {
         let shape = [outputs, inputs, height, width].map(|length| length as i64);
         Convolution {
             kernel: layout.add(format!("{name}.kernel"), &shape, initial),
-            bias: layout.add(
-                format!("{name}.bias"),
-                &[outputs as i64],
-                Initial::Constant(0.0),
-            ),
+            bias: None,
             stride,
+        }
+    }
+
+    fn with_bias(
+        layout: &mut ParameterLayout,
+        name: &str,
+        shape: [usize; 4],
+        stride: i64,
+    ) -> Convolution {
+        let convolution = Convolution::without_bias(layout, name, shape, stride);
+        let zero = Initial::Constant(0.0);
+        Convolution {
+            bias: Some(layout.add(format!("{name}.bias"), &[shape[0] as i64], zero)),
+            ..convolution
         }
     }
 
@@ -54,8 +64,11 @@ impl Convolution {
     }
 
     fn forward(&self, parameters: &Parameters, input: &Tensor, padding: i64) -> Tensor {
-        let (kernel, bias) = (parameters.get(self.kernel), parameters.get(self.bias));
-        convolve(input, kernel, 1, self.stride, padding) + bias.view([1, -1, 1, 1])
+        let output = convolve(input, parameters.get(self.kernel), 1, self.stride, padding);
+        match self.bias {
+            Some(bias) => output + parameters.get(bias).view([1, -1, 1, 1]),
+            None => output,
+        }
     }
 }
 
@@ -74,10 +87,11 @@ fn multiply_adds<'a>(
     sum
 }
 
-/// s_φ(x): four 3×3 convolutions with batch-norm and ReLU, stride 2 but for the last, then the mean over places.
+/// s_φ(x): four 3×3 convolutions with batch-norm, if so wished, and ReLU, stride 2 but for the last, then the mean
+/// over places.
 #[derive(Clone, Debug)]
 pub struct ImageEmbedding {
-    layers: Vec<(Convolution, BatchNorm)>,
+    layers: Vec<(Convolution, Option<BatchNorm>)>,
 }
 
 impl ImageEmbedding {
@@ -87,6 +101,7 @@ impl ImageEmbedding {
         buffers: &mut ParameterLayout,
         image_channels: usize,
         width: usize,
+        batch_norm: bool,
     ) -> ImageEmbedding {
         let layers = [2, 2, 2, 1]
             .into_iter()
@@ -95,9 +110,14 @@ impl ImageEmbedding {
                 let inputs = if index == 0 { image_channels } else { width };
                 let name = format!("image_embedding.layer{}", index + 1);
                 let shape = [width, inputs, 3, 3];
+                if !batch_norm {
+                    return (Convolution::with_bias(layout, &name, shape, stride), None);
+                }
+                let convolution = Convolution::without_bias(layout, &name, shape, stride);
+                let name = format!("{name}.batch_norm");
                 (
-                    Convolution::new(layout, &name, shape, stride),
-                    BatchNorm::new(Some(layout), buffers, &format!("{name}.batch_norm"), width),
+                    convolution,
+                    Some(BatchNorm::new(Some(layout), buffers, &name, width)),
                 )
             })
             .collect();
@@ -114,13 +134,19 @@ impl ImageEmbedding {
         let mut values = images.shallow_clone();
         for (convolution, norm) in &self.layers {
             let output = convolution.forward(pass.parameters, &values, 1);
-            let (normalised, statistics) = norm.by_own_batch(pass, &output);
-            if pass.training {
-                observed.note(&statistics);
+            values = match norm {
+                Some(norm) => {
+                    let (normalised, statistics) = norm.by_own_batch(pass, &output);
+                    if pass.training {
+                        observed.note(&statistics);
+                    }
+                    normalised
+                }
+                None => output,
             }
-            values = normalised.relu();
+            .relu();
         }
-        values.mean_dim(&[2i64, 3][..], false, Kind::Float)
+        values.mean_dim(&[2i64, 3][..], false, None)
     }
 }
 
@@ -149,7 +175,7 @@ impl ActivationEmbedding {
             if map.0 < kernel.0 || map.1 < kernel.1 {
                 break;
             }
-            convolutions.push(Convolution::new(
+            convolutions.push(Convolution::with_bias(
                 layout,
                 &format!("{name}.convolution{}", index + 1),
                 [features, inputs, kernel.0, kernel.1],
@@ -186,7 +212,7 @@ impl ActivationEmbedding {
                 values = values.relu();
             }
             values = convolution.forward(parameters, &values, 0);
-            means.push(values.mean_dim(&[2i64, 3][..], false, Kind::Float));
+            means.push(values.mean_dim(&[2i64, 3][..], false, None));
         }
         Tensor::cat(&means, 1)
     }

@@ -1,6 +1,6 @@
 //! The HyperTransformer: support set → θ, layer by layer → logits of the queries (Fig. 1).
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 use thiserror::Error;
 
 use super::allocation::{ConvolutionSlices, LogitsWeights, logits_from_slices, mean_squared_norm};
@@ -50,7 +50,7 @@ impl Theta {
                 let kernel = &weights.kernel;
                 sum + match kernel.dim() {
                     5 => mean_squared_norm(kernel),
-                    _ => kernel.square().sum(Kind::Float),
+                    _ => kernel.square().sum(None),
                 }
             },
         )
@@ -100,9 +100,15 @@ impl HyperTransformer {
             height: image.1,
             width: image.2,
         })?;
-        let embedding = options.image_embedding;
-        let image_embedding = (embedding > 0)
-            .then(|| ImageEmbedding::new(&mut layout, &mut buffers, image.0, embedding));
+        let image_embedding = (options.image_embedding > 0).then(|| {
+            ImageEmbedding::new(
+                &mut layout,
+                &mut buffers,
+                image.0,
+                options.image_embedding,
+                options.image_embedding_batch_norm,
+            )
+        });
         let generated: Vec<bool> = (0..depth)
             .map(|layer| options.generates.convolution(layer, depth))
             .collect();
@@ -220,8 +226,8 @@ impl HyperTransformer {
             if let (Some(generated), Some(learned)) =
                 (&generated, self.cnn.learned_kernel(parameters, layer))
             {
-                let ratio = mean_squared_norm(&generated.kernel)
-                    / (learned.square().sum(Kind::Float) + 1e-8);
+                let ratio =
+                    mean_squared_norm(&generated.kernel) / (learned.square().sum(None) + 1e-8);
                 variation =
                     Some(variation.map_or_else(|| ratio.shallow_clone(), |sum| sum + &ratio));
             }

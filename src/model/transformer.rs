@@ -1,6 +1,6 @@
 //! The Transformers of the weight generator (Fig. 2, Fig. 5): no causal mask, no positions.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::parameters::{Dense, LayerNorm, ParameterLayout, Parameters};
 
@@ -97,7 +97,7 @@ impl Attention {
             Some(seen) => scores + seen,
             None => scores,
         };
-        let mixed = scores.softmax(-1, Kind::Float).matmul(&value);
+        let mixed = scores.softmax(-1, None).matmul(&value);
         let mixed = mixed.transpose(1, 2).flatten(2, 3);
         self.output.forward(parameters, &mixed)
     }
