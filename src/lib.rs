@@ -4,6 +4,7 @@
 //! The way of the data: [`data`] → [`model`] → [`train`] and [`evaluate`] → [`report`]. `docs/architecture.md` has
 //! the picture.
 
+pub mod analysis;
 pub mod atomic;
 pub mod compute;
 pub mod config;

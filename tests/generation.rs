@@ -8,6 +8,7 @@ use hypertransformer::data::pack::{Pack, Part};
 use hypertransformer::model::allocation::{Allocation, ConvolutionSlices};
 use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::model::episode_batch::EpisodeBatch;
+use hypertransformer::model::hooks::Hooks;
 use hypertransformer::model::parameters::leaf;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
@@ -128,7 +129,10 @@ fn gradient(setup: &Setup, episodes: &[Episode], mode: BatchNormMode) -> (Tensor
     for images in [&mut batch.support, &mut batch.query] {
         *images = double(images);
     }
-    let logits = setup.model.forward(&views, &batch, mode, true).logits;
+    let logits = setup
+        .model
+        .forward(&views, &batch, mode, true, Hooks::default())
+        .logits;
     let loss = logits
         .flatten(0, 1)
         .log_softmax(-1, None)

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::model::episode_batch::EpisodeBatch;
+use hypertransformer::model::hooks::Hooks;
 use hypertransformer::model::hypertransformer::HyperTransformer;
 use hypertransformer::model::parameters::leaf;
 use tch::{Device, Tensor};
@@ -40,7 +41,13 @@ fn logits_and_gradient_equal_those_of_pytorch() {
     let batch = EpisodeBatch::new(&[common::episode(2, 4)], Device::Cpu);
     let views = model.views(&phi, &buffers);
     let logits = model
-        .forward(&views, &batch, BatchNormMode::Support, true)
+        .forward(
+            &views,
+            &batch,
+            BatchNormMode::Support,
+            true,
+            Hooks::default(),
+        )
         .logits
         .get(0);
     let labels = batch.query_labels.get(0);

@@ -3,20 +3,20 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, ensure};
 use clap::Args;
 use hypertransformer::atomic;
-use hypertransformer::data::pack::{Pack, Part};
-use hypertransformer::evaluate::{EpisodeRecord, Summary, Trained, evaluate};
+use hypertransformer::data::pack::Part;
+use hypertransformer::evaluate::{EpisodeRecord, Summary, evaluate};
 use hypertransformer::model::batch_norm::BatchNormMode;
-use hypertransformer::train::run_folder::{CheckpointChoice, RunFolder};
-use hypertransformer::train::{build_model, checkpoint, evaluation_sampler};
+use hypertransformer::train::evaluation_sampler;
+use hypertransformer::train::run_folder::CheckpointChoice;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::opened_run::OpenedRun;
 use super::{ComputeArguments, interrupt_flag};
 
 #[derive(Args)]
@@ -47,29 +47,15 @@ pub(super) struct EvaluateArguments {
 }
 
 pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
-    let (folder, experiment) = RunFolder::open(&arguments.run)?;
-    let pack = Arc::new(Pack::open(&experiment.data.pack)?);
-    let model = build_model(&experiment, &pack)?;
-    let path = folder.checkpoint(&arguments.checkpoint);
-    let saved = checkpoint::load(&path, model.layout(), model.buffers())?;
-    let compute = arguments.compute.start()?;
-    let (phi, buffers) = (
-        saved.phi.to_device(compute.device),
-        saved.buffers.to_device(compute.device),
-    );
-    let mode = arguments.batch_norm.unwrap_or(experiment.batch_norm);
-    let sampler = evaluation_sampler(&experiment, &pack, arguments.split, arguments.seed)?;
+    let run = OpenedRun::open(&arguments.run, &arguments.checkpoint, &arguments.compute)?;
+    let mode = arguments.batch_norm.unwrap_or(run.experiment.batch_norm);
+    let sampler = evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
     let interrupted = interrupt_flag()?;
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes  {msg}  eta {eta}")?;
     let bar = ProgressBar::new(arguments.episodes).with_style(style);
-    let trained = Trained {
-        model: &model,
-        phi: &phi,
-        buffers: &buffers,
-    };
     let records = evaluate(
-        &compute,
-        &trained,
+        &run.compute,
+        &run.trained(),
         &sampler,
         arguments.episodes,
         mode,
@@ -91,10 +77,10 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     ensure!(
         summary.loss_mean.is_finite(),
         "{} gives logits that are not finite",
-        path.display()
+        run.checkpoint.display()
     );
     let output = arguments.output.clone().unwrap_or_else(|| {
-        folder
+        run.folder
             .path()
             .join(format!("evaluation-{}-{mode}.json", arguments.split))
     });
@@ -103,10 +89,10 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         "split": arguments.split,
         "batch_norm": mode,
         "seed": arguments.seed,
-        "checkpoint": path,
-        "checkpoint_step": saved.step,
-        "pack": experiment.data.pack,
-        "pack_content_hash": pack.metadata().content_hash,
+        "checkpoint": run.checkpoint,
+        "checkpoint_step": run.step,
+        "pack": run.experiment.data.pack,
+        "pack_content_hash": run.pack.metadata().content_hash,
         "way": sampler.shape().way,
         "shot": sampler.shape().shot,
         "query": sampler.shape().query,
@@ -127,7 +113,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         summary.episodes,
         sampler.shape().way,
         sampler.shape().shot,
-        saved.step,
+        run.step,
     );
     eprintln!(
         "written: {} and {}",

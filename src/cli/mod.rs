@@ -1,10 +1,12 @@
 //! The command line: one file a subcommand. Data to stdout, talk to stderr.
 
+mod analyze;
 mod bench;
 mod data;
 mod doctor;
 mod evaluate;
 mod inspect;
+mod opened_run;
 mod train;
 
 use std::path::Path;
@@ -36,6 +38,9 @@ enum Command {
     /// Import, show and check image packs
     #[command(subcommand)]
     Data(data::DataCommand),
+    /// Look into a trained run: attention maps
+    #[command(subcommand)]
+    Analyze(analyze::AnalyzeCommand),
     /// Time training steps or the episode loader on this machine
     Bench(bench::BenchArguments),
     /// Tell what is linked, which device and threads there are, and what is wrong with the installation
@@ -68,6 +73,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Data(command) => data::run(&command),
+        Command::Analyze(command) => analyze::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor => doctor::run(),
     });

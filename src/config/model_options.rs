@@ -98,6 +98,10 @@ pub struct GeneratorOptions {
     pub value_fraction: f64,
     /// ν of the inner fully-connected layer; 0 leaves the layer out.
     pub inner_fraction: f64,
+    /// Probability that training drops an element of what a sublayer of the Transformer adds.
+    pub dropout: f64,
+    /// Probability that training drops a feature of a sample token.
+    pub feature_dropout: f64,
 }
 
 impl Default for CnnOptions {
@@ -138,6 +142,8 @@ impl Default for GeneratorOptions {
             query_key_fraction: 1.0,
             value_fraction: 1.0,
             inner_fraction: 1.0,
+            dropout: 0.0,
+            feature_dropout: 0.0,
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct TrainConfig {
     pub clip_norm: Option<f64>,
     /// Decoupled weight decay of φ (`adamw`).
     pub weight_decay: f64,
+    /// β2 of AdamW: share of the old value in its mean of squared gradients.
+    pub beta2: f64,
     /// Factor of Σ w² over all kernels and logits weights of the CNN, generated and learned.
     pub l2: f64,
     /// Factor of Σ generated² / Σ learned² of each kernel that is the sum of both (`generator.learned_base`).
@@ -107,6 +109,7 @@ impl Default for TrainConfig {
             decay_steps: 100_000,
             clip_norm: None,
             weight_decay: 0.0,
+            beta2: 0.999,
             l2: 0.0,
             weight_variation: 0.0,
             label_smoothing: 0.0,

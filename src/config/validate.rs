@@ -87,6 +87,13 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
         inner,
         "0 to 16",
     );
+    for (path, probability) in [
+        ("generator.dropout", generator.dropout),
+        ("generator.feature_dropout", generator.feature_dropout),
+    ] {
+        let right = (0.0..1.0).contains(&probability);
+        faults.unless(right, path, probability, "0 or more, less than 1");
+    }
     faults.0.extend(generation_faults(experiment));
     let prepared = experiment.initialization == Initialization::GradientStep;
     faults.unless(
@@ -122,6 +129,9 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
     );
     faults.positive("train.clip_norm", train.clip_norm.unwrap_or(1.0));
     faults.not_negative("train.weight_decay", train.weight_decay);
+    let beta2 = train.beta2;
+    let right = (0.0..1.0).contains(&beta2);
+    faults.unless(right, "train.beta2", beta2, "0 or more, less than 1");
     faults.not_negative("train.l2", train.l2);
     faults.not_negative("train.weight_variation", train.weight_variation);
     let smoothing = train.label_smoothing;

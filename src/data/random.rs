@@ -20,6 +20,8 @@ pub enum Purpose {
     Augmentation = 5,
     /// The support samples that a training step hides.
     Masking = 6,
+    /// What dropout drops in a training step.
+    Dropout = 7,
 }
 
 /// A generator that is a pure function of (seed, purpose, index): ChaCha8 with a key made of the three.

@@ -7,6 +7,7 @@ use crate::compute::Compute;
 use crate::data::episode::EpisodeSampler;
 use crate::model::batch_norm::BatchNormMode;
 use crate::model::episode_batch::EpisodeBatch;
+use crate::model::hooks::Hooks;
 use crate::model::hypertransformer::HyperTransformer;
 
 /// Accuracy and loss of one episode.
@@ -96,7 +97,9 @@ pub fn evaluate(
                 let drawn: Vec<_> = group.iter().map(|&index| sampler.episode(index)).collect();
                 let batch = EpisodeBatch::new(&drawn, device);
                 let views = model.views(&phi, &buffers);
-                let logits = model.forward(&views, &batch, batch_norm, false).logits;
+                let logits = model
+                    .forward(&views, &batch, batch_norm, false, Hooks::default())
+                    .logits;
                 group
                     .iter()
                     .enumerate()

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use super::hooks::Hooks;
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 
 /// Which statistics batch normalisation uses.
@@ -237,6 +238,8 @@ pub struct Pass<'a> {
     pub training: bool,
     /// T.
     pub tasks: i64,
+    /// What goes along.
+    pub hooks: Hooks<'a>,
 }
 
 impl Pass<'_> {

@@ -5,6 +5,7 @@ use tch::Tensor;
 use super::batch_norm::Pass;
 use super::embedding::ActivationEmbedding;
 use super::episode_batch::EpisodeBatch;
+use super::hooks::Hooks;
 use super::parameters::{Initial, LayerNorm, ParameterId, ParameterLayout, Parameters};
 use super::token_transformer::Transformer;
 use super::tokens::Tokens;
@@ -44,6 +45,8 @@ pub struct SupportView<'a> {
     pub labels: &'a Tensor,
     /// `[T, N]`, 1 for a sample that counts, 0 for one that is masked.
     pub mask: Option<&'a Tensor>,
+    /// What goes along.
+    pub hooks: Hooks<'a>,
 }
 
 impl<'a> SupportView<'a> {
@@ -61,6 +64,7 @@ impl<'a> SupportView<'a> {
             image_embeddings,
             labels: &batch.support_labels,
             mask: pass.support_mask,
+            hooks: pass.hooks,
         }
     }
 }
@@ -162,6 +166,7 @@ impl WeightGenerator {
         let features = self
             .features(parameters, support)
             .view([tasks, samples, -1]);
+        let features = support.hooks.drop_features(features);
         let seen = support.mask.map(|mask| {
             let shape = [tasks, 1, 1, samples];
             mask.log().view(shape)
@@ -171,6 +176,7 @@ impl WeightGenerator {
             &self.tokens,
             (&features, support.labels),
             seen.as_ref(),
+            support.hooks,
         );
         let slices = self.tokens.read(&outputs);
         match self.output_scale {

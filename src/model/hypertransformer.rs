@@ -10,6 +10,7 @@ use super::cnn::{Cnn, LayerWeights, LearnedParts};
 use super::embedding::ImageEmbedding;
 use super::episode_batch::EpisodeBatch;
 use super::generator::{SupportView, Target, WeightGenerator};
+use super::hooks::{AttentionRecord, Hooks};
 use super::initialization::start_as_gradient_step;
 use super::parameters::{ParameterLayout, Parameters};
 use super::targets::{convolution_slices, convolution_target, learned_parts, logits_target};
@@ -174,16 +175,10 @@ impl HyperTransformer {
         batch: &EpisodeBatch,
         batch_norm: BatchNormMode,
         training: bool,
+        hooks: Hooks,
     ) -> Prediction {
-        let tasks = batch.support.size()[0];
-        let pass = Pass {
-            parameters: &views.parameters,
-            buffers: &views.buffers,
-            batch_norm,
-            support_mask: batch.support_mask.as_ref(),
-            training,
-            tasks,
-        };
+        let pass = views.pass(batch, batch_norm, training, hooks);
+        let tasks = pass.tasks;
         let mut observed = Observed::default();
         let (theta, support_features) = self.generate(&pass, batch, &mut observed);
         let features = self
@@ -197,6 +192,29 @@ impl HyperTransformer {
             theta,
             observed: training.then(|| observed.flat()),
         }
+    }
+
+    /// Who attends to whom while θ is made: name of each attention's parameters and its weights,
+    /// `[T, heads, asking, attended]`.
+    pub fn attention(
+        &self,
+        views: &Views,
+        batch: &EpisodeBatch,
+        batch_norm: BatchNormMode,
+    ) -> Vec<(String, Tensor)> {
+        let record = AttentionRecord::default();
+        let hooks = Hooks {
+            attention: Some(&record),
+            ..Hooks::default()
+        };
+        let pass = views.pass(batch, batch_norm, false, hooks);
+        let _ = self.generate(&pass, batch, &mut Observed::default());
+        let named = |(query, weights)| {
+            let name = &self.layout.spec(query).name;
+            let name = name.strip_suffix(".query.weight").unwrap_or(name);
+            (name.to_owned(), weights)
+        };
+        record.into_maps().into_iter().map(named).collect()
     }
 
     /// θ from the support set, each layer from what the layers before it made of it, and the features of the support
@@ -255,4 +273,24 @@ impl HyperTransformer {
 pub struct Views {
     parameters: Parameters,
     buffers: Parameters,
+}
+
+impl Views {
+    fn pass<'a>(
+        &'a self,
+        batch: &'a EpisodeBatch,
+        batch_norm: BatchNormMode,
+        training: bool,
+        hooks: Hooks<'a>,
+    ) -> Pass<'a> {
+        Pass {
+            parameters: &self.parameters,
+            buffers: &self.buffers,
+            batch_norm,
+            support_mask: batch.support_mask.as_ref(),
+            training,
+            tasks: batch.support.size()[0],
+            hooks,
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod convolution;
 pub mod embedding;
 pub mod episode_batch;
 pub mod generator;
+pub mod hooks;
 pub mod hypertransformer;
 pub mod initialization;
 pub mod parameters;

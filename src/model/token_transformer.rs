@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::hooks::Hooks;
 use super::parameters::{ParameterLayout, Parameters};
 use super::tokens::Tokens;
 use super::transformer::{Context, Stack, StackConfig};
@@ -96,6 +97,7 @@ impl Transformer {
         tokens: &Tokens,
         (features, labels): (&Tensor, &Tensor),
         seen: Option<&Tensor>,
+        hooks: Hooks,
     ) -> Tensor {
         let (tasks, slices) = (labels.size()[0], tokens.slices as i64);
         let (encoder, decoder) = match self {
@@ -105,6 +107,7 @@ impl Transformer {
                 let samples = tokens.samples(parameters, features, labels, tokens.sample_width());
                 let context = Context {
                     seen,
+                    hooks,
                     ..Context::default()
                 };
                 let memory = encoder.forward(parameters, &samples, samples.size()[1], context);
@@ -112,6 +115,7 @@ impl Transformer {
                 let context = Context {
                     memory: Some(&memory),
                     memory_seen: seen,
+                    hooks,
                     ..Context::default()
                 };
                 return decoder.forward(parameters, &weights, slices, context);
@@ -125,6 +129,7 @@ impl Transformer {
         let seen = seen.map(|seen| seen.constant_pad_nd([slices, 0]));
         let context = Context {
             seen: seen.as_ref(),
+            hooks,
             ..Context::default()
         };
         let Some(decoder) = decoder else {

@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::hooks::Hooks;
 use super::parameters::{Dense, LayerNorm, ParameterLayout, Parameters};
 
 /// Sizes of one stack of layers.
@@ -81,6 +82,7 @@ impl Attention {
         asking: &Tensor,
         memory: &Tensor,
         seen: Option<&Tensor>,
+        hooks: Hooks,
     ) -> Tensor {
         let heads = |values: Tensor| {
             let size = values.size();
@@ -97,9 +99,12 @@ impl Attention {
             Some(seen) => scores + seen,
             None => scores,
         };
-        let mixed = scores.softmax(-1, None).matmul(&value);
-        let mixed = mixed.transpose(1, 2).flatten(2, 3);
-        self.output.forward(parameters, &mixed)
+        let weights = scores.softmax(-1, None);
+        if let Some(record) = hooks.attention {
+            record.note(self.query.weight, &weights);
+        }
+        let mixed = weights.matmul(&value).transpose(1, 2).flatten(2, 3);
+        hooks.drop_sublayer(self.output.forward(parameters, &mixed))
     }
 }
 
@@ -112,6 +117,8 @@ pub struct Context<'a> {
     pub memory: Option<&'a Tensor>,
     /// Added to the scores of cross-attention, `[T, 1, 1, M]`.
     pub memory_seen: Option<&'a Tensor>,
+    /// What goes along.
+    pub hooks: Hooks<'a>,
 }
 
 /// Self-attention, in a decoder cross-attention, and, unless `inner` is 0, a two-layer perceptron: each with a
@@ -168,7 +175,7 @@ impl Layer {
         let attend = |normed: &Tensor| {
             let asking = normed.narrow(1, 0, keep);
             self.attention
-                .forward(parameters, &asking, normed, context.seen)
+                .forward(parameters, &asking, normed, context.seen, context.hooks)
         };
         let mut tokens = if self.pre_norm {
             asking + attend(&self.attention_norm.forward(parameters, tokens))
@@ -178,13 +185,16 @@ impl Layer {
         };
         if let (Some((cross, norm)), Some(memory)) = (&self.cross, context.memory) {
             tokens = self.sublayer(parameters, norm, tokens, |tokens| {
-                cross.forward(parameters, tokens, memory, context.memory_seen)
+                let seen = context.memory_seen;
+                cross.forward(parameters, tokens, memory, seen, context.hooks)
             });
         }
         if let Some((inner, outer, norm)) = &self.perceptron {
             tokens = self.sublayer(parameters, norm, tokens, |tokens| {
                 let hidden = inner.forward(parameters, tokens).relu();
-                outer.forward(parameters, &hidden)
+                context
+                    .hooks
+                    .drop_sublayer(outer.forward(parameters, &hidden))
             });
         }
         tokens

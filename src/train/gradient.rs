@@ -6,8 +6,10 @@ use super::masking::Masking;
 use crate::compute::Compute;
 use crate::config::experiment::Experiment;
 use crate::data::episode::Episode;
+use crate::data::random::{Purpose, Random};
 use crate::model::batch_norm::BatchNormMode;
 use crate::model::episode_batch::EpisodeBatch;
+use crate::model::hooks::{Dropout, DropoutRates, Hooks};
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::parameters::leaf;
 
@@ -24,6 +26,10 @@ pub struct Objective {
     pub label_smoothing: f64,
     /// Which support samples are hidden.
     pub masking: Option<Masking>,
+    /// Probabilities of dropout.
+    pub dropout: DropoutRates,
+    /// Seed of what dropout drops.
+    pub seed: u64,
 }
 
 impl Objective {
@@ -36,6 +42,8 @@ impl Objective {
             weight_variation: train.weight_variation,
             label_smoothing: train.label_smoothing,
             masking: Masking::at(experiment, step),
+            dropout: DropoutRates::of(&experiment.generator),
+            seed: train.seed,
         }
     }
 }
@@ -106,7 +114,14 @@ fn group_gradient(
     }
     let phi = leaf(phi);
     let views = model.views(&phi, buffers);
-    let prediction = model.forward(&views, &batch, objective.batch_norm, true);
+    let generator =
+        |episode: &Episode| Random::new(objective.seed, Purpose::Dropout, episode.index);
+    let dropout = Dropout::new(objective.dropout, episodes.iter().map(generator).collect());
+    let hooks = Hooks {
+        dropout: dropout.as_ref(),
+        ..Hooks::default()
+    };
+    let prediction = model.forward(&views, &batch, objective.batch_norm, true, hooks);
     let logits = prediction.logits.flatten(0, 1);
     let labels = batch.query_labels.flatten(0, 1);
     let smoothing = objective.label_smoothing;

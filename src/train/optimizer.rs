@@ -9,7 +9,6 @@ use crate::config::train_options::{OptimizerKind, TrainConfig};
 
 const MOMENTUM: f64 = 0.9;
 const BETA1: f64 = 0.9;
-const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
 /// A saved state that does not fit this optimizer.
@@ -24,6 +23,7 @@ pub struct OptimizerError(String);
 pub struct Optimizer {
     kind: OptimizerKind,
     weight_decay: f64,
+    beta2: f64,
     steps: i64,
     moments: Vec<(&'static str, Tensor)>,
 }
@@ -40,6 +40,7 @@ impl Optimizer {
         Optimizer {
             kind: config.optimizer,
             weight_decay: config.weight_decay,
+            beta2: config.beta2,
             steps: 0,
             moments,
         }
@@ -55,9 +56,9 @@ impl Optimizer {
             }
             (OptimizerKind::Adamw, [(_, first), (_, second)]) => {
                 *first = &*first * BETA1 + gradient * (1.0 - BETA1);
-                *second = &*second * BETA2 + gradient.square() * (1.0 - BETA2);
+                *second = &*second * self.beta2 + gradient.square() * (1.0 - self.beta2);
                 let correction1 = 1.0 - BETA1.powi(self.steps as i32);
-                let correction2 = 1.0 - BETA2.powi(self.steps as i32);
+                let correction2 = 1.0 - self.beta2.powi(self.steps as i32);
                 let deviation = (&*second / correction2).sqrt() + EPSILON;
                 *phi *= 1.0 - learning_rate * self.weight_decay;
                 *phi -= &*first / deviation * (learning_rate / correction1);
@@ -123,15 +124,16 @@ mod tests {
         let config = TrainConfig {
             optimizer: OptimizerKind::Adamw,
             weight_decay: 0.01,
+            beta2: 0.98,
             ..TrainConfig::default()
         };
         let (mut phi, mut first, mut second) = (1.0f64, 0.0, 0.0);
         for (step, gradient) in (1..).zip(GRADIENTS.map(f64::from)) {
             first = 0.9 * first + 0.1 * gradient;
-            second = 0.999 * second + 0.001 * gradient * gradient;
+            second = 0.98 * second + 0.02 * gradient * gradient;
             let (corrected, deviation) = (
                 first / (1.0 - 0.9f64.powi(step)),
-                (second / (1.0 - 0.999f64.powi(step))).sqrt(),
+                (second / (1.0 - 0.98f64.powi(step))).sqrt(),
             );
             phi = phi * (1.0 - 0.1 * 0.01) - 0.1 * corrected / (deviation + 1e-8);
         }

@@ -11,6 +11,7 @@ use hypertransformer::data::pack::{Pack, Part};
 use hypertransformer::data::synthetic::{SyntheticOptions, write_synthetic_pack};
 use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::model::episode_batch::EpisodeBatch;
+use hypertransformer::model::hooks::Hooks;
 use hypertransformer::model::hypertransformer::{HyperTransformer, Prediction};
 use tch::{Device, Tensor};
 
@@ -90,7 +91,8 @@ impl Setup {
     /// The same, of a batch.
     pub fn predict_batch(&self, batch: &EpisodeBatch, mode: BatchNormMode) -> Prediction {
         let views = self.model.views(&self.phi, &self.buffers);
-        self.model.forward(&views, batch, mode, false)
+        self.model
+            .forward(&views, batch, mode, false, Hooks::default())
     }
 
     /// The part of a flat vector like φ that holds this parameter.

@@ -1,0 +1,210 @@
+//! Who attends to whom while weights are generated (Figs 8 and 9).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array3, Axis};
+use safetensors::tensor::{Dtype, TensorView};
+use tch::{Device, Kind, Tensor};
+
+use super::heatmap::{Heatmap, draw};
+use crate::atomic;
+use crate::config::model_options::GeneratorKind;
+use crate::data::episode::{Episode, EpisodeSampler};
+use crate::evaluate::Trained;
+use crate::model::batch_norm::BatchNormMode;
+use crate::model::episode_batch::EpisodeBatch;
+
+/// What a token stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// A weight slice.
+    Weight,
+    /// A labelled sample of this class slot.
+    Labeled(i64),
+    /// An unlabelled sample.
+    Unlabeled,
+}
+
+/// The attention of one layer of a Transformer.
+#[derive(Clone, Debug)]
+pub struct AttentionMap {
+    /// Name of its parameters, e.g. `generator.logits.encoder.layer1.attention`.
+    pub name: String,
+    /// The tokens that attend.
+    pub rows: Vec<Token>,
+    /// The tokens that are attended to.
+    pub columns: Vec<Token>,
+    /// `[heads, rows, columns]`; each row sums to 1.
+    pub weights: Array3<f32>,
+}
+
+/// Attention maps, in the order in which they are computed, averaged over episodes 0 … `episodes`. Samples are sorted
+/// by label, unlabelled ones last.
+pub fn attention_maps(
+    trained: &Trained,
+    kind: GeneratorKind,
+    sampler: &EpisodeSampler,
+    episodes: u64,
+    batch_norm: BatchNormMode,
+) -> Vec<AttentionMap> {
+    let device = trained.phi.device();
+    let views = trained.model.views(trained.phi, trained.buffers);
+    let way = sampler.shape().way as i64;
+    let mut maps: Vec<AttentionMap> = Vec::new();
+    for index in 0..episodes {
+        let episode = sorted_by_label(sampler.episode(index));
+        let samples: Vec<Token> = episode
+            .support
+            .labels
+            .iter()
+            .map(|&label| match label < way {
+                true => Token::Labeled(label),
+                false => Token::Unlabeled,
+            })
+            .collect();
+        let batch = EpisodeBatch::new(&[episode], device);
+        let found = tch::no_grad(|| trained.model.attention(&views, &batch, batch_norm));
+        for (place, (name, weights)) in found.into_iter().enumerate() {
+            let weights = array(&weights.get(0)) / episodes as f32;
+            match maps.get_mut(place) {
+                Some(map) => map.weights += &weights,
+                None => maps.push(labelled(name, weights, kind, &samples)),
+            }
+        }
+    }
+    maps
+}
+
+fn sorted_by_label(mut episode: Episode) -> Episode {
+    let support = &mut episode.support;
+    let mut order: Vec<usize> = (0..support.labels.len()).collect();
+    order.sort_by_key(|&sample| support.labels[sample]);
+    support.images = support.images.select(Axis(0), &order);
+    support.labels = order.iter().map(|&sample| support.labels[sample]).collect();
+    episode
+}
+
+fn array(tensor: &Tensor) -> Array3<f32> {
+    let tensor = tensor.to_device(Device::Cpu).to_kind(Kind::Float);
+    let (heads, rows, columns) = tensor.size3().unwrap_or_default();
+    let mut values = vec![0.0; tensor.numel()];
+    tensor.contiguous().copy_data(&mut values, tensor.numel());
+    let shape = [heads, rows, columns].map(|length| length as usize);
+    Array3::from_shape_vec(shape, values).expect("a tensor has as many elements as its shape says")
+}
+
+/// In the sequence of a joint Transformer weight tokens come before samples; a separate one keeps them apart. Only
+/// the first rows are there where no more are asked for.
+fn labelled(
+    name: String,
+    weights: Array3<f32>,
+    kind: GeneratorKind,
+    samples: &[Token],
+) -> AttentionMap {
+    let weight_tokens = |count: usize| vec![Token::Weight; count];
+    let (_, row_count, column_count) = weights.dim();
+    let (rows, columns) = match kind {
+        GeneratorKind::Separate if name.contains(".encoder.") => {
+            (samples[..row_count].to_vec(), samples.to_vec())
+        }
+        GeneratorKind::Separate if name.ends_with(".cross_attention") => {
+            (weight_tokens(row_count), samples.to_vec())
+        }
+        GeneratorKind::Separate => (weight_tokens(row_count), weight_tokens(column_count)),
+        GeneratorKind::Encoder | GeneratorKind::EncoderDecoder => {
+            let mut sequence = weight_tokens(column_count - samples.len());
+            sequence.extend(samples);
+            (sequence[..row_count].to_vec(), sequence)
+        }
+    };
+    AttentionMap {
+        name,
+        rows,
+        columns,
+        weights,
+    }
+}
+
+/// Writes one picture for each generated layer (a row for each attention, a column for each head), and all numbers to
+/// `attention.safetensors`; returns the paths.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write_attention_maps(maps: &[AttentionMap], folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(folder)?;
+    let mut layers: BTreeMap<&str, Vec<Vec<Heatmap>>> = BTreeMap::new();
+    for map in maps {
+        let mut parts = map.name.splitn(3, '.').skip(1);
+        let layer = parts.next().unwrap_or_default();
+        let what = parts.next().unwrap_or_default();
+        layers
+            .entry(layer)
+            .or_default()
+            .push(panels(map, what).collect());
+    }
+    let mut paths = Vec::new();
+    for (layer, rows) in layers {
+        let path = folder.join(format!("attention-{layer}.png"));
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        draw(&rows)
+            .write_to(&mut bytes, image::ImageFormat::Png)
+            .map_err(std::io::Error::other)?;
+        atomic::write(&path, bytes.get_ref())?;
+        paths.push(path);
+    }
+    let path = folder.join("attention.safetensors");
+    atomic::write(&path, &numbers(maps)?)?;
+    paths.push(path);
+    Ok(paths)
+}
+
+fn panels<'a>(map: &'a AttentionMap, what: &'a str) -> impl Iterator<Item = Heatmap> + 'a {
+    map.weights
+        .outer_iter()
+        .enumerate()
+        .map(move |(head, weights)| Heatmap {
+            title: format!("{what} head {}", head + 1),
+            row_groups: groups(&map.rows),
+            column_groups: groups(&map.columns),
+            values: weights.to_owned(),
+        })
+}
+
+/// Runs of like tokens: what to write beside them and how many there are. `W` are weight slices, numbers class slots,
+/// `U` unlabelled samples.
+fn groups(tokens: &[Token]) -> Vec<(String, usize)> {
+    tokens
+        .chunk_by(|left, right| left == right)
+        .map(|run| {
+            let name = match run[0] {
+                Token::Weight => "W".to_owned(),
+                Token::Labeled(slot) => slot.to_string(),
+                Token::Unlabeled => "U".to_owned(),
+            };
+            (name, run.len())
+        })
+        .collect()
+}
+
+fn numbers(maps: &[AttentionMap]) -> std::io::Result<Vec<u8>> {
+    let bytes: Vec<Vec<u8>> = maps
+        .iter()
+        .map(|map| {
+            map.weights
+                .iter()
+                .flat_map(|weight| weight.to_le_bytes())
+                .collect()
+        })
+        .collect();
+    let views = maps
+        .iter()
+        .zip(&bytes)
+        .map(|(map, bytes)| {
+            let view = TensorView::new(Dtype::F32, map.weights.shape().to_vec(), bytes)?;
+            Ok((map.name.as_str(), view))
+        })
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(std::io::Error::other)?;
+    safetensors::serialize(views, None).map_err(std::io::Error::other)
+}

@@ -1,0 +1,61 @@
+//! A run opened for reading: its experiment, pack, model and a checkpoint.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hypertransformer::compute::Compute;
+use hypertransformer::config::experiment::Experiment;
+use hypertransformer::data::pack::Pack;
+use hypertransformer::evaluate::Trained;
+use hypertransformer::model::hypertransformer::HyperTransformer;
+use hypertransformer::train::run_folder::{CheckpointChoice, RunFolder};
+use hypertransformer::train::{build_model, checkpoint};
+use tch::Tensor;
+
+use super::ComputeArguments;
+
+pub(super) struct OpenedRun {
+    pub(super) folder: RunFolder,
+    pub(super) experiment: Experiment,
+    pub(super) pack: Arc<Pack>,
+    pub(super) model: HyperTransformer,
+    pub(super) checkpoint: PathBuf,
+    pub(super) step: u64,
+    pub(super) compute: Compute,
+    phi: Tensor,
+    buffers: Tensor,
+}
+
+impl OpenedRun {
+    pub(super) fn open(
+        run: &Path,
+        choice: &CheckpointChoice,
+        compute: &ComputeArguments,
+    ) -> anyhow::Result<OpenedRun> {
+        let (folder, experiment) = RunFolder::open(run)?;
+        let pack = Arc::new(Pack::open(&experiment.data.pack)?);
+        let model = build_model(&experiment, &pack)?;
+        let checkpoint = folder.checkpoint(choice);
+        let saved = checkpoint::load(&checkpoint, model.layout(), model.buffers())?;
+        let compute = compute.start()?;
+        Ok(OpenedRun {
+            phi: saved.phi.to_device(compute.device),
+            buffers: saved.buffers.to_device(compute.device),
+            step: saved.step,
+            folder,
+            experiment,
+            pack,
+            model,
+            checkpoint,
+            compute,
+        })
+    }
+
+    pub(super) fn trained(&self) -> Trained<'_> {
+        Trained {
+            model: &self.model,
+            phi: &self.phi,
+            buffers: &self.buffers,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What goes along with a forward pass without being part of the model: dropout, and a record of who attends to whom.
+
+use std::cell::RefCell;
+
+use tch::Tensor;
+
+use super::parameters::ParameterId;
+use crate::config::model_options::GeneratorOptions;
+use crate::data::random::Random;
+
+/// What goes along; nothing by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hooks<'a> {
+    /// In training, if the experiment has any.
+    pub dropout: Option<&'a Dropout>,
+    /// For who wants to see attention maps.
+    pub attention: Option<&'a AttentionRecord>,
+}
+
+impl Hooks<'_> {
+    /// Dropout of a sublayer's output, `[T, …]`.
+    pub(super) fn drop_sublayer(&self, values: Tensor) -> Tensor {
+        match self.dropout {
+            Some(dropout) => dropout.apply(dropout.rates.sublayers, values),
+            None => values,
+        }
+    }
+
+    /// Dropout of the features in sample tokens, `[T, …]`.
+    pub(super) fn drop_features(&self, values: Tensor) -> Tensor {
+        match self.dropout {
+            Some(dropout) => dropout.apply(dropout.rates.features, values),
+            None => values,
+        }
+    }
+}
+
+/// Probabilities that an element is dropped.
+#[derive(Clone, Copy, Debug)]
+pub struct DropoutRates {
+    sublayers: f64,
+    features: f64,
+}
+
+impl DropoutRates {
+    /// Those of an experiment.
+    pub fn of(options: &GeneratorOptions) -> DropoutRates {
+        DropoutRates {
+            sublayers: options.dropout,
+            features: options.feature_dropout,
+        }
+    }
+}
+
+/// Sets elements to 0 with a probability, and scales the others up so that the mean stays.
+#[derive(Debug)]
+pub struct Dropout {
+    rates: DropoutRates,
+    generators: RefCell<Vec<Random>>,
+}
+
+impl Dropout {
+    /// With one generator a task, so that what is dropped does not depend on which tasks are computed together; none
+    /// where both probabilities are 0.
+    pub fn new(rates: DropoutRates, generators: Vec<Random>) -> Option<Dropout> {
+        (rates.sublayers > 0.0 || rates.features > 0.0).then(|| Dropout {
+            rates,
+            generators: RefCell::new(generators),
+        })
+    }
+
+    /// Of `[T, …]`.
+    fn apply(&self, probability: f64, values: Tensor) -> Tensor {
+        if probability == 0.0 {
+            return values;
+        }
+        let mut generators = self.generators.borrow_mut();
+        let elements = values.numel() / generators.len();
+        let kept = (1.0 / (1.0 - probability)) as f32;
+        let mut factors = Vec::with_capacity(values.numel());
+        for generator in generators.iter_mut() {
+            factors.extend((0..elements).map(|_| {
+                match f64::from(generator.unit_f32()) < probability {
+                    true => 0.0,
+                    false => kept,
+                }
+            }));
+        }
+        let factors = Tensor::from_slice(&factors)
+            .view(&values.size()[..])
+            .to_device(values.device());
+        values * factors
+    }
+}
+
+/// Attention maps in the order in which they were computed.
+#[derive(Debug, Default)]
+pub struct AttentionRecord {
+    maps: RefCell<Vec<(ParameterId, Tensor)>>,
+}
+
+impl AttentionRecord {
+    /// Notes the weights, `[T, heads, asking, attended]`, of the attention with this query matrix.
+    pub(super) fn note(&self, query: ParameterId, weights: &Tensor) {
+        let map = (query, weights.detach());
+        self.maps.borrow_mut().push(map);
+    }
+
+    /// Query matrix and weights of each attention.
+    pub(super) fn into_maps(self) -> Vec<(ParameterId, Tensor)> {
+        self.maps.into_inner()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::data::random::Purpose;
+
+    const RATES: DropoutRates = DropoutRates {
+        sublayers: 0.25,
+        features: 0.0,
+    };
+
+    /// What is left of ones in the tasks with these indices.
+    fn dropped(tasks: &[u64]) -> Tensor {
+        let generators = tasks
+            .iter()
+            .map(|&index| Random::new(0, Purpose::Dropout, index));
+        let dropout = Dropout::new(RATES, generators.collect());
+        let hooks = Hooks {
+            dropout: dropout.as_ref(),
+            ..Hooks::default()
+        };
+        let ones = Tensor::ones([tasks.len() as i64, 50, 80], (Kind::Float, Device::Cpu));
+        hooks.drop_features(hooks.drop_sublayer(ones))
+    }
+
+    #[test]
+    fn a_share_is_dropped_and_the_mean_stays() {
+        let values = dropped(&[3]);
+        let share = values
+            .eq(0.0)
+            .to_kind(Kind::Float)
+            .mean(None)
+            .double_value(&[]);
+        assert!((share - 0.25).abs() < 0.03, "{share}");
+        let left = values.max().double_value(&[]);
+        assert!((left - 4.0 / 3.0).abs() < 1e-6, "{left}");
+    }
+
+    #[test]
+    fn what_a_task_drops_does_not_depend_on_its_company() {
+        assert_eq!(dropped(&[3, 7]).get(1), dropped(&[7]).get(0));
+        assert_ne!(dropped(&[3]), dropped(&[7]));
+    }
+
+    #[test]
+    fn without_probabilities_there_is_none() {
+        let none = DropoutRates {
+            sublayers: 0.0,
+            features: 0.0,
+        };
+        assert!(Dropout::new(none, Vec::new()).is_none());
+    }
+}
