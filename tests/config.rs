@@ -166,3 +166,53 @@ fn sizes_beyond_all_reason_are_refused() {
     );
     assert!(error.contains("5 faults"), "{error}");
 }
+
+#[test]
+fn settings_of_single_layers_replace_those_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "generator:\n  generates: all\n  heads: 3\n  per_layer:\n    2: {heads: 1}\n    logits: {layers: 5}\n";
+    let experiment = load(&file(folder.path(), "x.yaml", text), &[]).unwrap();
+    let of = |name: &str| {
+        let settings = experiment.generator.of_layer(name);
+        (settings.heads, settings.layers)
+    };
+    assert_eq!(of("1"), (3, 3));
+    assert_eq!(of("2"), (1, 3));
+    assert_eq!(of("logits"), (3, 5));
+    let copy = file(folder.path(), "copy.yaml", &to_yaml(&experiment));
+    assert_eq!(load(&copy, &[]).unwrap(), experiment);
+}
+
+#[test]
+fn faults_of_single_layers_are_told_with_the_layer() {
+    let text = "generator:\n  generates: last 1\n";
+    for (set, fault) in [
+        (
+            "generator.per_layer.3.heads=1",
+            "generator.per_layer.3: 3: expected `logits` or the number of a generated",
+        ),
+        (
+            "generator.per_layer.04.heads=1",
+            "generator.per_layer.04: 04: expected `logits` or the number of a generated",
+        ),
+        (
+            "generator.per_layer.4.haeds=1",
+            "generator.per_layer.4.haeds: unknown key, did you mean `generator.per_layer.4.heads`?",
+        ),
+        (
+            "generator.per_layer.4.image_embedding=0",
+            "generator.per_layer.4.image_embedding: unknown key",
+        ),
+        (
+            "generator.per_layer.4.heads=many",
+            "generator.per_layer.4.heads: many: invalid type",
+        ),
+        (
+            "generator.per_layer.logits.heads=0",
+            "generator.per_layer.logits.heads: 0: expected 1 to 256",
+        ),
+    ] {
+        let found = error(text, &[set]);
+        assert!(found.contains(fault), "{set}: {found}");
+    }
+}

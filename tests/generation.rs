@@ -16,7 +16,7 @@ use tch::{Device, Kind, Tensor};
 const PAPER: [&str; 2] = ["initialization=paper", "generator.logits_features=embedded"];
 
 /// Overrides of each variant, to the fast preset.
-const VARIANTS: [&[&str]; 18] = [
+const VARIANTS: [&[&str]; 19] = [
     &[],
     &PAPER,
     &["generator.generates=all", "generator.learned_base=true"],
@@ -90,6 +90,10 @@ const VARIANTS: [&[&str]; 18] = [
         "generator.image_embedding=0",
         "generator.inner_fraction=0",
         "generator.generates=all",
+    ],
+    &[
+        "generator.generates=last 2",
+        "generator.per_layer={3: {allocation: spatial, layers: 1}, logits: {label_dim: 16, heads: 4}}",
     ],
     &[
         "generator.image_embedding_batch_norm=false",

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::heatmap::{Heatmap, draw};
 use crate::atomic;
-use crate::config::model_options::GeneratorKind;
+use crate::config::model_options::{GeneratorKind, GeneratorOptions};
 use crate::data::episode::{Episode, EpisodeSampler};
 use crate::evaluate::Trained;
 use crate::model::batch_norm::BatchNormMode;
@@ -43,7 +43,7 @@ pub struct AttentionMap {
 /// by label, unlabelled ones last.
 pub fn attention_maps(
     trained: &Trained,
-    kind: GeneratorKind,
+    options: &GeneratorOptions,
     sampler: &EpisodeSampler,
     episodes: u64,
     batch_norm: BatchNormMode,
@@ -69,7 +69,7 @@ pub fn attention_maps(
             let weights = array(&weights.get(0)) / episodes as f32;
             match maps.get_mut(place) {
                 Some(map) => map.weights += &weights,
-                None => maps.push(labelled(name, weights, kind, &samples)),
+                None => maps.push(labelled(name, weights, options, &samples)),
             }
         }
     }
@@ -99,12 +99,13 @@ fn array(tensor: &Tensor) -> Array3<f32> {
 fn labelled(
     name: String,
     weights: Array3<f32>,
-    kind: GeneratorKind,
+    options: &GeneratorOptions,
     samples: &[Token],
 ) -> AttentionMap {
     let weight_tokens = |count: usize| vec![Token::Weight; count];
     let (_, row_count, column_count) = weights.dim();
-    let (rows, columns) = match kind {
+    let layer = layer_and_part(&name).0.trim_start_matches("layer");
+    let (rows, columns) = match options.of_layer(layer).kind {
         GeneratorKind::Separate if name.contains(".encoder.") => {
             (samples[..row_count].to_vec(), samples.to_vec())
         }
@@ -126,6 +127,12 @@ fn labelled(
     }
 }
 
+/// `generator.layer4.encoder.layer1.attention` → `layer4`, `encoder.layer1.attention`
+fn layer_and_part(name: &str) -> (&str, &str) {
+    let below = name.strip_prefix("generator.").unwrap_or(name);
+    below.split_once('.').unwrap_or((below, ""))
+}
+
 /// Writes one picture for each generated layer (a row for each attention, a column for each head), and all numbers to
 /// `attention.safetensors`; returns the paths.
 ///
@@ -135,9 +142,7 @@ pub fn write_attention_maps(maps: &[AttentionMap], folder: &Path) -> std::io::Re
     std::fs::create_dir_all(folder)?;
     let mut layers: BTreeMap<&str, Vec<Vec<Heatmap>>> = BTreeMap::new();
     for map in maps {
-        let mut parts = map.name.splitn(3, '.').skip(1);
-        let layer = parts.next().unwrap_or_default();
-        let what = parts.next().unwrap_or_default();
+        let (layer, what) = layer_and_part(&map.name);
         layers
             .entry(layer)
             .or_default()

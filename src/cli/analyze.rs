@@ -54,7 +54,7 @@ fn attention(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
     let sampler = evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
     let maps = attention_maps(
         &run.trained(),
-        run.experiment.generator.kind,
+        &run.experiment.generator,
         &sampler,
         arguments.episodes,
         run.experiment.batch_norm,

@@ -6,10 +6,14 @@ use serde_yaml::{Mapping, Value};
 use thiserror::Error;
 
 use super::experiment::Experiment;
+use super::model_options::GeneratorOptions;
 use super::validate::faults;
 
 /// Key that names the file(s) a file builds on.
 const EXTENDS: &str = "extends";
+
+/// Below it stand the names of layers, and below each name settings of `generator`.
+const PER_LAYER: &str = "generator.per_layer";
 
 /// More keys than any path of an experiment has; bounds the recursion over an override.
 const DEEPEST: usize = 8;
@@ -103,6 +107,18 @@ fn schema() -> Mapping {
         Ok(Value::Mapping(schema)) => schema,
         _ => Mapping::new(),
     }
+}
+
+/// The keys that a single layer may set, with their defaults.
+fn layer_schema() -> Mapping {
+    let mut schema = match serde_yaml::to_value(GeneratorOptions::default()) {
+        Ok(Value::Mapping(schema)) => schema,
+        _ => Mapping::new(),
+    };
+    for key in GeneratorOptions::SHARED {
+        schema.remove(key);
+    }
+    schema
 }
 
 /// A file over the files it extends. `open` holds the files being read, to find cycles.
@@ -224,13 +240,19 @@ fn checked(
     for (key, value) in given {
         let name = key.as_str().map_or_else(|| told(&key), str::to_owned);
         let full = dotted(path, &name);
-        match known.get(&key) {
+        let of_layer = path == PER_LAYER;
+        let below = match of_layer {
+            true => Some(Value::Mapping(layer_schema())),
+            false => known.get(&key).cloned(),
+        };
+        let key = Value::String(name.clone());
+        match below {
             None => {
                 let hint = suggestion(&name, path, known);
                 faults.push(format!("{full}: unknown key, {hint} ({origin})"));
             }
             Some(Value::Mapping(below)) => {
-                right.insert(key, checked(value, below, &full, origin, faults));
+                right.insert(key, checked(value, &below, &full, origin, faults));
             }
             Some(_) => match leaf_fault(&value, &full) {
                 Some(fault) => faults.push(format!("{fault} ({origin})")),
@@ -243,12 +265,17 @@ fn checked(
     Value::Mapping(right)
 }
 
-/// A value is right if the default experiment still reads with it in its place.
+/// A value is right if the default experiment still reads with it in its place; that of a single layer, in the place
+/// of the one for all layers.
 fn leaf_fault(value: &Value, path: &str) -> Option<String> {
+    let for_all = path
+        .strip_prefix(PER_LAYER)
+        .and_then(|rest| rest.rsplit_once('.'))
+        .map_or_else(|| path.to_owned(), |(_, key)| format!("generator.{key}"));
     let mut tree = Value::Mapping(schema());
-    merge(&mut tree, nested(path, value.clone()));
+    merge(&mut tree, nested(&for_all, value.clone()));
     let error = serde_yaml::from_value::<Experiment>(tree).err()?;
-    let problem = error.to_string().replacen(&format!("{path}: "), "", 1);
+    let problem = error.to_string().replacen(&format!("{for_all}: "), "", 1);
     Some(format!("{path}: {}: {problem}", told(value)))
 }
 

@@ -1,6 +1,9 @@
 //! The experiment file's sections on the target CNN and its weight generators.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_yaml::{Mapping, Value};
 
 use super::generated_layers::GeneratedLayers;
 use crate::model::allocation::Allocation;
@@ -102,6 +105,38 @@ pub struct GeneratorOptions {
     pub dropout: f64,
     /// Probability that training drops a feature of a sample token.
     pub feature_dropout: f64,
+    /// Settings of single layers that differ from those above: `logits` or a convolution's number, from 1, then keys
+    /// of this section.
+    pub per_layer: BTreeMap<String, Mapping>,
+}
+
+impl GeneratorOptions {
+    /// Keys that concern all layers together and so cannot differ between them.
+    pub const SHARED: [&str; 5] = [
+        "generates",
+        "image_embedding",
+        "image_embedding_batch_norm",
+        "logits_features",
+        "per_layer",
+    ];
+
+    /// The settings of one layer, `logits` or a convolution's number from 1, of a valid experiment.
+    pub fn of_layer(&self, name: &str) -> GeneratorOptions {
+        match self.per_layer.get(name) {
+            Some(changes) => self.changed(changes).expect("the experiment is valid"),
+            None => self.clone(),
+        }
+    }
+
+    /// # Errors
+    /// If a value has the wrong type.
+    pub(super) fn changed(&self, changes: &Mapping) -> Result<GeneratorOptions, serde_yaml::Error> {
+        let mut settings = serde_yaml::to_value(self)?;
+        if let Value::Mapping(settings) = &mut settings {
+            settings.extend(changes.clone());
+        }
+        serde_yaml::from_value(settings)
+    }
 }
 
 impl Default for CnnOptions {
@@ -144,6 +179,7 @@ impl Default for GeneratorOptions {
             inner_fraction: 1.0,
             dropout: 0.0,
             feature_dropout: 0.0,
+            per_layer: BTreeMap::new(),
         }
     }
 }

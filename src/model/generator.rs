@@ -76,6 +76,7 @@ pub struct WeightGenerator {
     pub tokens: Tokens,
     transformer: Transformer,
     flat_length: usize,
+    feature_dropout: f64,
     activation_embedding: Option<ActivationEmbedding>,
     /// None with the paper's initialisation.
     feature_norm: Option<LayerNorm>,
@@ -128,6 +129,7 @@ impl WeightGenerator {
             tokens,
             transformer,
             flat_length: target.flat_length,
+            feature_dropout: options.feature_dropout,
             activation_embedding,
             feature_norm,
             output_scale,
@@ -166,7 +168,7 @@ impl WeightGenerator {
         let features = self
             .features(parameters, support)
             .view([tasks, samples, -1]);
-        let features = support.hooks.drop_features(features);
+        let features = support.hooks.drop(self.feature_dropout, features);
         let seen = support.mask.map(|mask| {
             let shape = [tasks, 1, 1, samples];
             mask.log().view(shape)

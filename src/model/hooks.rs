@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use tch::Tensor;
 
 use super::parameters::ParameterId;
-use crate::config::model_options::GeneratorOptions;
 use crate::data::random::Random;
 
 /// What goes along; nothing by default.
@@ -18,36 +17,11 @@ pub struct Hooks<'a> {
 }
 
 impl Hooks<'_> {
-    /// Dropout of a sublayer's output, `[T, …]`.
-    pub(super) fn drop_sublayer(&self, values: Tensor) -> Tensor {
+    /// Elements of `values`, `[T, …]`, dropped with this probability, in training.
+    pub(super) fn drop(&self, probability: f64, values: Tensor) -> Tensor {
         match self.dropout {
-            Some(dropout) => dropout.apply(dropout.rates.sublayers, values),
-            None => values,
-        }
-    }
-
-    /// Dropout of the features in sample tokens, `[T, …]`.
-    pub(super) fn drop_features(&self, values: Tensor) -> Tensor {
-        match self.dropout {
-            Some(dropout) => dropout.apply(dropout.rates.features, values),
-            None => values,
-        }
-    }
-}
-
-/// Probabilities that an element is dropped.
-#[derive(Clone, Copy, Debug)]
-pub struct DropoutRates {
-    sublayers: f64,
-    features: f64,
-}
-
-impl DropoutRates {
-    /// Those of an experiment.
-    pub fn of(options: &GeneratorOptions) -> DropoutRates {
-        DropoutRates {
-            sublayers: options.dropout,
-            features: options.feature_dropout,
+            Some(dropout) if probability > 0.0 => dropout.apply(probability, values),
+            _ => values,
         }
     }
 }
@@ -55,25 +29,18 @@ impl DropoutRates {
 /// Sets elements to 0 with a probability, and scales the others up so that the mean stays.
 #[derive(Debug)]
 pub struct Dropout {
-    rates: DropoutRates,
     generators: RefCell<Vec<Random>>,
 }
 
 impl Dropout {
-    /// With one generator a task, so that what is dropped does not depend on which tasks are computed together; none
-    /// where both probabilities are 0.
-    pub fn new(rates: DropoutRates, generators: Vec<Random>) -> Option<Dropout> {
-        (rates.sublayers > 0.0 || rates.features > 0.0).then(|| Dropout {
-            rates,
-            generators: RefCell::new(generators),
-        })
+    /// With one generator a task, so that what is dropped does not depend on which tasks are computed together.
+    pub fn new(generators: Vec<Random>) -> Dropout {
+        let generators = RefCell::new(generators);
+        Dropout { generators }
     }
 
     /// Of `[T, …]`.
     fn apply(&self, probability: f64, values: Tensor) -> Tensor {
-        if probability == 0.0 {
-            return values;
-        }
         let mut generators = self.generators.borrow_mut();
         let elements = values.numel() / generators.len();
         let kept = (1.0 / (1.0 - probability)) as f32;
@@ -119,23 +86,18 @@ mod tests {
     use super::*;
     use crate::data::random::Purpose;
 
-    const RATES: DropoutRates = DropoutRates {
-        sublayers: 0.25,
-        features: 0.0,
-    };
-
     /// What is left of ones in the tasks with these indices.
     fn dropped(tasks: &[u64]) -> Tensor {
         let generators = tasks
             .iter()
             .map(|&index| Random::new(0, Purpose::Dropout, index));
-        let dropout = Dropout::new(RATES, generators.collect());
+        let dropout = Dropout::new(generators.collect());
         let hooks = Hooks {
-            dropout: dropout.as_ref(),
+            dropout: Some(&dropout),
             ..Hooks::default()
         };
         let ones = Tensor::ones([tasks.len() as i64, 50, 80], (Kind::Float, Device::Cpu));
-        hooks.drop_features(hooks.drop_sublayer(ones))
+        hooks.drop(0.0, hooks.drop(0.25, ones))
     }
 
     #[test]
@@ -155,14 +117,5 @@ mod tests {
     fn what_a_task_drops_does_not_depend_on_its_company() {
         assert_eq!(dropped(&[3, 7]).get(1), dropped(&[7]).get(0));
         assert_ne!(dropped(&[3]), dropped(&[7]));
-    }
-
-    #[test]
-    fn without_probabilities_there_is_none() {
-        let none = DropoutRates {
-            sublayers: 0.0,
-            features: 0.0,
-        };
-        assert!(Dropout::new(none, Vec::new()).is_none());
     }
 }

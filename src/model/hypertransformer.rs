@@ -15,6 +15,7 @@ use super::initialization::start_as_gradient_step;
 use super::parameters::{ParameterLayout, Parameters};
 use super::targets::{convolution_slices, convolution_target, learned_parts, logits_target};
 use crate::config::experiment::{Experiment, Initialization};
+use crate::config::model_options::GeneratorOptions;
 
 /// What one forward pass gives.
 #[derive(Debug)]
@@ -115,28 +116,37 @@ impl HyperTransformer {
             .collect();
         let learned: Vec<LearnedParts> = generated
             .iter()
-            .map(|&generated| learned_parts(options, generated))
+            .enumerate()
+            .map(|(layer, &generated)| {
+                learned_parts(&options.of_layer(&(layer + 1).to_string()), generated)
+            })
             .collect();
         let cnn = Cnn::new(&mut layout, &mut buffers, &config, &shapes, &learned);
         let labels = experiment.episode.way + usize::from(experiment.episode.unlabeled > 0);
-        let mut generator =
-            |target: &Target| WeightGenerator::new(&mut layout, options, initialization, target);
+        let mut generator = |options: &GeneratorOptions, target: &Target| {
+            WeightGenerator::new(&mut layout, options, initialization, target)
+        };
         let convolutions = shapes
             .iter()
             .zip(generated)
             .enumerate()
             .map(|(layer, (shape, generated))| {
                 generated.then(|| {
-                    let slices = convolution_slices(options, &experiment.cnn, shape);
-                    let target = convolution_target(options, layer, shape, &slices, labels);
-                    (generator(&target), slices)
+                    let options = options.of_layer(&(layer + 1).to_string());
+                    let slices = convolution_slices(&options, &experiment.cnn, shape);
+                    let target = convolution_target(&options, layer, shape, &slices, labels);
+                    (generator(&options, &target), slices)
                 })
             })
             .collect();
         let last = shapes.last().map_or(image, |shape| shape.output);
         let length = config.feature_length(&shapes);
         let way = experiment.episode.way;
-        let logits = generator(&logits_target(options, last, (way, length), labels));
+        let options = options.of_layer("logits");
+        let logits = generator(
+            &options,
+            &logits_target(&options, last, (way, length), labels),
+        );
         if initialization == Initialization::GradientStep {
             start_as_gradient_step(&mut layout, &logits, experiment.train.seed);
         }

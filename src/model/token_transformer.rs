@@ -40,6 +40,7 @@ impl Transformer {
                 query_key: fraction(options.query_key_fraction),
                 value: fraction(options.value_fraction),
                 inner: if inner > 0.0 { fraction(inner) } else { 0 },
+                dropout: options.dropout,
                 pre_norm: options.pre_norm,
             };
             Stack::new(layout, &format!("{name}.{part}"), &config)

@@ -22,6 +22,8 @@ pub struct StackConfig {
     pub value: usize,
     /// Width of the inner fully-connected layer; 0 leaves that sublayer out.
     pub inner: usize,
+    /// Probability that training drops an element of a sublayer's output.
+    pub dropout: f64,
     /// Norm before each sublayer, and one after the last layer, instead of after each residual.
     pub pre_norm: bool,
 }
@@ -38,6 +40,7 @@ pub struct Attention {
     /// Mixes the heads.
     pub output: Dense,
     heads: i64,
+    dropout: f64,
 }
 
 impl Attention {
@@ -55,6 +58,7 @@ impl Attention {
             value: dense("value", memory_width, config.value),
             output: dense("output", config.value, config.width),
             heads: config.heads as i64,
+            dropout: config.dropout,
         }
     }
 
@@ -104,7 +108,7 @@ impl Attention {
             record.note(self.query.weight, &weights);
         }
         let mixed = weights.matmul(&value).transpose(1, 2).flatten(2, 3);
-        hooks.drop_sublayer(self.output.forward(parameters, &mixed))
+        hooks.drop(self.dropout, self.output.forward(parameters, &mixed))
     }
 }
 
@@ -132,6 +136,7 @@ pub struct Layer {
     pub cross: Option<(Attention, LayerNorm)>,
     /// The perceptron's two layers and its norm.
     pub perceptron: Option<(Dense, Dense, LayerNorm)>,
+    dropout: f64,
     pre_norm: bool,
 }
 
@@ -159,6 +164,7 @@ impl Layer {
             attention_norm,
             cross,
             perceptron,
+            dropout: config.dropout,
             pre_norm: config.pre_norm,
         }
     }
@@ -192,9 +198,8 @@ impl Layer {
         if let Some((inner, outer, norm)) = &self.perceptron {
             tokens = self.sublayer(parameters, norm, tokens, |tokens| {
                 let hidden = inner.forward(parameters, tokens).relu();
-                context
-                    .hooks
-                    .drop_sublayer(outer.forward(parameters, &hidden))
+                let output = outer.forward(parameters, &hidden);
+                context.hooks.drop(self.dropout, output)
             });
         }
         tokens

@@ -9,7 +9,7 @@ use crate::data::episode::Episode;
 use crate::data::random::{Purpose, Random};
 use crate::model::batch_norm::BatchNormMode;
 use crate::model::episode_batch::EpisodeBatch;
-use crate::model::hooks::{Dropout, DropoutRates, Hooks};
+use crate::model::hooks::{Dropout, Hooks};
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::parameters::leaf;
 
@@ -26,8 +26,6 @@ pub struct Objective {
     pub label_smoothing: f64,
     /// Which support samples are hidden.
     pub masking: Option<Masking>,
-    /// Probabilities of dropout.
-    pub dropout: DropoutRates,
     /// Seed of what dropout drops.
     pub seed: u64,
 }
@@ -42,7 +40,6 @@ impl Objective {
             weight_variation: train.weight_variation,
             label_smoothing: train.label_smoothing,
             masking: Masking::at(experiment, step),
-            dropout: DropoutRates::of(&experiment.generator),
             seed: train.seed,
         }
     }
@@ -116,9 +113,9 @@ fn group_gradient(
     let views = model.views(&phi, buffers);
     let generator =
         |episode: &Episode| Random::new(objective.seed, Purpose::Dropout, episode.index);
-    let dropout = Dropout::new(objective.dropout, episodes.iter().map(generator).collect());
+    let dropout = Dropout::new(episodes.iter().map(generator).collect());
     let hooks = Hooks {
-        dropout: dropout.as_ref(),
+        dropout: Some(&dropout),
         ..Hooks::default()
     };
     let prediction = model.forward(&views, &batch, objective.batch_norm, true, hooks);

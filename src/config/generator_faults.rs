@@ -1,0 +1,171 @@
+//! What is wrong with an experiment's generator section: as a whole, for all layers, and for single ones.
+
+use super::experiment::{Experiment, Initialization};
+use super::faults::Faults;
+use super::model_options::{GeneratorKind, GeneratorOptions, LogitsFeatures};
+use crate::model::allocation::Allocation;
+use crate::model::architecture::BlockOperation;
+
+/// All faults; those of single layers only where the settings for all layers have none, which they inherit.
+pub(super) fn generator_faults(experiment: &Experiment) -> Vec<String> {
+    let mut faults = section_faults(experiment);
+    faults.extend(settings_faults(
+        experiment,
+        "generator",
+        &experiment.generator,
+    ));
+    if faults.is_empty() {
+        faults = single_layer_faults(experiment);
+    }
+    faults
+}
+
+/// Whether a convolution is generated.
+fn generates_convolutions(experiment: &Experiment) -> bool {
+    let layers = experiment.cnn.layers;
+    (0..layers).any(|layer| experiment.generator.generates.convolution(layer, layers))
+}
+
+/// What concerns all layers together.
+fn section_faults(experiment: &Experiment) -> Vec<String> {
+    let mut faults = Faults(Vec::new());
+    let generator = &experiment.generator;
+    let (reach, layers) = (generator.generates.reach(), experiment.cnn.layers);
+    let all = format!("at most cnn.layers ({layers}) convolutions");
+    faults.unless(
+        reach <= layers,
+        "generator.generates",
+        &generator.generates,
+        &all,
+    );
+    let image = generator.image_embedding;
+    faults.within("generator.image_embedding", image, 0..=4096);
+    let prepared = experiment.initialization == Initialization::GradientStep;
+    faults.unless(
+        !prepared || generator.logits_features != LogitsFeatures::Embedded,
+        "generator.logits_features",
+        "embedded",
+        "flat or both, for `initialization: gradient_step` averages the flattened activations",
+    );
+    let based = generator.learned_base
+        || generator
+            .per_layer
+            .keys()
+            .any(|name| generator.per_layer[name].get("learned_base") == Some(&true.into()));
+    let variation = experiment.train.weight_variation;
+    faults.unless(
+        variation == 0.0 || based,
+        "train.weight_variation",
+        variation,
+        "0, for `generator.learned_base` is false",
+    );
+    faults.0
+}
+
+/// What a layer's settings must fulfil, of all layers or of a single one; `section` is where they stand.
+fn settings_faults(
+    experiment: &Experiment,
+    section: &str,
+    generator: &GeneratorOptions,
+) -> Vec<String> {
+    let mut faults = Faults(Vec::new());
+    let at = |key: &str| format!("{section}.{key}");
+    faults.within(&at("label_dim"), generator.label_dim, 2..=4_096);
+    faults.within(&at("layers"), generator.layers, 1..=64);
+    faults.within(&at("heads"), generator.heads, 1..=256);
+    let activation = generator.activation_embedding.unwrap_or(1);
+    faults.within(&at("activation_embedding"), activation, 0..=4096);
+    for (key, fraction) in [
+        ("query_key_fraction", generator.query_key_fraction),
+        ("value_fraction", generator.value_fraction),
+    ] {
+        let right = fraction > 0.0 && fraction <= 16.0;
+        faults.unless(right, &at(key), fraction, "more than 0, at most 16");
+    }
+    let inner = generator.inner_fraction;
+    let right = (0.0..=16.0).contains(&inner);
+    faults.unless(right, &at("inner_fraction"), inner, "0 to 16");
+    for (key, probability) in [
+        ("dropout", generator.dropout),
+        ("feature_dropout", generator.feature_dropout),
+    ] {
+        let right = (0.0..1.0).contains(&probability);
+        faults.unless(right, &at(key), probability, "0 or more, less than 1");
+    }
+    let prepared = experiment.initialization == Initialization::GradientStep;
+    faults.unless(
+        !prepared || generator.kind == GeneratorKind::Encoder,
+        &at("kind"),
+        "other than encoder",
+        "encoder, for `initialization: gradient_step` prepares its self-attention",
+    );
+    faults
+        .0
+        .extend(convolution_faults(experiment, section, generator));
+    faults.0
+}
+
+/// What must fit together where convolutions are generated.
+fn convolution_faults(
+    experiment: &Experiment,
+    section: &str,
+    generator: &GeneratorOptions,
+) -> Vec<String> {
+    let mut faults = Faults(Vec::new());
+    let at = |key: &str| format!("{section}.{key}");
+    let some = generates_convolutions(experiment);
+    let spatial = generator.allocation == Allocation::Spatial;
+    let nothing = "false, for `generator.generates` names no convolution";
+    let base = generator.learned_base;
+    faults.unless(some || !base, &at("learned_base"), base, nothing);
+    for (key, set) in [
+        ("generate_bias", generator.generate_bias),
+        ("generate_batch_norm", generator.generate_batch_norm),
+    ] {
+        faults.unless(some || !set, &at(key), set, nothing);
+        let no_channels = "false, for `allocation: spatial` has no slice an output channel";
+        faults.unless(!spatial || !set, &at(key), set, no_channels);
+    }
+    // Normalisation takes a constant added to its input away again.
+    let adjacent = experiment.cnn.block.get(1) == Some(&BlockOperation::BatchNorm);
+    faults.unless(
+        !(generator.generate_bias && adjacent),
+        &at("generate_bias"),
+        true,
+        "false, for batch_norm follows the convolution in `cnn.block` and takes any bias away",
+    );
+    let blind = generator.image_embedding == 0 && generator.activation_embedding == Some(0);
+    faults.unless(
+        !blind || (!some && generator.logits_features != LogitsFeatures::Embedded),
+        &at("activation_embedding"),
+        0,
+        "more than 0, for `generator.image_embedding` is 0 too: generators would see labels only",
+    );
+    faults.0
+}
+
+fn single_layer_faults(experiment: &Experiment) -> Vec<String> {
+    let mut faults = Faults(Vec::new());
+    let (generator, layers) = (&experiment.generator, experiment.cnn.layers);
+    for (name, changes) in &generator.per_layer {
+        let section = format!("generator.per_layer.{name}");
+        let number = name
+            .parse::<usize>()
+            .ok()
+            .filter(|number| (1..=layers).contains(number) && number.to_string() == *name);
+        let generated = name == "logits"
+            || number.is_some_and(|number| generator.generates.convolution(number - 1, layers));
+        let expected = "`logits` or the number of a generated convolution, from 1";
+        faults.unless(generated, &section, name, expected);
+        match generator.changed(changes) {
+            Ok(settings) if generated => {
+                faults
+                    .0
+                    .extend(settings_faults(experiment, &section, &settings));
+            }
+            Ok(_) => {}
+            Err(error) => faults.0.push(format!("{section}: {error}")),
+        }
+    }
+    faults.0
+}
