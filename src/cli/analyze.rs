@@ -8,10 +8,8 @@ use clap::{Args, Subcommand};
 use hypertransformer::analysis::attention::{attention_maps, write_attention_maps};
 use hypertransformer::data::pack::Part;
 use hypertransformer::train::evaluation_sampler;
-use hypertransformer::train::run_folder::CheckpointChoice;
 
-use super::ComputeArguments;
-use super::opened_run::OpenedRun;
+use super::opened_run::{OpenedRun, RunArguments};
 
 #[derive(Subcommand)]
 pub(super) enum AnalyzeCommand {
@@ -22,8 +20,8 @@ pub(super) enum AnalyzeCommand {
 /// What every analysis asks.
 #[derive(Args)]
 pub(super) struct AnalyzeArguments {
-    /// The run folder
-    run: PathBuf,
+    #[command(flatten)]
+    run: RunArguments,
     /// Classes to draw episodes from
     #[arg(long, default_value = "validation")]
     split: Part,
@@ -33,11 +31,6 @@ pub(super) struct AnalyzeArguments {
     /// Seed of the episode list
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Checkpoint: best (by validation accuracy), last or step-N
-    #[arg(long, default_value = "best")]
-    checkpoint: CheckpointChoice,
-    #[command(flatten)]
-    compute: ComputeArguments,
     /// Folder for the files [default: analysis in the run folder]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -50,7 +43,7 @@ pub(super) fn run(command: &AnalyzeCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn attention(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
-    let run = OpenedRun::open(&arguments.run, &arguments.checkpoint, &arguments.compute)?;
+    let run = OpenedRun::open(&arguments.run)?;
     let sampler = evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
     let maps = attention_maps(
         &run.trained(),

@@ -12,17 +12,16 @@ use hypertransformer::data::pack::Part;
 use hypertransformer::evaluate::{EpisodeRecord, Summary, evaluate};
 use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::train::evaluation_sampler;
-use hypertransformer::train::run_folder::CheckpointChoice;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::opened_run::OpenedRun;
-use super::{ComputeArguments, interrupt_flag};
+use super::interrupt_flag;
+use super::opened_run::{OpenedRun, RunArguments};
 
 #[derive(Args)]
 pub(super) struct EvaluateArguments {
-    /// The run folder
-    run: PathBuf,
+    #[command(flatten)]
+    run: RunArguments,
     /// Classes to draw episodes from
     #[arg(long, default_value = "test")]
     split: Part,
@@ -35,11 +34,6 @@ pub(super) struct EvaluateArguments {
     /// Seed of the episode list
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Checkpoint: best (by validation accuracy), last or step-N
-    #[arg(long, default_value = "best")]
-    checkpoint: CheckpointChoice,
-    #[command(flatten)]
-    compute: ComputeArguments,
     /// Where the summary goes [default: evaluation-<split>-<batch norm>.json in the run folder]; one record an
     /// episode goes beside it as .jsonl
     #[arg(long, value_name = "FILE.json")]
@@ -47,7 +41,7 @@ pub(super) struct EvaluateArguments {
 }
 
 pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
-    let run = OpenedRun::open(&arguments.run, &arguments.checkpoint, &arguments.compute)?;
+    let run = OpenedRun::open(&arguments.run)?;
     let mode = arguments.batch_norm.unwrap_or(run.experiment.batch_norm);
     let sampler = evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
     let interrupted = interrupt_flag()?;

@@ -1,8 +1,9 @@
 //! A run opened for reading: its experiment, pack, model and a checkpoint.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::Args;
 use hypertransformer::compute::Compute;
 use hypertransformer::config::experiment::Experiment;
 use hypertransformer::data::pack::Pack;
@@ -13,6 +14,18 @@ use hypertransformer::train::{build_model, checkpoint};
 use tch::Tensor;
 
 use super::ComputeArguments;
+
+/// Which run, and where to compute.
+#[derive(Args)]
+pub(super) struct RunArguments {
+    /// The run folder
+    run: PathBuf,
+    /// Checkpoint: best (by validation accuracy), last or step-N
+    #[arg(long, default_value = "best")]
+    checkpoint: CheckpointChoice,
+    #[command(flatten)]
+    compute: ComputeArguments,
+}
 
 pub(super) struct OpenedRun {
     pub(super) folder: RunFolder,
@@ -27,17 +40,13 @@ pub(super) struct OpenedRun {
 }
 
 impl OpenedRun {
-    pub(super) fn open(
-        run: &Path,
-        choice: &CheckpointChoice,
-        compute: &ComputeArguments,
-    ) -> anyhow::Result<OpenedRun> {
-        let (folder, experiment) = RunFolder::open(run)?;
+    pub(super) fn open(arguments: &RunArguments) -> anyhow::Result<OpenedRun> {
+        let (folder, experiment) = RunFolder::open(&arguments.run)?;
         let pack = Arc::new(Pack::open(&experiment.data.pack)?);
         let model = build_model(&experiment, &pack)?;
-        let checkpoint = folder.checkpoint(choice);
+        let checkpoint = folder.checkpoint(&arguments.checkpoint);
         let saved = checkpoint::load(&checkpoint, model.layout(), model.buffers())?;
-        let compute = compute.start()?;
+        let compute = arguments.compute.start()?;
         Ok(OpenedRun {
             phi: saved.phi.to_device(compute.device),
             buffers: saved.buffers.to_device(compute.device),
