@@ -4,14 +4,8 @@ mod common;
 
 use std::path::Path;
 
-use assert_cmd::Command;
+use common::hypertransformer;
 use safetensors::SafeTensors;
-
-fn hypertransformer() -> Command {
-    let mut command = Command::cargo_bin("hypertransformer").unwrap();
-    command.current_dir(common::repository(""));
-    command
-}
 
 /// A run of one step in `folder`, 5-way, with 2 labelled and 1 unlabelled sample a class.
 fn trained(folder: &Path, sets: &[&str]) {

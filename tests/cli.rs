@@ -5,14 +5,9 @@ mod common;
 use std::path::Path;
 
 use assert_cmd::Command;
+use common::hypertransformer;
 use predicates::prelude::*;
 use predicates::str::contains;
-
-fn hypertransformer() -> Command {
-    let mut command = Command::cargo_bin("hypertransformer").unwrap();
-    command.current_dir(common::repository(""));
-    command
-}
 
 /// A short training in `folder` on a small pack.
 fn train(folder: &Path, run: &str, extra: &[&str]) -> Command {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Setup, farthest, sampler, setup, small_pack};
+use common::{Setup, double, double_batch, farthest, sampler, setup, small_pack};
 use hypertransformer::data::episode::{Episode, EpisodeDraw, EpisodeSampler, EpisodeShape};
 use hypertransformer::data::pack::{Pack, Part};
 use hypertransformer::model::allocation::{Allocation, ConvolutionSlices};
@@ -123,16 +123,11 @@ fn of_variant(overrides: &[&str]) -> (Setup, Vec<Episode>) {
     (setup(overrides, 0.05), episodes)
 }
 
-/// Logits and the gradient of their mean cross-entropy, in double precision: where two ways of computing differ by
-/// rounding alone, hardly a ReLU or a pooling tips over to its other side.
+/// Logits and the gradient of their mean cross-entropy, in double precision.
 fn gradient(setup: &Setup, episodes: &[Episode], mode: BatchNormMode) -> (Tensor, Tensor) {
-    let double = |values: &Tensor| values.to_kind(Kind::Double);
     let phi = leaf(&double(&setup.phi));
     let views = setup.model.views(&phi, &double(&setup.buffers));
-    let mut batch = EpisodeBatch::new(episodes, Device::Cpu);
-    for images in [&mut batch.support, &mut batch.query] {
-        *images = double(images);
-    }
+    let batch = double_batch(episodes);
     let logits = setup
         .model
         .forward(&views, &batch, mode, true, Hooks::default())

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use hypertransformer::model::batch_norm::BatchNormMode;
-use hypertransformer::model::episode_batch::EpisodeBatch;
 use hypertransformer::model::hooks::Hooks;
 use hypertransformer::model::hypertransformer::HyperTransformer;
 use hypertransformer::model::parameters::leaf;
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 /// A Python with torch: `PYTORCH`, or that of `make bench`.
 fn pytorch() -> Option<PathBuf> {
@@ -38,13 +37,8 @@ fn logits_and_gradient_equal_those_of_pytorch() {
     // With noise, so that nothing is equal only because it starts at zero.
     let phi = &phi + phi.randn_like() * 0.5;
     let buffers = Tensor::from_slice(&model.buffers().initial_values(0));
-    let mut batch = EpisodeBatch::new(&[common::episode(2, 4)], Device::Cpu);
-    // In double precision rounding hardly ever tips a ReLU or a pooling over to its other side.
-    let double = |values: &Tensor| values.to_kind(Kind::Double);
-    let (phi, buffers) = (leaf(&double(&phi)), double(&buffers));
-    for images in [&mut batch.support, &mut batch.query] {
-        *images = double(images);
-    }
+    let batch = common::double_batch(&[common::episode(2, 4)]);
+    let (phi, buffers) = (leaf(&common::double(&phi)), common::double(&buffers));
     let views = model.views(&phi, &buffers);
     let logits = model
         .forward(

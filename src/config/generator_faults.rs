@@ -50,8 +50,8 @@ fn section_faults(experiment: &Experiment) -> Vec<String> {
     let based = generator.learned_base
         || generator
             .per_layer
-            .keys()
-            .any(|name| generator.per_layer[name].get("learned_base") == Some(&true.into()));
+            .values()
+            .any(|changes| changes.get("learned_base") == Some(&true.into()));
     let variation = experiment.train.weight_variation;
     faults.unless(
         variation == 0.0 || based,

@@ -240,10 +240,9 @@ fn checked(
     for (key, value) in given {
         let name = key.as_str().map_or_else(|| told(&key), str::to_owned);
         let full = dotted(path, &name);
-        let of_layer = path == PER_LAYER;
-        let below = match of_layer {
-            true => Some(Value::Mapping(layer_schema())),
-            false => known.get(&key).cloned(),
+        let below = match path {
+            PER_LAYER => Some(Value::Mapping(layer_schema())),
+            _ => known.get(&key).cloned(),
         };
         let key = Value::String(name.clone());
         match below {

@@ -13,11 +13,18 @@ use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::model::episode_batch::EpisodeBatch;
 use hypertransformer::model::hooks::Hooks;
 use hypertransformer::model::hypertransformer::{HyperTransformer, Prediction};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// A file of this repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The program, to be run in the repository.
+pub fn hypertransformer() -> assert_cmd::Command {
+    let mut command = assert_cmd::Command::cargo_bin("hypertransformer").unwrap();
+    command.current_dir(repository(""));
+    command
 }
 
 /// 60 glyph classes in `folder`.
@@ -53,6 +60,21 @@ pub fn sampler(pack: &Path, (way, shot, query): (usize, usize, usize)) -> Episod
 pub fn episode(shot: usize, query: usize) -> Episode {
     let folder = tempfile::tempdir().unwrap();
     sampler(&small_pack(folder.path()), (5, shot, query)).episode(0)
+}
+
+/// Episodes in double precision: where two ways of computing differ by rounding alone, hardly a ReLU or a pooling tips
+/// over to its other side.
+pub fn double_batch(episodes: &[Episode]) -> EpisodeBatch {
+    let mut batch = EpisodeBatch::new(episodes, Device::Cpu);
+    for images in [&mut batch.support, &mut batch.query] {
+        *images = double(images);
+    }
+    batch
+}
+
+/// The same values in double precision.
+pub fn double(values: &Tensor) -> Tensor {
+    values.to_kind(Kind::Double)
 }
 
 /// A model and its φ.
