@@ -8,6 +8,8 @@ EXPERIMENT_synthetic := experiments/synthetic.yaml
 EXPERIMENT_omniglot := experiments/table1/omniglot-1shot-8ch-fast.yaml
 EXPERIMENT_mini := experiments/table1/mini-imagenet-1shot-8ch.yaml
 EXPERIMENT_tiered := experiments/table1/tiered-imagenet-1shot-8ch.yaml
+# What `data import` calls a DATASET, and the name of its pack.
+SOURCE := $(if $(filter mini,$(DATASET)),mini-imagenet,$(DATASET))
 EXPERIMENT ?= $(EXPERIMENT_$(DATASET))
 RUN ?= runs/$(basename $(notdir $(EXPERIMENT)))
 BINARY := target/release/hypertransformer
@@ -40,8 +42,8 @@ evaluate: experiment-known build ## measure RUN on 10,000 test episodes (ARGS: s
 	$(BINARY) evaluate $(RUN) $(ARGS)
 
 data: build ## import DATASET from FROM=PATH into data/
-	@test -n "$(FROM)" || { echo "usage: make data DATASET=omniglot FROM=path/to/archives" >&2; exit 2; }
-	$(BINARY) data import $(DATASET) --from $(FROM) --output data/$(DATASET).safetensors
+	@test -n "$(FROM)" || { echo "usage: make data DATASET=omniglot|mini FROM=path/to/files" >&2; exit 2; }
+	$(BINARY) data import $(SOURCE) --from $(FROM) --output data/$(SOURCE).safetensors
 
 tensorboard: .venv-python/ready ## watch all runs
 	.venv-python/bin/tensorboard --logdir runs

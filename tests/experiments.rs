@@ -62,6 +62,7 @@ fn episode(experiment: &Experiment, (channels, height, width): (usize, usize, us
     let unlabeled = (shape.way + shape.distractors) * shape.unlabeled;
     Episode {
         index: 0,
+        classes: classes().collect(),
         support: set(labeled.chain(vec![shape.way as i64; unlabeled]).collect()),
         query: set(classes().collect()),
     }

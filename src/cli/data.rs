@@ -5,10 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
+use hypertransformer::data::import::folders::{FolderOptions, import_folders};
+use hypertransformer::data::import::mini_imagenet::import_mini_imagenet;
 use hypertransformer::data::import::omniglot::{OmniglotOptions, import_omniglot};
 use hypertransformer::data::pack::Pack;
 use hypertransformer::data::synthetic::{SyntheticOptions, write_synthetic_pack};
 use hypertransformer::data::verify::verify;
+use indicatif::ProgressBar;
 
 #[derive(Subcommand)]
 pub(super) enum DataCommand {
@@ -28,6 +31,10 @@ pub(super) enum DataCommand {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Source {
+    /// Any tree of class folders (class/picture, or train/class/picture and so on), also in zip archives
+    Folders,
+    /// The 60,000 images: class folders or flat, with or without train.csv, val.csv, test.csv
+    MiniImagenet,
     /// images_background.zip and images_evaluation.zip, or a folder with them, packed or unpacked
     Omniglot,
     /// Stroke-drawn glyphs, made on the spot; needs no --from
@@ -45,9 +52,15 @@ pub(super) struct ImportArguments {
     /// The pack to write
     #[arg(long, value_name = "PACK")]
     output: PathBuf,
-    /// Height and width in pixels
-    #[arg(long, default_value_t = 28)]
-    size: u32,
+    /// Height and width in pixels [default: 28 for omniglot and synthetic, 84 for others]
+    #[arg(long)]
+    size: Option<u32>,
+    /// Channels of `folders`: 1 (grey) or 3 (colour)
+    #[arg(long, default_value_t = 3)]
+    channels: usize,
+    /// Split of `folders`: a CSV file with the columns class and split (train, val, test)
+    #[arg(long, value_name = "CSV")]
+    split: Option<PathBuf>,
     /// Seed of the shuffled split (and of synthetic glyphs)
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -77,30 +90,47 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn import(arguments: &ImportArguments) -> anyhow::Result<()> {
-    let output = &arguments.output;
+    let (from, output, seed) = (&arguments.from, &arguments.output, arguments.seed);
+    let glyph_size = arguments.size.unwrap_or(28);
+    let photo_size = arguments.size.unwrap_or(84);
+    if from.is_empty() && !matches!(arguments.source, Source::Synthetic) {
+        bail!("--from is missing: name the archives or folders that hold the data set");
+    }
+    let bar = ProgressBar::new(0);
+    let watch = |done: usize, all: usize| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    };
     match arguments.source {
-        Source::Omniglot => {
-            if arguments.from.is_empty() {
-                bail!(
-                    "--from is missing: name images_background.zip and images_evaluation.zip, or a folder with them"
-                );
-            }
-            let options = OmniglotOptions {
-                size: arguments.size,
-                split_seed: arguments.seed,
+        Source::Folders => {
+            let name = output.file_stem().unwrap_or_default().to_string_lossy();
+            let options = FolderOptions {
+                name: name.into_owned(),
+                size: photo_size,
+                channels: arguments.channels,
+                split: arguments.split.clone(),
+                seed,
             };
-            import_omniglot(&arguments.from, output, options)?;
+            import_folders(from, output, &options, &watch)?;
+        }
+        Source::MiniImagenet => import_mini_imagenet(from, output, photo_size, &watch)?,
+        Source::Omniglot => {
+            let options = OmniglotOptions {
+                size: glyph_size,
+                split_seed: seed,
+            };
+            import_omniglot(from, output, options)?;
         }
         Source::Synthetic => {
-            let (size, seed) = (arguments.size as usize, arguments.seed);
             let options = SyntheticOptions {
-                size,
+                size: glyph_size as usize,
                 seed,
                 ..SyntheticOptions::default()
             };
             write_synthetic_pack(output, &options)?;
         }
     }
+    bar.finish_and_clear();
     info(&Pack::open(output)?);
     Ok(())
 }
@@ -157,9 +187,12 @@ pub(super) fn ensure_pack(path: &Path, quiet: bool) -> anyhow::Result<()> {
             path.display()
         ),
         "mini-imagenet" => {
-            "obtain the 60,000 images of mini-ImageNet (Vinyals et al. 2016, split by Ravi and \
-            Larochelle 2017; under ImageNet's terms); `data import` cannot read them yet"
-                .to_owned()
+            format!(
+                "obtain the 60,000 images of mini-ImageNet (Vinyals et al. 2016, classes of Ravi and Larochelle 2017; \
+                 under ImageNet's terms), as class folders or flat files named by wnid, then run:\n  \
+                 hypertransformer data import mini-imagenet --from FOLDER --output {}",
+                path.display()
+            )
         }
         "tiered-imagenet" => {
             "obtain the images of tieredImageNet (Ren et al. 2018; under ImageNet's terms); \

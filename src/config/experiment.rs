@@ -84,6 +84,8 @@ pub struct EpisodeConfig {
     pub rotations: Rotations,
     /// Random affine jitter of training images, support and queries, each on its own.
     pub jitter: JitterOptions,
+    /// Random affine jitter of training classes: the images of a class in an episode alike, before their own.
+    pub class_jitter: JitterOptions,
 }
 
 /// Ranges of a random affine map; all 0 changes nothing.
@@ -101,9 +103,17 @@ pub struct JitterOptions {
 }
 
 impl JitterOptions {
+    /// Changes nothing.
+    pub const NONE: JitterOptions = JitterOptions {
+        rotation: 0.0,
+        scale: 0.0,
+        shear: 0.0,
+        shift: 0.0,
+    };
+
     /// Whether it changes nothing.
     pub fn is_none(&self) -> bool {
-        *self == JitterOptions::default()
+        *self == JitterOptions::NONE
     }
 }
 
@@ -149,6 +159,7 @@ impl Default for EpisodeConfig {
             query_sampling: QuerySampling::Balanced,
             rotations: Rotations::None,
             jitter: JitterOptions::default(),
+            class_jitter: JitterOptions::default(),
         }
     }
 }

@@ -58,6 +58,10 @@ pub struct TrainConfig {
     pub weight_variation: f64,
     /// ε of the training targets: 1 − ε for the right class, ε / n for each.
     pub label_smoothing: f64,
+    /// Steps over which heads after the convolutions lead the way, one after the other, before the logits layer; 0: none.
+    pub warmup_head_steps: u64,
+    /// A classifier of real classes on the image embedding, whose loss is added.
+    pub real_class_head: RealClassHead,
     /// How training hides support samples.
     pub masking: MaskingOptions,
     /// Seeds initialisation and training episodes.
@@ -72,6 +76,16 @@ pub struct TrainConfig {
     pub keep_checkpoints: usize,
     /// Shows test accuracy in TensorBoard beside validation; nothing is chosen by it.
     pub log_test_accuracy: bool,
+}
+
+/// A classifier of the real classes of labelled support images on their embedding s_φ.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RealClassHead {
+    /// Factor of its cross-entropy; 0 leaves it out.
+    pub weight: f64,
+    /// Number of training classes, four times as many with `episode.rotations: as_classes`.
+    pub classes: usize,
 }
 
 /// How the probability of hiding a support sample moves.
@@ -113,6 +127,8 @@ impl Default for TrainConfig {
             l2: 0.0,
             weight_variation: 0.0,
             label_smoothing: 0.0,
+            warmup_head_steps: 0,
+            real_class_head: RealClassHead::default(),
             masking: MaskingOptions::default(),
             seed: 0,
             start_from: None,

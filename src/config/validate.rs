@@ -32,15 +32,20 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
         episode.evaluation_query,
         1..=10_000,
     );
-    let jitter = &episode.jitter;
-    for (path, value, most) in [
-        ("episode.jitter.rotation", jitter.rotation, 180.0),
-        ("episode.jitter.scale", jitter.scale, 4.0),
-        ("episode.jitter.shear", jitter.shear, 4.0),
-        ("episode.jitter.shift", jitter.shift, 1.0),
+    for (section, jitter) in [
+        ("jitter", &episode.jitter),
+        ("class_jitter", &episode.class_jitter),
     ] {
-        let right = (0.0..=most).contains(&value);
-        faults.unless(right, path, value, &format!("0 to {most}"));
+        for (field, value, most) in [
+            ("rotation", jitter.rotation, 180.0),
+            ("scale", jitter.scale, 4.0),
+            ("shear", jitter.shear, 4.0),
+            ("shift", jitter.shift, 1.0),
+        ] {
+            let path = format!("episode.{section}.{field}");
+            let right = (0.0..=most).contains(&value);
+            faults.unless(right, &path, value, &format!("0 to {most}"));
+        }
     }
     faults.within("cnn.channels", cnn.channels, 1..=4_096);
     faults.within("cnn.layers", cnn.layers, 1..=64);
@@ -93,6 +98,26 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
         "train.label_smoothing",
         smoothing,
         "0 or more, less than 1",
+    );
+    let head = &train.real_class_head;
+    faults.not_negative("train.real_class_head.weight", head.weight);
+    faults.unless(
+        head.weight == 0.0 || experiment.generator.image_embedding > 0,
+        "train.real_class_head.weight",
+        head.weight,
+        "0, for `generator.image_embedding` is 0",
+    );
+    faults.unless(
+        head.weight == 0.0 || head.classes > 0,
+        "train.real_class_head.classes",
+        head.classes,
+        "the number of training classes",
+    );
+    faults.unless(
+        train.warmup_head_steps == 0 || cnn.layers > 1,
+        "train.warmup_head_steps",
+        train.warmup_head_steps,
+        "0, for there is a head after each convolution but the last, and `cnn.layers` is 1",
     );
     for (path, probability) in [
         ("train.masking.unlabeled", train.masking.unlabeled),

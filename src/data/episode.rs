@@ -48,6 +48,8 @@ pub struct EpisodeDraw {
     pub rotations: Rotations,
     /// Affine jitter of each image.
     pub jitter: JitterOptions,
+    /// Affine jitter of each class, before that of its images.
+    pub class_jitter: JitterOptions,
 }
 
 impl EpisodeDraw {
@@ -55,12 +57,8 @@ impl EpisodeDraw {
     pub const PLAIN: EpisodeDraw = EpisodeDraw {
         query_sampling: QuerySampling::Balanced,
         rotations: Rotations::None,
-        jitter: JitterOptions {
-            rotation: 0.0,
-            scale: 0.0,
-            shear: 0.0,
-            shift: 0.0,
-        },
+        jitter: JitterOptions::NONE,
+        class_jitter: JitterOptions::NONE,
     };
 }
 
@@ -80,6 +78,8 @@ pub struct Sample {
 pub struct EpisodePlan {
     /// Pack class of each slot, distractors last.
     pub classes: Vec<usize>,
+    /// The same as places among the part's classes; a rotation that counts as a class has a place of its own.
+    pub places: Vec<usize>,
     /// Quarter turns (counter-clockwise) of each slot.
     pub quarter_turns: Vec<u8>,
     /// The support set, `[n·k + (n + distractors)·u]`, labelled samples first, unlabelled ones in random order.
@@ -102,6 +102,8 @@ pub struct ImageSet {
 pub struct Episode {
     /// i
     pub index: u64,
+    /// Place of each label's class among the classes of the part, `[n]`.
+    pub classes: Vec<i64>,
     /// The support set.
     pub support: ImageSet,
     /// The query set.
@@ -200,7 +202,8 @@ impl EpisodeSampler {
         Ok(())
     }
 
-    fn class_count(&self) -> usize {
+    /// Classes that episodes draw from; with rotations as classes, four times those of the part.
+    pub fn class_count(&self) -> usize {
         let turns = if self.draw.rotations == Rotations::AsClasses {
             4
         } else {
@@ -221,6 +224,7 @@ impl EpisodeSampler {
         let mut random = self.random(Purpose::Episode, index);
         let mut plan = EpisodePlan {
             classes: Vec::with_capacity(slots),
+            places: Vec::with_capacity(slots),
             quarter_turns: Vec::with_capacity(slots),
             support: Vec::new(),
             query: Vec::new(),
@@ -234,6 +238,7 @@ impl EpisodeSampler {
             let drawn = drawn as usize;
             let class = self.classes[drawn % self.classes.len()];
             plan.classes.push(class);
+            plan.places.push(drawn);
             plan.quarter_turns.push(match self.draw.rotations {
                 Rotations::None => 0,
                 Rotations::PerClass => random.below(4) as u8,
@@ -289,15 +294,37 @@ impl EpisodeSampler {
     /// The pixels of a plan, augmented as episode `index` is.
     pub fn images_of(&self, index: u64, plan: &EpisodePlan) -> Episode {
         let mut jitter = self.random(Purpose::Augmentation, index);
-        let mut images = |samples| self.images(samples, &plan.quarter_turns, &mut jitter);
+        let maps = self.class_maps(plan, &mut jitter);
+        let mut images = |samples| self.images(samples, &plan.quarter_turns, &maps, &mut jitter);
+        let labels = &plan.places[..self.shape.way];
         Episode {
             index,
+            classes: labels.iter().map(|&place| place as i64).collect(),
             support: images(&plan.support),
             query: images(&plan.query),
         }
     }
 
-    fn images(&self, samples: &[Sample], quarter_turns: &[u8], jitter: &mut Random) -> ImageSet {
+    /// The map of each slot's class, in slot order; empty if classes do not jitter.
+    fn class_maps(&self, plan: &EpisodePlan, jitter: &mut Random) -> Vec<Affine> {
+        let options = &self.draw.class_jitter;
+        if options.is_none() {
+            return Vec::new();
+        }
+        let shape = self.pack.shape();
+        let slots = 0..plan.classes.len();
+        slots
+            .map(|_| Affine::draw(options, shape, jitter))
+            .collect()
+    }
+
+    fn images(
+        &self,
+        samples: &[Sample],
+        quarter_turns: &[u8],
+        class_maps: &[Affine],
+        jitter: &mut Random,
+    ) -> ImageSet {
         let shape = self.pack.shape();
         let mut pixels = vec![0; samples.len() * shape.bytes()];
         for (target, sample) in pixels.chunks_exact_mut(shape.bytes()).zip(samples) {
@@ -310,10 +337,15 @@ impl EpisodeSampler {
                     &turned
                 }
             };
-            if self.draw.jitter.is_none() {
-                channels_first(source, shape, target);
-            } else {
-                Affine::draw(&self.draw.jitter, shape, jitter).apply(source, shape, target);
+            let own = (!self.draw.jitter.is_none())
+                .then(|| Affine::draw(&self.draw.jitter, shape, jitter));
+            let map = match (own, class_maps.get(sample.slot)) {
+                (Some(own), Some(of_class)) => Some(own.after(of_class)),
+                (own, of_class) => own.or(of_class.copied()),
+            };
+            match map {
+                Some(map) => map.apply(source, shape, target),
+                None => channels_first(source, shape, target),
             }
         }
         let size = (samples.len(), shape.channels, shape.height, shape.width);

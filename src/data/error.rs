@@ -111,6 +111,15 @@ pub enum DataError {
         problem: String,
     },
 
+    /// A list that comes as a CSV file cannot be used.
+    #[error("the list `{path}` {problem}")]
+    BadTable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what was expected.
+        problem: String,
+    },
+
     /// A picture could not be decoded, or is not of the size or kind the data set has.
     #[error("the picture `{file}` {problem}")]
     BadImage {

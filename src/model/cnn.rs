@@ -179,27 +179,26 @@ impl Cnn {
         (output, used)
     }
 
-    /// Query images `[T·Q, C, H, W]` through all blocks → features `[T·Q, length]`; `support` holds weights and
-    /// support statistics of each block.
+    /// Query images `[T·Q, C, H, W]` through all blocks → the images, then what each block makes of them; `support`
+    /// holds weights and support statistics of each block.
     pub fn query(
         &self,
         pass: &Pass,
-        images: &Tensor,
+        images: Tensor,
         support: &[(LayerWeights, Statistics)],
-    ) -> Tensor {
+    ) -> Vec<Tensor> {
         let given = pass.batch_norm == BatchNormMode::Support || pass.uses_running();
-        let last = support.iter().enumerate().fold(
-            images.shallow_clone(),
-            |values, (layer, (weights, statistics))| {
-                let source = if given {
-                    Source::Given(statistics)
-                } else {
-                    Source::Own(None)
-                };
-                self.block(pass, layer, weights, &values, source).0
-            },
-        );
-        self.features(&last)
+        let mut activations = vec![images];
+        for (layer, (weights, statistics)) in support.iter().enumerate() {
+            let source = if given {
+                Source::Given(statistics)
+            } else {
+                Source::Own(None)
+            };
+            let (output, _) = self.block(pass, layer, weights, &activations[layer], source);
+            activations.push(output);
+        }
+        activations
     }
 
     /// Last activations `[N, C, H, W]` → features `[N, length]`.

@@ -14,6 +14,8 @@ pub struct EpisodeBatch {
     pub support_labels: Tensor,
     /// `[T, N]`, 0 for a sample that is hidden, 1 for others; none if none is hidden.
     pub support_mask: Option<Tensor>,
+    /// Real classes of the support samples, `[T, N]`; -100, which losses pass over, for an unlabelled one.
+    pub support_classes: Tensor,
     /// `[T, Q, C, H, W]`, 0 to 1.
     pub query: Tensor,
     /// `[T, Q]`
@@ -29,6 +31,7 @@ impl EpisodeBatch {
             support,
             support_labels,
             support_mask: None,
+            support_classes: real_classes(episodes, device),
             query,
             query_labels,
         }
@@ -40,6 +43,15 @@ impl EpisodeBatch {
         let device = self.support.device();
         self.support_mask = Some(Tensor::stack(&rows, 0).to_device(device));
     }
+}
+
+fn real_classes(episodes: &[Episode], device: Device) -> Tensor {
+    let of_episode = |episode: &Episode| {
+        let class = |&label: &i64| episode.classes.get(label as usize).copied().unwrap_or(-100);
+        let classes: Vec<i64> = episode.support.labels.iter().map(class).collect();
+        Tensor::from_slice(&classes).to_device(device)
+    };
+    Tensor::stack(&episodes.iter().map(of_episode).collect::<Vec<_>>(), 0)
 }
 
 fn stack(

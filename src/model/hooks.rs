@@ -1,4 +1,5 @@
-//! What goes along with a forward pass without being part of the model: dropout, and a record of who attends to whom.
+//! What goes along with a forward pass without being part of the model: dropout, training heads, and a record of who
+//! attends to whom.
 
 use std::cell::RefCell;
 
@@ -12,6 +13,8 @@ use crate::data::random::Random;
 pub struct Hooks<'a> {
     /// In training, if the experiment has any.
     pub dropout: Option<&'a Dropout>,
+    /// In training, whether the training heads are to speak.
+    pub heads: bool,
     /// For who wants to see attention maps.
     pub attention: Option<&'a AttentionRecord>,
 }

@@ -14,6 +14,7 @@ use super::hooks::{AttentionRecord, Hooks};
 use super::initialization::start_as_gradient_step;
 use super::parameters::{ParameterLayout, Parameters};
 use super::targets::{convolution_slices, convolution_target, learned_parts, logits_target};
+use super::training_heads::{HeadLogits, TrainingHeads};
 use crate::config::experiment::{Experiment, Initialization};
 use crate::config::model_options::GeneratorOptions;
 
@@ -30,6 +31,8 @@ pub struct Prediction {
     pub query_features: Tensor,
     /// In training: support statistics in the order of the buffers, for the moving averages.
     pub observed: Option<Tensor>,
+    /// What the training heads say, where they are asked for.
+    pub heads: Option<HeadLogits>,
 }
 
 /// θ: the weights of the target CNN.
@@ -79,6 +82,7 @@ pub struct HyperTransformer {
     pub(super) cnn: Cnn,
     pub(super) convolutions: Vec<Option<(WeightGenerator, ConvolutionSlices)>>,
     pub(super) logits: WeightGenerator,
+    training_heads: TrainingHeads,
 }
 
 impl HyperTransformer {
@@ -145,8 +149,9 @@ impl HyperTransformer {
         let options = options.of_layer("logits");
         let logits = generator(
             &options,
-            &logits_target(&options, last, (way, length), labels),
+            &logits_target("generator.logits", &options, last, (way, length), labels),
         );
+        let training_heads = TrainingHeads::new(&mut layout, experiment, &shapes, labels);
         if initialization == Initialization::GradientStep {
             start_as_gradient_step(&mut layout, &logits, experiment.train.seed);
         }
@@ -157,6 +162,7 @@ impl HyperTransformer {
             cnn,
             convolutions,
             logits,
+            training_heads,
         })
     }
 
@@ -168,6 +174,11 @@ impl HyperTransformer {
     /// Layout of the moving averages.
     pub fn buffers(&self) -> &ParameterLayout {
         &self.buffers
+    }
+
+    /// The heads that only training has.
+    pub fn training_heads(&self) -> &TrainingHeads {
+        &self.training_heads
     }
 
     /// Splits φ and the moving averages once, for any number of forward passes.
@@ -190,17 +201,31 @@ impl HyperTransformer {
         let pass = views.pass(batch, batch_norm, training, hooks);
         let tasks = pass.tasks;
         let mut observed = Observed::default();
-        let (theta, support_features) = self.generate(&pass, batch, &mut observed);
-        let features = self
-            .cnn
-            .query(&pass, &batch.query.flatten(0, 1), &theta.layers)
-            .view([tasks, batch.query.size()[1], -1]);
+        let Generated {
+            theta,
+            image_embeddings,
+            activations,
+            support_features,
+        } = self.generate(&pass, batch, &mut observed);
+        let query = batch.query.flatten(0, 1);
+        let query = self.cnn.query(&pass, query, &theta.layers);
+        let features =
+            self.cnn
+                .features(&query[query.len() - 1])
+                .view([tasks, batch.query.size()[1], -1]);
+        let heads = hooks.heads.then(|| {
+            let embedded = image_embeddings.as_ref();
+            let (support, query) = (&activations[1..], &query[1..]);
+            self.training_heads
+                .forward(&pass, batch, embedded, support, query)
+        });
         Prediction {
             logits: theta.logits.forward(&features),
             query_features: features,
             support_features: support_features.view([tasks, batch.support.size()[1], -1]),
             theta,
             observed: training.then(|| observed.flat()),
+            heads,
         }
     }
 
@@ -227,28 +252,23 @@ impl HyperTransformer {
         record.into_maps().into_iter().map(named).collect()
     }
 
-    /// θ from the support set, each layer from what the layers before it made of it, and the features of the support
-    /// images, `[T·N, length]`.
-    fn generate(
-        &self,
-        pass: &Pass,
-        batch: &EpisodeBatch,
-        observed: &mut Observed,
-    ) -> (Theta, Tensor) {
+    /// θ from the support set, each layer from what the layers before it made of it.
+    fn generate(&self, pass: &Pass, batch: &EpisodeBatch, observed: &mut Observed) -> Generated {
         let parameters = pass.parameters;
         let support = batch.support.flatten(0, 1);
         let embedded = self
             .image_embedding
             .as_ref()
             .map(|embedding| embedding.forward(pass, &support, observed));
-        let mut values = support;
+        let mut activations = vec![support];
         let mut layers = Vec::with_capacity(self.convolutions.len());
         let mut variation: Option<Tensor> = None;
         for (layer, generator) in self.convolutions.iter().enumerate() {
+            let values = &activations[layer];
             let generated = generator.as_ref().map(|(generator, slices)| {
                 slices.weights(&generator.generate(
                     parameters,
-                    &SupportView::new(pass, batch, embedded.as_ref(), &values, None),
+                    &SupportView::new(pass, batch, embedded.as_ref(), values, None),
                 ))
             });
             if let (Some(generated), Some(learned)) =
@@ -260,22 +280,39 @@ impl HyperTransformer {
                     Some(variation.map_or_else(|| ratio.shallow_clone(), |sum| sum + &ratio));
             }
             let weights = self.cnn.weights(parameters, layer, generated);
-            let (output, statistics) = self.cnn.support(pass, layer, &weights, &values, observed);
+            let (output, statistics) = self.cnn.support(pass, layer, &weights, values, observed);
             layers.push((weights, statistics));
-            values = output;
+            activations.push(output);
         }
-        let features = self.cnn.features(&values);
+        let last = &activations[layers.len()];
+        let features = self.cnn.features(last);
         let slices = self.logits.generate(
             parameters,
-            &SupportView::new(pass, batch, embedded.as_ref(), &values, Some(&features)),
+            &SupportView::new(pass, batch, embedded.as_ref(), last, Some(&features)),
         );
         let theta = Theta {
             layers,
             logits: logits_from_slices(&slices),
             variation,
         };
-        (theta, features)
+        Generated {
+            theta,
+            image_embeddings: embedded,
+            activations,
+            support_features: features,
+        }
     }
+}
+
+/// What the support set gives.
+struct Generated {
+    theta: Theta,
+    /// `[T·N, e]`
+    image_embeddings: Option<Tensor>,
+    /// The support images, then what each convolution makes of them, `[T·N, C, H, W]`.
+    activations: Vec<Tensor>,
+    /// `[T·N, length]`
+    support_features: Tensor,
 }
 
 /// The views of φ and of the moving averages.

@@ -16,4 +16,5 @@ pub mod summary;
 mod targets;
 mod token_transformer;
 pub mod tokens;
+pub mod training_heads;
 pub mod transformer;

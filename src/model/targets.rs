@@ -61,8 +61,9 @@ pub(super) fn convolution_target(
     }
 }
 
-/// The logits layer's slices hold a bias at their end.
+/// A layer from `length` features to logits; its slices hold a bias at their end.
 pub(super) fn logits_target(
+    name: &str,
     options: &GeneratorOptions,
     activations: (usize, usize, usize),
     (way, length): (usize, usize),
@@ -72,7 +73,7 @@ pub(super) fn logits_target(
     let embedded = options.logits_features != LogitsFeatures::Flat;
     let features = options.activation_embedding.unwrap_or(activations.0);
     Target {
-        name: "generator.logits".to_owned(),
+        name: name.to_owned(),
         labels,
         slices: (way, length + 1),
         activations,

@@ -28,6 +28,18 @@ pub enum TrainError {
         /// Its path, or that there is none.
         last_good: String,
     },
+    /// The head of real classes has another number of outputs than there are classes.
+    #[error(
+        "train.real_class_head.classes: {asked}: expected {classes}, the training classes of `{pack}`"
+    )]
+    RealClasses {
+        /// What the experiment says.
+        asked: usize,
+        /// How many there are.
+        classes: usize,
+        /// The pack.
+        pack: String,
+    },
     /// Images are too small for the CNN.
     #[error(transparent)]
     Images(#[from] ImagesTooSmall),

@@ -3,6 +3,7 @@
 use tch::{Kind, Reduction, Tensor};
 
 use super::masking::Masking;
+use super::schedule::warm_up_weights;
 use crate::compute::Compute;
 use crate::config::experiment::Experiment;
 use crate::data::episode::Episode;
@@ -24,6 +25,10 @@ pub struct Objective {
     pub weight_variation: f64,
     /// ε of the targets.
     pub label_smoothing: f64,
+    /// Step, counted from 0, and steps of the warm-up by heads.
+    pub warm_up: (u64, u64),
+    /// Factor of the cross-entropy of real classes.
+    pub real_class_weight: f64,
     /// Which support samples are hidden.
     pub masking: Option<Masking>,
     /// Seed of what dropout drops.
@@ -39,6 +44,8 @@ impl Objective {
             l2: train.l2,
             weight_variation: train.weight_variation,
             label_smoothing: train.label_smoothing,
+            warm_up: (step, train.warmup_head_steps),
+            real_class_weight: train.real_class_head.weight,
             masking: Masking::at(experiment, step),
             seed: train.seed,
         }
@@ -114,16 +121,31 @@ fn group_gradient(
     let generator =
         |episode: &Episode| Random::new(objective.seed, Purpose::Dropout, episode.index);
     let dropout = Dropout::new(episodes.iter().map(generator).collect());
+    let (step, length) = objective.warm_up;
+    let heads = model.training_heads().warm_up_count();
+    let (head_weights, main_weight) = warm_up_weights(length, heads, step);
     let hooks = Hooks {
         dropout: Some(&dropout),
+        heads: step < length || objective.real_class_weight > 0.0,
         ..Hooks::default()
     };
     let prediction = model.forward(&views, &batch, objective.batch_norm, true, hooks);
     let logits = prediction.logits.flatten(0, 1);
     let labels = batch.query_labels.flatten(0, 1);
-    let smoothing = objective.label_smoothing;
-    let mut loss =
-        logits.cross_entropy_loss(&labels, None::<&Tensor>, Reduction::Mean, -100, smoothing);
+    let cross_entropy = |logits: &Tensor, labels: &Tensor| {
+        let smoothing = objective.label_smoothing;
+        logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, smoothing)
+    };
+    let mut loss = cross_entropy(&logits, &labels) * main_weight;
+    if let Some(heads) = &prediction.heads {
+        for (logits, &weight) in heads.warm_up.iter().zip(&head_weights) {
+            loss += cross_entropy(&logits.flatten(0, 1), &labels) * weight;
+        }
+        if let Some(logits) = &heads.real_classes {
+            let classes = batch.support_classes.flatten(0, 1);
+            loss += cross_entropy(logits, &classes) * objective.real_class_weight;
+        }
+    }
     if objective.l2 > 0.0 {
         loss += prediction.theta.squared_norm() * objective.l2;
     }

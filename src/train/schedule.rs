@@ -27,6 +27,20 @@ pub fn learning_rate(config: &TrainConfig, step: u64) -> f64 {
     }
 }
 
+/// Weights of the losses of `heads` warm-up heads and of the logits layer at `step`, counted from 0, of a warm-up of
+/// `length` steps: each head leads for length / heads steps, fading in and out linearly over as many (the authors'
+/// program).
+pub fn warm_up_weights(length: u64, heads: usize, step: u64) -> (Vec<f64>, f64) {
+    if length == 0 || heads == 0 {
+        return (vec![0.0; heads], 1.0);
+    }
+    let stage = length as f64 / heads as f64;
+    let stages = step as f64 / stage;
+    let head = |index: usize| (1.0 - (stages - index as f64).abs()).max(0.0);
+    let main = 1.0 + stages - heads as f64;
+    ((0..heads).map(head).collect(), main.clamp(0.0, 1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +54,15 @@ mod tests {
         let config = TrainConfig::default();
         near(learning_rate(&config, 0), 0.02);
         near(learning_rate(&config, 4_000_000), 0.02 * 0.95f64.powi(40));
+    }
+
+    #[test]
+    fn heads_hand_over_to_each_other_and_then_to_the_logits_layer() {
+        assert_eq!(warm_up_weights(300, 3, 0), (vec![1.0, 0.0, 0.0], 0.0));
+        assert_eq!(warm_up_weights(300, 3, 150), (vec![0.0, 0.5, 0.5], 0.0));
+        assert_eq!(warm_up_weights(300, 3, 250), (vec![0.0, 0.0, 0.5], 0.5));
+        assert_eq!(warm_up_weights(300, 3, 300), (vec![0.0, 0.0, 0.0], 1.0));
+        assert_eq!(warm_up_weights(0, 3, 5), (vec![0.0; 3], 1.0));
     }
 
     #[test]

@@ -66,6 +66,7 @@ pub fn train(
     let pack = Arc::new(Pack::open(&experiment.data.pack)?);
     let model = build_model(experiment, &pack)?;
     let sampler = Arc::new(training_sampler(experiment, &pack)?);
+    check_real_classes(experiment, &sampler)?;
     let validation = evaluation_sampler(experiment, &pack, Part::Validation, WATCH_SEED)?;
     let test = match experiment.train.log_test_accuracy {
         true => Some(evaluation_sampler(
@@ -106,6 +107,18 @@ pub fn train(
     let outcome = run.steps(&mut state, sampler, interrupted);
     run.report.finish();
     outcome
+}
+
+fn check_real_classes(experiment: &Experiment, sampler: &EpisodeSampler) -> Result<(), TrainError> {
+    let (head, classes) = (&experiment.train.real_class_head, sampler.class_count());
+    if head.weight == 0.0 || head.classes == classes {
+        return Ok(());
+    }
+    Err(TrainError::RealClasses {
+        asked: head.classes,
+        classes,
+        pack: experiment.data.pack.display().to_string(),
+    })
 }
 
 struct Run<'a> {

@@ -1,4 +1,8 @@
 //! One file a source layout; each ends in a pack.
 
 pub mod files;
+pub mod folders;
+pub mod mini_imagenet;
 pub mod omniglot;
+pub mod pictures;
+mod tables;

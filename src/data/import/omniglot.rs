@@ -12,6 +12,7 @@ use super::super::pack_writer::PackWriter;
 use super::super::random::{Purpose, Random};
 use super::super::splits::{Part, PartSizes, seeded_split};
 use super::files::{FoundFile, find};
+use super::pictures::searched;
 
 /// Pixels of an original picture's side.
 const NATIVE_SIZE: u32 = 105;
@@ -104,14 +105,12 @@ pub fn import_omniglot(
 /// All characters, background first, by name; checked to be whole.
 fn characters(from: &[PathBuf]) -> Result<Vec<Character>, DataError> {
     let mut sets = [BTreeMap::new(), BTreeMap::new()];
-    for path in from {
-        for file in find(path, "png")? {
-            if let Some((set, name)) = place(&file) {
-                sets[set].entry(name).or_insert_with(Vec::new).push(file);
-            }
+    for file in find(from, &["png"])? {
+        if let Some((set, name)) = place(&file) {
+            sets[set].entry(name).or_insert_with(Vec::new).push(file);
         }
     }
-    let searched = list_names(from.iter().map(|path| path.display()), 5);
+    let searched = searched(from);
     let incomplete = |problem: String| DataError::Incomplete {
         data_set: "omniglot",
         searched: searched.clone(),
@@ -128,8 +127,8 @@ fn characters(from: &[PathBuf]) -> Result<Vec<Character>, DataError> {
         let background = set == SETS[0].0;
         for (name, mut drawings) in found {
             // The same picture may lie in an archive and unpacked beside it.
-            drawings.sort_by(|left, right| file_name(left).cmp(file_name(right)));
-            drawings.dedup_by(|left, right| file_name(left) == file_name(right));
+            drawings.sort_by(|left, right| left.name().cmp(right.name()));
+            drawings.dedup_by(|left, right| left.name() == right.name());
             if drawings.len() != DRAWINGS {
                 return Err(incomplete(format!(
                     "{set}/{name} has {} drawings, expected {DRAWINGS}",
@@ -177,10 +176,6 @@ fn place(file: &FoundFile) -> Option<(usize, String)> {
     Some((set, format!("{alphabet}/{character}")))
 }
 
-fn file_name(file: &FoundFile) -> &str {
-    file.inner.rsplit('/').next().unwrap_or(&file.inner)
-}
-
 fn alphabet(name: &str) -> &str {
     name.split('/').next().unwrap_or(name)
 }
@@ -197,7 +192,7 @@ fn picture(file: &FoundFile, size: u32) -> Result<Vec<u8>, DataError> {
         file: file.display(),
         problem,
     };
-    let decoded = image::load_from_memory_with_format(&file.bytes, image::ImageFormat::Png)
+    let decoded = image::load_from_memory_with_format(&file.read()?, image::ImageFormat::Png)
         .map_err(|error| bad(format!("is no readable PNG ({error})")))?;
     let mut grey = decoded.into_luma8();
     if grey.dimensions() != (NATIVE_SIZE, NATIVE_SIZE) {

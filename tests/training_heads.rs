@@ -1,0 +1,132 @@
+//! Heads that only training has: warm-up heads after the convolutions, and real classes from the image embedding.
+
+mod common;
+
+use common::{Setup, experiment, sampler, setup, small_pack};
+use hypertransformer::compute::{Compute, DeviceChoice};
+use hypertransformer::data::episode::Episode;
+use hypertransformer::train::gradient::{Objective, StepGradient, step_gradient};
+use predicates::str::contains;
+
+fn episodes() -> Vec<Episode> {
+    let folder = tempfile::tempdir().unwrap();
+    let sampler = sampler(&small_pack(folder.path()), (5, 2, 3));
+    (0..2).map(|index| sampler.episode(index)).collect()
+}
+
+fn step(setup: &Setup, overrides: &[&str], step: u64) -> StepGradient {
+    let compute = Compute::new(DeviceChoice::Cpu, Some(1)).unwrap();
+    let objective = Objective::at(&experiment(overrides), step);
+    step_gradient(
+        &compute,
+        &setup.model,
+        &setup.phi,
+        &setup.buffers,
+        &episodes(),
+        objective,
+    )
+}
+
+/// Which of these parameters the gradient reaches.
+fn reached(setup: &Setup, found: &StepGradient, names: &[&str]) -> Vec<bool> {
+    names
+        .iter()
+        .map(|name| {
+            let part = setup.named(&found.gradient, name);
+            part.abs().max().double_value(&[]) > 0.0
+        })
+        .collect()
+}
+
+#[test]
+fn warm_up_heads_train_the_layers_before_them_one_after_the_other() {
+    let names = [
+        "cnn.layer1.kernel",
+        "warm_up_head1.placeholders",
+        "cnn.layer2.kernel",
+        "warm_up_head2.placeholders",
+        "cnn.layer4.kernel",
+        "generator.logits.placeholders",
+    ];
+    let separate = [
+        "initialization=paper",
+        "generator.logits_features=embedded",
+        "generator.kind=separate",
+    ];
+    for kind in [&[][..], &separate] {
+        let overrides = [&["train.warmup_head_steps=300"], kind].concat();
+        let setup = setup(&overrides, 0.05);
+        let at = |number| reached(&setup, &step(&setup, &overrides, number), &names);
+        assert_eq!(at(0), [true, true, false, false, false, false]);
+        assert_eq!(at(50), [true, true, true, true, false, false]);
+        assert_eq!(at(250), [true, false, true, false, true, true]);
+        assert_eq!(at(300), [true, false, true, false, true, true]);
+    }
+}
+
+#[test]
+fn after_the_warm_up_the_loss_is_that_without_heads() {
+    let overrides = ["train.warmup_head_steps=300"];
+    let with = setup(&overrides, 0.0);
+    let without = setup(&[], 0.0);
+    let (with, without) = (step(&with, &overrides, 300), step(&without, &[], 300));
+    // φ of the shared part starts alike: parameters are drawn by name.
+    assert!(
+        (with.loss - without.loss).abs() < 1e-6,
+        "{} {}",
+        with.loss,
+        without.loss
+    );
+}
+
+#[test]
+fn the_real_class_head_adds_the_cross_entropy_of_labelled_images() {
+    let overrides = [
+        "train.real_class_head={weight: 0.5, classes: 42}",
+        "episode.shot=2",
+    ];
+    let mut setup = setup(&overrides, 0.05);
+    // With zero weights the head answers alike for all 42 classes.
+    for name in ["real_class_head.weight", "real_class_head.bias"] {
+        let _ = setup.named(&setup.phi, name).zero_();
+    }
+    let with = step(&setup, &overrides, 0);
+    let silent = step(&setup, &["episode.shot=2"], 0);
+    let added = with.loss - silent.loss;
+    assert!((added - 0.5 * 42f64.ln()).abs() < 1e-5, "{added}");
+    let name = ["real_class_head.bias"];
+    assert_eq!(reached(&setup, &with, &name), [true]);
+    // The bias of the right class pulls down, of all others up: a step along it must lower the loss.
+    setup.phi -= with.gradient * 0.01;
+    assert!(step(&setup, &overrides, 0).loss < with.loss);
+}
+
+#[test]
+fn episodes_carry_the_real_classes_of_their_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let sampler = sampler(&small_pack(folder.path()), (5, 2, 3));
+    for index in 0..20 {
+        let (plan, episode) = (sampler.plan(index), sampler.episode(index));
+        let classes: Vec<i64> = plan.places.iter().map(|&place| place as i64).collect();
+        assert_eq!(episode.classes, classes);
+        assert!(
+            plan.places
+                .iter()
+                .all(|&place| place < sampler.class_count())
+        );
+    }
+}
+
+#[test]
+fn another_number_of_real_classes_than_there_are_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = common::small_pack(folder.path());
+    common::hypertransformer()
+        .args(["train", "experiments/synthetic.yaml", "--run-dir"])
+        .arg(folder.path().join("run"))
+        .args(["--set", &format!("data.pack={}", pack.display())])
+        .args(["--set", "train.real_class_head={weight: 1, classes: 7}"])
+        .assert()
+        .failure()
+        .stderr(contains("train.real_class_head.classes: 7: expected 42"));
+}
