@@ -1,4 +1,4 @@
-//! `analyze`: attention maps of a run.
+//! `analyze`: attention maps of a run, and oracles.
 
 mod common;
 
@@ -119,4 +119,28 @@ fn a_separate_generator_has_maps_of_samples_weights_and_between_them() {
     ]
     .map(|(name, shape)| (name.to_owned(), shape.to_vec()));
     assert_eq!(shapes, expected);
+}
+
+#[test]
+fn the_oracle_of_a_cnn_of_some_size_knows_its_images_better_than_a_tiny_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = common::small_pack(folder.path());
+    let accuracy = |channels: u32| {
+        let output = folder.path().join(format!("oracle-{channels}.json"));
+        common::hypertransformer()
+            .args(["analyze", "oracle", "experiments/synthetic.yaml"])
+            .args(["--sets", "2", "--steps", "60", "--output"])
+            .arg(&output)
+            .args(["--set", &format!("data.pack={}", pack.display())])
+            .args(["--set", "episode.way=5"])
+            .args(["--set", &format!("cnn.channels={channels}")])
+            .assert()
+            .success()
+            .stdout(predicates::str::contains("2 sets of 5 train classes"));
+        let summary: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+        summary["summary"]["accuracy_mean"].as_f64().unwrap()
+    };
+    let (tiny, enough) = (accuracy(1), accuracy(8));
+    assert!(enough > 0.95 && tiny < enough, "{tiny} {enough}");
 }

@@ -1,4 +1,4 @@
-//! `analyze`: what a trained model does inside.
+//! `analyze`: what a trained model does inside, and what it could do at best.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,11 +10,14 @@ use hypertransformer::data::pack::Part;
 use hypertransformer::train::evaluation_sampler;
 
 use super::opened_run::{OpenedRun, RunArguments};
+use super::oracle::{self, OracleArguments};
 
 #[derive(Subcommand)]
 pub(super) enum AnalyzeCommand {
     /// Pictures of who attends to whom while weights are generated (paper, Figures 8 and 9)
     Attention(AnalyzeArguments),
+    /// How well the CNN fits when it is trained in the ordinary way on all images of a few classes (paper, Figure 3)
+    Oracle(OracleArguments),
 }
 
 /// What every analysis asks.
@@ -39,6 +42,7 @@ pub(super) struct AnalyzeArguments {
 pub(super) fn run(command: &AnalyzeCommand) -> anyhow::Result<ExitCode> {
     match command {
         AnalyzeCommand::Attention(arguments) => attention(arguments),
+        AnalyzeCommand::Oracle(arguments) => oracle::run(arguments),
     }
 }
 

@@ -7,6 +7,7 @@ mod doctor;
 mod evaluate;
 mod inspect;
 mod opened_run;
+mod oracle;
 mod train;
 
 use std::path::Path;
@@ -38,7 +39,7 @@ enum Command {
     /// Import, show and check image packs
     #[command(subcommand)]
     Data(data::DataCommand),
-    /// Look into a trained run: attention maps
+    /// Look into a trained run: attention maps; how well its CNN could do at best
     #[command(subcommand)]
     Analyze(analyze::AnalyzeCommand),
     /// Time training steps or the episode loader on this machine

@@ -84,8 +84,6 @@ pub struct EpisodeConfig {
     pub rotations: Rotations,
     /// Random affine jitter of training images, support and queries, each on its own.
     pub jitter: JitterOptions,
-    /// Random affine jitter of training classes: the images of a class in an episode alike, before their own.
-    pub class_jitter: JitterOptions,
 }
 
 /// Ranges of a random affine map; all 0 changes nothing.
@@ -159,7 +157,6 @@ impl Default for EpisodeConfig {
             query_sampling: QuerySampling::Balanced,
             rotations: Rotations::None,
             jitter: JitterOptions::default(),
-            class_jitter: JitterOptions::default(),
         }
     }
 }

@@ -32,20 +32,15 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
         episode.evaluation_query,
         1..=10_000,
     );
-    for (section, jitter) in [
-        ("jitter", &episode.jitter),
-        ("class_jitter", &episode.class_jitter),
+    let jitter = &episode.jitter;
+    for (path, value, most) in [
+        ("episode.jitter.rotation", jitter.rotation, 180.0),
+        ("episode.jitter.scale", jitter.scale, 4.0),
+        ("episode.jitter.shear", jitter.shear, 4.0),
+        ("episode.jitter.shift", jitter.shift, 1.0),
     ] {
-        for (field, value, most) in [
-            ("rotation", jitter.rotation, 180.0),
-            ("scale", jitter.scale, 4.0),
-            ("shear", jitter.shear, 4.0),
-            ("shift", jitter.shift, 1.0),
-        ] {
-            let path = format!("episode.{section}.{field}");
-            let right = (0.0..=most).contains(&value);
-            faults.unless(right, &path, value, &format!("0 to {most}"));
-        }
+        let right = (0.0..=most).contains(&value);
+        faults.unless(right, path, value, &format!("0 to {most}"));
     }
     faults.within("cnn.channels", cnn.channels, 1..=4_096);
     faults.within("cnn.layers", cnn.layers, 1..=64);

@@ -1,5 +1,4 @@
-//! Random affine jitter of training images: they turn, scale, shear and shift a little, each on its own or all of a
-//! class alike.
+//! Random affine jitter of training images: each image on its own turns, scales, shears and shifts a little.
 
 use super::pack::ImageShape;
 use super::random::Random;
@@ -26,17 +25,6 @@ impl Affine {
         // Rows and columns, in this order: turn, after shear along the row, over scale.
         let turn = [[cosine, -sine], [sine, cosine]];
         let matrix = turn.map(|row| [row[0] / scale, (row[1] + shear * row[0]) / scale]);
-        Affine { matrix, shift }
-    }
-
-    /// This map of what `first` makes of the source.
-    pub(super) fn after(&self, first: &Affine) -> Affine {
-        let times = |row: [f32; 2], column: [f32; 2]| row[0] * column[0] + row[1] * column[1];
-        let [[a, b], [c, d]] = self.matrix;
-        let matrix = first
-            .matrix
-            .map(|row| [times(row, [a, c]), times(row, [b, d])]);
-        let shift = [0, 1].map(|axis| times(first.matrix[axis], self.shift) + first.shift[axis]);
         Affine { matrix, shift }
     }
 
@@ -140,23 +128,6 @@ mod tests {
         let target = moved([[0.0, 1.0], [-1.0, 0.0]], [0.5, 0.0]);
         let [left, right] = [1, 2].map(|column| u32::from(image()[(3 * 5 + column) * 2]));
         assert_eq!(u32::from(at(&target, 0, 3, 2)), (left + right).div_ceil(2));
-    }
-
-    #[test]
-    fn two_maps_at_once_are_one_after_the_other() {
-        // Whole pixels, so that nothing is mixed, and nothing leaves the image for the second map to miss.
-        let turn = Affine {
-            matrix: [[-1.0, 0.0], [0.0, -1.0]],
-            shift: [0.0, 0.0],
-        };
-        let shift = Affine {
-            matrix: [[1.0, 0.0], [0.0, 1.0]],
-            shift: [1.0, 0.0],
-        };
-        let mut target = vec![0; 60];
-        shift.after(&turn).apply(&image(), SHAPE, &mut target);
-        // Target row 2 shows row 3 of what is turned, that is row 5 − 3 = 2 of the source.
-        assert_eq!(at(&target, 0, 2, 1), image()[(2 * 5 + 3) * 2]);
     }
 
     #[test]

@@ -48,8 +48,6 @@ pub struct EpisodeDraw {
     pub rotations: Rotations,
     /// Affine jitter of each image.
     pub jitter: JitterOptions,
-    /// Affine jitter of each class, before that of its images.
-    pub class_jitter: JitterOptions,
 }
 
 impl EpisodeDraw {
@@ -58,7 +56,6 @@ impl EpisodeDraw {
         query_sampling: QuerySampling::Balanced,
         rotations: Rotations::None,
         jitter: JitterOptions::NONE,
-        class_jitter: JitterOptions::NONE,
     };
 }
 
@@ -212,6 +209,11 @@ impl EpisodeSampler {
         self.classes.len() * turns
     }
 
+    /// Where the images come from.
+    pub fn pack(&self) -> &Pack {
+        &self.pack
+    }
+
     /// Sizes of the episodes.
     pub fn shape(&self) -> EpisodeShape {
         self.shape
@@ -294,8 +296,7 @@ impl EpisodeSampler {
     /// The pixels of a plan, augmented as episode `index` is.
     pub fn images_of(&self, index: u64, plan: &EpisodePlan) -> Episode {
         let mut jitter = self.random(Purpose::Augmentation, index);
-        let maps = self.class_maps(plan, &mut jitter);
-        let mut images = |samples| self.images(samples, &plan.quarter_turns, &maps, &mut jitter);
+        let mut images = |samples| self.images(samples, &plan.quarter_turns, &mut jitter);
         let labels = &plan.places[..self.shape.way];
         Episode {
             index,
@@ -305,26 +306,28 @@ impl EpisodeSampler {
         }
     }
 
-    /// The map of each slot's class, in slot order; empty if classes do not jitter.
-    fn class_maps(&self, plan: &EpisodePlan, jitter: &mut Random) -> Vec<Affine> {
-        let options = &self.draw.class_jitter;
-        if options.is_none() {
-            return Vec::new();
-        }
-        let shape = self.pack.shape();
-        let slots = 0..plan.classes.len();
-        slots
-            .map(|_| Affine::draw(options, shape, jitter))
-            .collect()
+    /// All images of the classes of episode `index`, as the pack has them.
+    pub fn all_images(&self, index: u64) -> ImageSet {
+        let plan = self.plan(index);
+        let classes = plan.classes[..self.shape.way].iter().enumerate();
+        let samples: Vec<Sample> = classes
+            .flat_map(|(slot, &class)| {
+                self.pack.class_range(class).map(move |image| Sample {
+                    image,
+                    slot,
+                    labeled: true,
+                })
+            })
+            .collect();
+        let plain = EpisodeSampler {
+            draw: EpisodeDraw::PLAIN,
+            ..self.clone()
+        };
+        let unused = &mut self.random(Purpose::Augmentation, index);
+        plain.images(&samples, &vec![0; self.shape.way], unused)
     }
 
-    fn images(
-        &self,
-        samples: &[Sample],
-        quarter_turns: &[u8],
-        class_maps: &[Affine],
-        jitter: &mut Random,
-    ) -> ImageSet {
+    fn images(&self, samples: &[Sample], quarter_turns: &[u8], jitter: &mut Random) -> ImageSet {
         let shape = self.pack.shape();
         let mut pixels = vec![0; samples.len() * shape.bytes()];
         for (target, sample) in pixels.chunks_exact_mut(shape.bytes()).zip(samples) {
@@ -337,15 +340,10 @@ impl EpisodeSampler {
                     &turned
                 }
             };
-            let own = (!self.draw.jitter.is_none())
-                .then(|| Affine::draw(&self.draw.jitter, shape, jitter));
-            let map = match (own, class_maps.get(sample.slot)) {
-                (Some(own), Some(of_class)) => Some(own.after(of_class)),
-                (own, of_class) => own.or(of_class.copied()),
-            };
-            match map {
-                Some(map) => map.apply(source, shape, target),
-                None => channels_first(source, shape, target),
+            if self.draw.jitter.is_none() {
+                channels_first(source, shape, target);
+            } else {
+                Affine::draw(&self.draw.jitter, shape, jitter).apply(source, shape, target);
             }
         }
         let size = (samples.len(), shape.channels, shape.height, shape.width);

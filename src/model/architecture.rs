@@ -1,6 +1,7 @@
 //! The target CNN's layers and sizes, without weights.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::config::model_options::CnnOptions;
 
@@ -58,6 +59,17 @@ pub enum Head {
     Average,
 }
 
+/// An image shrinks to nothing on its way through the CNN.
+#[derive(Debug, Error)]
+#[error(
+    "cnn.layers: {layers}: {height}×{width} images shrink to nothing on the way; expected fewer layers, less stride and pooling, or larger images"
+)]
+pub struct ImagesTooSmall {
+    layers: usize,
+    height: usize,
+    width: usize,
+}
+
 /// Sizes of one convolution block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerShape {
@@ -101,6 +113,18 @@ impl CnnConfig {
                 (input.1 > 0 && input.2 > 0).then_some(shape)
             })
             .collect()
+    }
+
+    /// The same, or what to tell the user.
+    ///
+    /// # Errors
+    /// If the images are too small.
+    pub fn shapes_of_images(&self) -> Result<Vec<LayerShape>, ImagesTooSmall> {
+        self.shapes().ok_or(ImagesTooSmall {
+            layers: self.options.layers,
+            height: self.image.1,
+            width: self.image.2,
+        })
     }
 
     /// Operations of a block before and after its batch-norm, the convolution left out.

@@ -60,15 +60,17 @@ fn stack(
     which: impl Fn(&Episode) -> &ImageSet,
 ) -> (Tensor, Tensor) {
     let sets = || episodes.iter().map(&which);
-    let images: Vec<Tensor> = sets().map(|set| pixels(&set.images, device)).collect();
+    let images: Vec<Tensor> = sets()
+        .map(|set| tensor_of_images(&set.images, device))
+        .collect();
     let labels: Vec<Tensor> = sets()
         .map(|set| Tensor::from_slice(&set.labels).to_device(device))
         .collect();
     (Tensor::stack(&images, 0), Tensor::stack(&labels, 0))
 }
 
-/// Bytes travel to the device, floats are made there: 0 … 255 → 0 … 1.
-fn pixels(images: &Array4<u8>, device: Device) -> Tensor {
+/// `[N, C, H, W]`: bytes travel to the device, floats are made there: 0 … 255 → 0 … 1.
+pub fn tensor_of_images(images: &Array4<u8>, device: Device) -> Tensor {
     let shape: Vec<i64> = images.shape().iter().map(|&length| length as i64).collect();
     let bytes = match images.as_slice() {
         Some(bytes) => Tensor::from_slice(bytes),

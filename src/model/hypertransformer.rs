@@ -1,10 +1,9 @@
 //! The HyperTransformer: support set → θ, layer by layer → logits of the queries (Fig. 1).
 
 use tch::Tensor;
-use thiserror::Error;
 
 use super::allocation::{ConvolutionSlices, LogitsWeights, logits_from_slices, mean_squared_norm};
-use super::architecture::CnnConfig;
+use super::architecture::{CnnConfig, ImagesTooSmall};
 use super::batch_norm::{BatchNormMode, Observed, Pass, Statistics};
 use super::cnn::{Cnn, LayerWeights, LearnedParts};
 use super::embedding::ImageEmbedding;
@@ -62,17 +61,6 @@ impl Theta {
     }
 }
 
-/// An image shrinks to nothing on its way through the CNN.
-#[derive(Debug, Error)]
-#[error(
-    "cnn.layers: {layers}: {height}×{width} images shrink to nothing on the way; expected fewer layers, less stride and pooling, or larger images"
-)]
-pub struct ImagesTooSmall {
-    layers: usize,
-    height: usize,
-    width: usize,
-}
-
 /// φ's layout and the way through the model; φ itself comes in as an argument.
 #[derive(Clone, Debug)]
 pub struct HyperTransformer {
@@ -101,11 +89,7 @@ impl HyperTransformer {
             options: experiment.cnn.clone(),
         };
         let depth = experiment.cnn.layers;
-        let shapes = config.shapes().ok_or(ImagesTooSmall {
-            layers: depth,
-            height: image.1,
-            width: image.2,
-        })?;
+        let shapes = config.shapes_of_images()?;
         let image_embedding = (options.image_embedding > 0).then(|| {
             ImageEmbedding::new(
                 &mut layout,

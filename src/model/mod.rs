@@ -12,6 +12,7 @@ pub mod hooks;
 pub mod hypertransformer;
 pub mod initialization;
 pub mod parameters;
+pub mod plain_cnn;
 pub mod summary;
 mod targets;
 mod token_transformer;

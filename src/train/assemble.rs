@@ -55,7 +55,6 @@ pub fn training_sampler(
         query_sampling: episode.query_sampling,
         rotations: episode.rotations,
         jitter: episode.jitter,
-        class_jitter: episode.class_jitter,
     };
     let seed = experiment.train.seed;
     sampler(experiment, pack, Part::Train, episode.query, draw, seed)

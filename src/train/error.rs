@@ -6,7 +6,7 @@ use super::checkpoint::CheckpointError;
 use super::optimizer::OptimizerError;
 use super::run_folder::RunError;
 use crate::data::error::DataError;
-use crate::model::hypertransformer::ImagesTooSmall;
+use crate::model::architecture::ImagesTooSmall;
 use crate::report::ReportError;
 
 /// Why training stopped.

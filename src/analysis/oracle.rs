@@ -1,0 +1,89 @@
+//! The oracle CNN of Figure 3: the target CNN trained in the ordinary way on all images of a few classes, and how well it
+//! then knows these very images. No weight generator can fit its episodes better.
+
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+use crate::compute::Compute;
+use crate::config::model_options::CnnOptions;
+use crate::config::train_options::{OptimizerKind, ScheduleKind, TrainConfig};
+use crate::data::episode::EpisodeSampler;
+use crate::evaluate::EpisodeRecord;
+use crate::model::architecture::ImagesTooSmall;
+use crate::model::episode_batch::tensor_of_images;
+use crate::model::parameters::leaf;
+use crate::model::plain_cnn::PlainCnn;
+use crate::train::optimizer::Optimizer;
+use crate::train::schedule::learning_rate;
+
+/// How an oracle is trained: AdamW on all images at once, warm-up and cosine.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct OracleOptions {
+    /// Steps of training.
+    pub steps: u64,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+}
+
+/// Accuracy on its own training images of an oracle for the classes of each of these episodes.
+///
+/// # Errors
+/// If the images are too small for the CNN.
+pub fn oracle(
+    compute: &Compute,
+    cnn: &CnnOptions,
+    sampler: &EpisodeSampler,
+    episodes: &[u64],
+    options: OracleOptions,
+) -> Result<Vec<EpisodeRecord>, ImagesTooSmall> {
+    let image = sampler.pack().shape();
+    let image = (image.channels, image.height, image.width);
+    let model = PlainCnn::new(cnn, image, sampler.shape().way)?;
+    let nothing = Tensor::from_slice::<f32>(&[]);
+    let train = |group: &[u64], _: [Tensor; 2]| -> Vec<EpisodeRecord> {
+        let one = |&episode: &u64| train_one(compute, &model, sampler, episode, options);
+        group.iter().map(one).collect()
+    };
+    let records = compute.map(episodes, 1, [&nothing, &nothing], train);
+    Ok(records.into_iter().flatten().collect())
+}
+
+fn train_one(
+    compute: &Compute,
+    model: &PlainCnn,
+    sampler: &EpisodeSampler,
+    episode: u64,
+    options: OracleOptions,
+) -> EpisodeRecord {
+    let all = sampler.all_images(episode);
+    let images = tensor_of_images(&all.images, compute.device);
+    let labels = Tensor::from_slice(&all.labels).to_device(compute.device);
+    let config = TrainConfig {
+        optimizer: OptimizerKind::Adamw,
+        schedule: ScheduleKind::Cosine,
+        steps: options.steps,
+        warmup_steps: options.steps / 20,
+        learning_rate: options.learning_rate,
+        ..TrainConfig::default()
+    };
+    let start = model.layout().initial_values(episode);
+    let mut weights = Tensor::from_slice(&start).to_device(compute.device);
+    let mut optimizer = Optimizer::new(&config, &weights);
+    for step in 0..options.steps {
+        let at = leaf(&weights);
+        let loss = model
+            .forward(&at, &images)
+            .cross_entropy_for_logits(&labels);
+        let gradient = Tensor::run_backward(&[&loss], &[&at], false, false).swap_remove(0);
+        optimizer.step(&mut weights, &gradient, learning_rate(&config, step));
+    }
+    tch::no_grad(|| {
+        let logits = model.forward(&weights, &images);
+        let right = logits.argmax(-1, false).eq_tensor(&labels);
+        EpisodeRecord {
+            episode,
+            accuracy: right.to_kind(Kind::Double).mean(None).double_value(&[]),
+            loss: logits.cross_entropy_for_logits(&labels).double_value(&[]),
+        }
+    })
+}

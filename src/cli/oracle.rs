@@ -1,0 +1,90 @@
+//! `analyze oracle`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use hypertransformer::analysis::oracle::{OracleOptions, oracle};
+use hypertransformer::atomic;
+use hypertransformer::config::load;
+use hypertransformer::data::pack::{Pack, Part};
+use hypertransformer::evaluate::Summary;
+use hypertransformer::train::evaluation_sampler;
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use super::{ComputeArguments, data::ensure_pack};
+
+#[derive(Args)]
+pub(super) struct OracleArguments {
+    /// The experiment file; its CNN, pack and number of classes count
+    experiment: PathBuf,
+    /// Override one setting, e.g. --set cnn.channels=6
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Classes to draw from
+    #[arg(long, default_value = "train")]
+    split: Part,
+    /// Number of random sets of classes, an oracle each
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..))]
+    sets: u64,
+    /// Training steps of an oracle, on all images at once
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+    /// Learning rate at its highest (AdamW, warm-up and cosine)
+    #[arg(long, default_value_t = 0.02)]
+    learning_rate: f64,
+    /// Seed of the sets
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Also write a JSON summary there
+    #[arg(long, value_name = "FILE.json")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    compute: ComputeArguments,
+}
+
+pub(super) fn run(arguments: &OracleArguments) -> anyhow::Result<ExitCode> {
+    let experiment = load(&arguments.experiment, &arguments.overrides)?;
+    ensure_pack(&experiment.data.pack, false)?;
+    let pack = Arc::new(Pack::open(&experiment.data.pack)?);
+    let sampler = evaluation_sampler(&experiment, &pack, arguments.split, arguments.seed)?;
+    let compute = arguments.compute.start()?;
+    let options = OracleOptions {
+        steps: arguments.steps,
+        learning_rate: arguments.learning_rate,
+    };
+    let bar = ProgressBar::new(arguments.sets);
+    let sets: Vec<u64> = (0..arguments.sets).collect();
+    let mut records = Vec::new();
+    for part in sets.chunks(compute.threads) {
+        records.extend(oracle(&compute, &experiment.cnn, &sampler, part, options)?);
+        bar.set_position(records.len() as u64);
+    }
+    bar.finish_and_clear();
+    let summary = Summary::of(&records);
+    let way = sampler.shape().way;
+    println!(
+        "oracle, {} channels: accuracy {:.2} ± {:.2} % on its own training images ({} sets of {way} {} classes, 95 % interval, batch-norm of all images)",
+        experiment.cnn.channels,
+        100.0 * summary.accuracy_mean,
+        100.0 * summary.accuracy_ci95,
+        summary.episodes,
+        arguments.split,
+    );
+    if let Some(output) = &arguments.output {
+        let object = json!({
+            "summary": summary,
+            "options": options,
+            "split": arguments.split,
+            "seed": arguments.seed,
+            "sets": records,
+            "command": std::env::args().collect::<Vec<_>>().join(" "),
+        });
+        atomic::write(output, &serde_json::to_vec_pretty(&object)?)
+            .with_context(|| format!("could not write {}", output.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
