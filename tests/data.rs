@@ -10,7 +10,7 @@ use hypertransformer::config::experiment::{QuerySampling, Rotations};
 use hypertransformer::data::PackWriter;
 use hypertransformer::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
 use hypertransformer::data::loader::EpisodeLoader;
-use hypertransformer::data::pack::{ImageShape, Pack, PackMetadata, Part, SplitScheme};
+use hypertransformer::data::pack::{Element, ImageShape, Pack, PackMetadata, Part, SplitScheme};
 use hypertransformer::data::verify::verify;
 use proptest::prelude::*;
 
@@ -30,6 +30,7 @@ fn tiny_pack(path: &Path, split: SplitScheme) {
         height: 2,
         width: 2,
         channels: 1,
+        element: Element::Byte,
     };
     let mut writer = PackWriter::create(path, shape, &[2, 3, 1], metadata).unwrap();
     for number in 0..6 {

@@ -8,6 +8,7 @@ use hypertransformer::compute::{Compute, DeviceChoice};
 use hypertransformer::config::experiment::Experiment;
 use hypertransformer::config::load;
 use hypertransformer::data::episode::{Episode, ImageSet};
+use hypertransformer::data::pack::Element;
 use hypertransformer::model::hypertransformer::HyperTransformer;
 use hypertransformer::train::gradient::{Objective, step_gradient};
 use hypertransformer::train::optimizer::Optimizer;
@@ -40,6 +41,7 @@ fn image(experiment: &Experiment) -> (usize, usize, usize) {
     let name = experiment.data.pack.file_stem().unwrap().to_string_lossy();
     match &*name {
         "omniglot" | "synthetic" => (1, 28, 28),
+        "tiered-imagenet-leo" => (640, 1, 1),
         "mini-imagenet" | "tiered-imagenet" => (3, 84, 84),
         other => panic!("no size is known for {other}"),
     }
@@ -55,7 +57,11 @@ fn episode(experiment: &Experiment, (channels, height, width): (usize, usize, us
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 24) as u8
         });
-        ImageSet { images, labels }
+        ImageSet {
+            images,
+            labels,
+            element: Element::Byte,
+        }
     };
     let classes = || 0..shape.way as i64;
     let labeled = classes().flat_map(|class| vec![class; shape.shot]);

@@ -5,11 +5,13 @@ mod common;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
+use hypertransformer::data::import::embeddings::import_embeddings;
 use hypertransformer::data::import::folders::{FolderOptions, import_folders};
 use hypertransformer::data::import::mini_imagenet::import_mini_imagenet;
 use hypertransformer::data::import::omniglot::{OmniglotOptions, import_omniglot};
 use hypertransformer::data::pack::{Pack, Part};
 use hypertransformer::data::verify::verify;
+use ndarray::{Array1, Array2};
 
 const OMNIGLOT: OmniglotOptions = OmniglotOptions {
     size: 28,
@@ -358,4 +360,141 @@ fn real_caltech_imports_with_its_list() {
     assert_eq!((pack.class_count(), pack.image_count()), (101, 8677));
     let sizes = Part::ALL.map(|part| pack.split("file", part).unwrap().len());
     assert_eq!(sizes, [65, 16, 20]);
+}
+
+/// A folder with the three files, two classes of six embeddings each, and what `change` makes of a part's arrays.
+fn embeddings(folder: &Path, change: impl Fn(&str, &mut Array2<f64>, &mut Array1<i32>)) -> PathBuf {
+    let folder = folder.join("embeddings");
+    std::fs::create_dir_all(&folder).unwrap();
+    for part in ["train", "val", "test"] {
+        let mut vectors = Array2::from_shape_fn((12, 5), |(row, column)| {
+            let place = if row % 2 == 0 { column } else { 4 - column };
+            0.25 * place as f64
+        });
+        let mut labels = Array1::from_shape_fn(12, |row| (row % 2) as i32 + 70);
+        change(part, &mut vectors, &mut labels);
+        let file = std::fs::File::create(folder.join(format!("{part}.npz"))).unwrap();
+        let mut writer = ndarray_npy::NpzWriter::new_compressed(file);
+        writer.add_array("embeddings", &vectors).unwrap();
+        writer.add_array("labels", &labels).unwrap();
+        writer.finish().unwrap();
+    }
+    folder
+}
+
+#[test]
+fn embeddings_are_imported_as_they_are_trained_on_and_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = embeddings(folder.path(), |_, _, _| ());
+    let output = folder.path().join("tiered-imagenet-leo.safetensors");
+    common::hypertransformer()
+        .args(["data", "import", "embeddings", "--from"])
+        .arg(&from)
+        .arg("--output")
+        .arg(&output)
+        .assert()
+        .success();
+    let pack = Pack::open(&output).unwrap();
+    verify(&pack).unwrap();
+    assert_eq!(class_names(&pack, Part::Test), ["test/70", "test/71"]);
+    // The first class has the even rows.
+    let expected: Vec<u8> = (0..5)
+        .flat_map(|column| (0.25 * column as f32).to_le_bytes())
+        .collect();
+    assert_eq!(pack.image(1), expected);
+    let run = folder.path().join("run");
+    let set = |more: &'static str| ["--set", more];
+    common::hypertransformer()
+        .args([
+            "train",
+            "experiments/appendix_d/tiered-imagenet-1shot-leo.yaml",
+        ])
+        .arg("--run-dir")
+        .arg(&run)
+        .args(["--set", &format!("data.pack={}", output.display())])
+        .args(set("episode.way=2"))
+        .args(set("episode.query=3"))
+        .args(set("episode.evaluation_query=3"))
+        .args(set("train.steps=100"))
+        .args(set("train.optimizer=adamw"))
+        .args(set("initialization=gradient_step"))
+        .args(set("validation.episodes=4"))
+        .assert()
+        .success();
+    // Alike within a class: nothing is easier.
+    common::hypertransformer()
+        .arg("evaluate")
+        .arg(&run)
+        .args(["--episodes", "20"])
+        .assert()
+        .success()
+        .stdout(predicates::str::contains("accuracy 100.00"));
+    // What is made for images is refused.
+    for (wish, told) in [
+        (
+            "generator.image_embedding=8",
+            "holds embeddings, not images",
+        ),
+        (
+            "episode.rotations=per_class",
+            "can be neither rotated nor jittered",
+        ),
+        ("cnn.layers=2", "1×1 images shrink to nothing"),
+    ] {
+        common::hypertransformer()
+            .args([
+                "train",
+                "experiments/appendix_d/tiered-imagenet-1shot-leo.yaml",
+            ])
+            .arg("--run-dir")
+            .arg(folder.path().join("refused"))
+            .args(["--set", &format!("data.pack={}", output.display())])
+            .args(["--set", "episode.way=2", "--set", "episode.query=3"])
+            .args(["--set", "episode.evaluation_query=3", "--set", wish])
+            .assert()
+            .failure()
+            .stderr(predicates::str::contains(told));
+    }
+}
+
+#[test]
+fn embeddings_that_cannot_be_used_are_told() {
+    type Change = fn(&str, &mut Array2<f64>, &mut Array1<i32>);
+    let changes: [(Change, &str); 3] = [
+        (
+            |part, _, labels| {
+                if part == "val" {
+                    *labels = Array1::zeros(11);
+                }
+            },
+            "12 embeddings and 11 labels",
+        ),
+        (
+            |part, vectors, _| {
+                if part == "test" {
+                    *vectors = Array2::zeros((12, 4));
+                }
+            },
+            "embeddings of 4 numbers, expected 5",
+        ),
+        (
+            |_, vectors, _| vectors[[3, 2]] = f64::NAN,
+            "not finite in embedding 3",
+        ),
+    ];
+    for (change, told) in changes {
+        let folder = tempfile::tempdir().unwrap();
+        let from = embeddings(folder.path(), change);
+        let output = folder.path().join("pack.safetensors");
+        let error = import_embeddings(&from, &output).unwrap_err().to_string();
+        assert!(error.contains(told) && !output.exists(), "{error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let from = embeddings(folder.path(), |_, _, _| ());
+    std::fs::write(from.join("val.npz"), "<html>").unwrap();
+    let error = import_embeddings(&from, &folder.path().join("pack.safetensors")).unwrap_err();
+    assert!(
+        error.to_string().contains("val.npz` is no npz archive"),
+        "{error}"
+    );
 }

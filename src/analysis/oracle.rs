@@ -56,7 +56,7 @@ fn train_one(
     options: OracleOptions,
 ) -> EpisodeRecord {
     let all = sampler.all_images(episode);
-    let images = tensor_of_images(&all.images, compute.device);
+    let images = tensor_of_images(&all, compute.device);
     let labels = Tensor::from_slice(&all.labels).to_device(compute.device);
     let config = TrainConfig {
         optimizer: OptimizerKind::Adamw,

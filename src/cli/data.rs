@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
+use hypertransformer::data::import::embeddings::import_embeddings;
 use hypertransformer::data::import::folders::{FolderOptions, import_folders};
 use hypertransformer::data::import::mini_imagenet::import_mini_imagenet;
 use hypertransformer::data::import::omniglot::{OmniglotOptions, import_omniglot};
@@ -31,8 +32,10 @@ pub(super) enum DataCommand {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Source {
+    /// A folder with train.npz, val.npz and test.npz: arrays `embeddings` [N, D] and `labels` [N]
+    Embeddings,
     /// Any tree of class folders (class/picture, or train/class/picture and so on), also in zip archives
-    Folders,
+    Folder,
     /// The 60,000 images: class folders or flat, with or without train.csv, val.csv, test.csv
     MiniImagenet,
     /// images_background.zip and images_evaluation.zip, or a folder with them, packed or unpacked
@@ -55,10 +58,10 @@ pub(super) struct ImportArguments {
     /// Height and width in pixels [default: 28 for omniglot and synthetic, 84 for others]
     #[arg(long)]
     size: Option<u32>,
-    /// Channels of `folders`: 1 (grey) or 3 (colour)
+    /// Channels of `folder`: 1 (grey) or 3 (colour)
     #[arg(long, default_value_t = 3)]
     channels: usize,
-    /// Split of `folders`: a CSV file with the columns class and split (train, val, test)
+    /// Split of `folder`: a CSV file with the columns class and split (train, val, test)
     #[arg(long, value_name = "CSV")]
     split: Option<PathBuf>,
     /// Seed of the shuffled split (and of synthetic glyphs)
@@ -102,7 +105,13 @@ fn import(arguments: &ImportArguments) -> anyhow::Result<()> {
         bar.set_position(done as u64);
     };
     match arguments.source {
-        Source::Folders => {
+        Source::Embeddings => {
+            let [folder] = &from[..] else {
+                bail!("--from: expected one folder with train.npz, val.npz and test.npz");
+            };
+            import_embeddings(folder, output)?;
+        }
+        Source::Folder => {
             let name = output.file_stem().unwrap_or_default().to_string_lossy();
             let options = FolderOptions {
                 name: name.into_owned(),
@@ -191,6 +200,14 @@ pub(super) fn ensure_pack(path: &Path, quiet: bool) -> anyhow::Result<()> {
                 "obtain the 60,000 images of mini-ImageNet (Vinyals et al. 2016, classes of Ravi and Larochelle 2017; \
                  under ImageNet's terms), as class folders or flat files named by wnid, then run:\n  \
                  hypertransformer data import mini-imagenet --from FOLDER --output {}",
+                path.display()
+            )
+        }
+        "tiered-imagenet-leo" => {
+            format!(
+                "obtain the tieredImageNet embeddings of Rusu et al. (2019), save them as train.npz, val.npz and test.npz \
+                 with the arrays embeddings [N, 640] and labels [N], then run:\n  \
+                 hypertransformer data import embeddings --from FOLDER --output {}",
                 path.display()
             )
         }

@@ -43,7 +43,7 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
         faults.unless(right, path, value, &format!("0 to {most}"));
     }
     faults.within("cnn.channels", cnn.channels, 1..=4_096);
-    faults.within("cnn.layers", cnn.layers, 1..=64);
+    faults.within("cnn.layers", cnn.layers, 0..=64);
     faults.within("cnn.stride", cnn.stride, 1..=64);
     let size = cnn.kernel_size;
     let odd = size % 2 == 1 && size < 64;

@@ -35,6 +35,7 @@ impl Affine {
             height,
             width,
             channels,
+            ..
         } = shape;
         let one = (1 << FRACTION) as f32;
         let step = self.matrix.map(|row| (row[1] * one) as i32);
@@ -76,12 +77,14 @@ impl Affine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::pack::Element;
     use crate::data::random::Purpose;
 
     const SHAPE: ImageShape = ImageShape {
         height: 6,
         width: 5,
         channels: 2,
+        element: Element::Byte,
     };
 
     fn image() -> Vec<u8> {

@@ -6,7 +6,7 @@ use ndarray::Array4;
 
 use super::augment::Affine;
 use super::error::DataError;
-use super::pack::{Pack, Part};
+use super::pack::{Element, Pack, Part};
 use super::pixels::{channels_first, turn};
 use super::random::{Purpose, Random};
 use crate::config::experiment::{JitterOptions, QuerySampling, Rotations};
@@ -88,8 +88,10 @@ pub struct EpisodePlan {
 /// Images and labels of one set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSet {
-    /// `[N, C, H, W]`, 0 to 255.
+    /// `[N, C, H, W]`, 0 to 255; of embeddings the bytes of their numbers, `[N, 4·D, 1, 1]`.
     pub images: Array4<u8>,
+    /// What images are made of.
+    pub element: Element,
     /// `[N]`, class slots; n for an unlabelled image.
     pub labels: Vec<i64>,
 }
@@ -195,6 +197,10 @@ impl EpisodeSampler {
         let size = self.pack.shape();
         if self.draw.rotations != Rotations::None && size.height != size.width {
             return refuse(format!("rotations need square images, these are {size}"));
+        }
+        let as_they_are = self.draw.rotations == Rotations::None && self.draw.jitter.is_none();
+        if size.element == Element::Float && !as_they_are {
+            return refuse("embeddings can be neither rotated nor jittered".to_owned());
         }
         Ok(())
     }
@@ -340,14 +346,19 @@ impl EpisodeSampler {
                     &turned
                 }
             };
-            if self.draw.jitter.is_none() {
+            if shape.element == Element::Float {
+                target.copy_from_slice(source);
+            } else if self.draw.jitter.is_none() {
                 channels_first(source, shape, target);
             } else {
                 Affine::draw(&self.draw.jitter, shape, jitter).apply(source, shape, target);
             }
         }
-        let size = (samples.len(), shape.channels, shape.height, shape.width);
+        let (height, width) = (shape.height, shape.width);
+        let planes = shape.bytes() / (height * width);
+        let size = (samples.len(), planes, height, width);
         ImageSet {
+            element: shape.element,
             images: Array4::from_shape_vec(size, pixels).expect("as many pixels as the shape says"),
             labels: samples
                 .iter()

@@ -18,6 +18,16 @@ pub use super::splits::{Part, SplitScheme};
 /// Key of the JSON object in the file's metadata.
 pub(super) const METADATA_KEY: &str = "pack";
 
+/// What an image is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Element {
+    /// Pixels, 0 to 255.
+    #[default]
+    Byte,
+    /// Little-endian single-precision numbers: embeddings that someone computed before, 1×1×D.
+    Float,
+}
+
 /// Height, width and channels of the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageShape {
@@ -25,14 +35,20 @@ pub struct ImageShape {
     pub height: usize,
     /// Columns.
     pub width: usize,
-    /// 1 for grey, 3 for colour.
+    /// 1 for grey, 3 for colour, D for embeddings.
     pub channels: usize,
+    /// What it is made of.
+    pub element: Element,
 }
 
 impl ImageShape {
     /// Bytes of an image.
     pub fn bytes(self) -> usize {
-        self.height * self.width * self.channels
+        let size = match self.element {
+            Element::Byte => 1,
+            Element::Float => 4,
+        };
+        self.height * self.width * self.channels * size
     }
 }
 
@@ -40,8 +56,14 @@ impl std::fmt::Display for ImageShape {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             formatter,
-            "{}×{}×{}",
-            self.height, self.width, self.channels
+            "{}×{}×{}{}",
+            self.height,
+            self.width,
+            self.channels,
+            match self.element {
+                Element::Byte => "",
+                Element::Float => " (embeddings)",
+            }
         )
     }
 }
@@ -103,12 +125,15 @@ impl Pack {
                 images.shape()
             )));
         };
-        if images.dtype() != Dtype::U8 {
-            return Err(bad(format!(
-                "`images` is {:?}, expected U8",
-                images.dtype()
-            )));
-        }
+        let element = match (images.dtype(), height, width) {
+            (Dtype::U8, ..) => Element::Byte,
+            (Dtype::F32, 1, 1) => Element::Float,
+            (kind, ..) => {
+                return Err(bad(format!(
+                    "`images` is {kind:?} of {height}×{width}, expected U8, or F32 of 1×1"
+                )));
+            }
+        };
         let start = images.data().as_ptr() as usize - map.as_ptr() as usize;
         debug_assert!(start > header_length);
         let images = start..start + images.data().len();
@@ -161,6 +186,7 @@ impl Pack {
                 height,
                 width,
                 channels,
+                element,
             },
             metadata,
             map,
@@ -192,7 +218,7 @@ impl Pack {
         self.offsets[class]..self.offsets[class + 1]
     }
 
-    /// Pixels of an image, row by row, `H · W · C` bytes.
+    /// Bytes of an image, row by row, `H · W · C` elements.
     pub fn image(&self, index: usize) -> &[u8] {
         let length = self.shape.bytes();
         &self.map[self.images.clone()][index * length..(index + 1) * length]

@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use super::error::DataError;
-use super::pack::{ImageShape, METADATA_KEY, PackMetadata};
+use super::pack::{Element, ImageShape, METADATA_KEY, PackMetadata};
 
 /// Stands where the content hash comes, as long as one.
 const HASH_TO_COME: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -92,13 +92,18 @@ impl PackWriter {
             height,
             width,
             channels,
+            element,
         } = self.shape;
+        let dtype = match element {
+            Element::Byte => "U8",
+            Element::Float => "F32",
+        };
         let metadata = serde_json::to_string(&self.metadata).unwrap_or_default();
         let header = json!({
             "__metadata__": { METADATA_KEY: metadata },
             "class_offsets": { "dtype": "I64", "shape": [self.offsets.len()], "data_offsets": [0, offsets_end] },
             "images": {
-                "dtype": "U8",
+                "dtype": dtype,
                 "shape": [self.image_count(), height, width, channels],
                 "data_offsets": [offsets_end, images_end],
             },

@@ -6,7 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::error::DataError;
-use super::pack::{ImageShape, PackMetadata};
+use super::pack::{Element, ImageShape, PackMetadata};
 use super::pack_writer::PackWriter;
 use super::random::{Purpose, Random};
 use super::splits::{PartSizes, seeded_split};
@@ -68,6 +68,7 @@ pub fn write_synthetic_pack(path: &Path, options: &SyntheticOptions) -> Result<(
         height: size,
         width: size,
         channels: 1,
+        element: Element::Byte,
     };
     let drawn: Vec<Vec<Vec<u8>>> = (0..classes)
         .into_par_iter()

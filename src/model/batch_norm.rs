@@ -4,7 +4,7 @@
 //! queries of an episode influence the answer (what the authors' program does), with `support` and `running` not.
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use super::hooks::Hooks;
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
@@ -262,7 +262,10 @@ impl Observed {
     }
 
     /// One flat vector in the order of the buffers.
-    pub fn flat(&self) -> Tensor {
-        Tensor::cat(&self.0, 0)
+    pub fn flat(&self, device: Device) -> Tensor {
+        match self.0.is_empty() {
+            true => Tensor::zeros([0], (Kind::Float, device)),
+            false => Tensor::cat(&self.0, 0),
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! T episodes as tensors on one device.
 
-use ndarray::Array4;
 use tch::{Device, Kind, Tensor};
 
 use crate::data::episode::{Episode, ImageSet};
+use crate::data::pack::Element;
 
 /// T episodes as tensors on one device.
 #[derive(Debug)]
@@ -60,25 +60,30 @@ fn stack(
     which: impl Fn(&Episode) -> &ImageSet,
 ) -> (Tensor, Tensor) {
     let sets = || episodes.iter().map(&which);
-    let images: Vec<Tensor> = sets()
-        .map(|set| tensor_of_images(&set.images, device))
-        .collect();
+    let images: Vec<Tensor> = sets().map(|set| tensor_of_images(set, device)).collect();
     let labels: Vec<Tensor> = sets()
         .map(|set| Tensor::from_slice(&set.labels).to_device(device))
         .collect();
     (Tensor::stack(&images, 0), Tensor::stack(&labels, 0))
 }
 
-/// `[N, C, H, W]`: bytes travel to the device, floats are made there: 0 … 255 → 0 … 1.
-pub fn tensor_of_images(images: &Array4<u8>, device: Device) -> Tensor {
-    let shape: Vec<i64> = images.shape().iter().map(|&length| length as i64).collect();
-    let bytes = match images.as_slice() {
-        Some(bytes) => Tensor::from_slice(bytes),
-        None => Tensor::from_slice(&images.iter().copied().collect::<Vec<u8>>()),
-    };
-    bytes
-        .to_device(device)
-        .to_kind(Kind::Float)
-        .view(&shape[..])
-        / 255.0
+/// `[N, C, H, W]`: bytes travel to the device, floats are made there: 0 … 255 → 0 … 1. Embeddings, `[N, D, 1, 1]`, come
+/// as they are.
+pub fn tensor_of_images(set: &ImageSet, device: Device) -> Tensor {
+    let images = set.images.as_standard_layout();
+    let bytes = images.as_slice().expect("the layout is standard");
+    let mut shape: Vec<i64> = images.shape().iter().map(|&length| length as i64).collect();
+    match set.element {
+        Element::Byte => {
+            Tensor::from_slice(bytes)
+                .to_device(device)
+                .to_kind(Kind::Float)
+                .view(&shape[..])
+                / 255.0
+        }
+        Element::Float => {
+            shape[1] /= 4;
+            Tensor::from_data_size(bytes, &shape, Kind::Float).to_device(device)
+        }
+    }
 }

@@ -208,7 +208,7 @@ impl HyperTransformer {
             query_features: features,
             support_features: support_features.view([tasks, batch.support.size()[1], -1]),
             theta,
-            observed: training.then(|| observed.flat()),
+            observed: training.then(|| observed.flat(batch.query.device())),
             heads,
         }
     }

@@ -6,15 +6,22 @@ use super::error::TrainError;
 use crate::config::experiment::Experiment;
 use crate::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
 use crate::data::error::DataError;
-use crate::data::pack::{Pack, Part};
+use crate::data::pack::{Element, Pack, Part};
 use crate::model::hypertransformer::HyperTransformer;
 
 /// The model of an experiment on the images of a pack.
 ///
 /// # Errors
-/// If the images are too small for the CNN.
+/// If the images are too small for the CNN, or are embeddings and there is to be an embedding of these.
 pub fn build_model(experiment: &Experiment, pack: &Pack) -> Result<HyperTransformer, TrainError> {
     let shape = pack.shape();
+    let width = experiment.generator.image_embedding;
+    if shape.element == Element::Float && width > 0 {
+        return Err(TrainError::EmbeddingOfEmbeddings {
+            width,
+            pack: pack.path().display().to_string(),
+        });
+    }
     let image = (shape.channels, shape.height, shape.width);
     Ok(HyperTransformer::new(experiment, image)?)
 }

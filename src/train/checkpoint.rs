@@ -282,5 +282,9 @@ fn flat(
         }
         parts.push(tensor(&view).view([-1]));
     }
+    if parts.is_empty() {
+        // A CNN without convolutions has no moving averages.
+        return Ok(Tensor::from_slice::<f32>(&[]));
+    }
     Ok(Tensor::cat(&parts, 0))
 }

@@ -40,6 +40,16 @@ pub enum TrainError {
         /// The pack.
         pack: String,
     },
+    /// s_φ is a CNN, and the pack does not hold images.
+    #[error(
+        "generator.image_embedding: {width}: expected 0, for `{pack}` holds embeddings, not images"
+    )]
+    EmbeddingOfEmbeddings {
+        /// What the experiment says.
+        width: usize,
+        /// The pack.
+        pack: String,
+    },
     /// Images are too small for the CNN.
     #[error(transparent)]
     Images(#[from] ImagesTooSmall),

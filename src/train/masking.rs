@@ -69,10 +69,12 @@ impl Masking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::pack::Element;
 
     fn support() -> ImageSet {
         let labels = (0..4).flat_map(|class| [class; 5]).chain([4; 200]);
         ImageSet {
+            element: Element::Byte,
             images: ndarray::Array4::zeros((220, 1, 1, 1)),
             labels: labels.collect(),
         }

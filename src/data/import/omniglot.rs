@@ -7,7 +7,7 @@ use image::imageops::FilterType;
 use rayon::prelude::*;
 
 use super::super::error::{DataError, list_names};
-use super::super::pack::{ImageShape, PackMetadata, SplitScheme};
+use super::super::pack::{Element, ImageShape, PackMetadata, SplitScheme};
 use super::super::pack_writer::PackWriter;
 use super::super::random::{Purpose, Random};
 use super::super::splits::{Part, PartSizes, seeded_split};
@@ -93,6 +93,7 @@ pub fn import_omniglot(
         height: size,
         width: size,
         channels: 1,
+        element: Element::Byte,
     };
     let mut writer =
         PackWriter::create(output, shape, &vec![DRAWINGS; characters.len()], metadata)?;

@@ -7,7 +7,7 @@ use image::imageops::FilterType;
 use rayon::prelude::*;
 
 use super::super::error::{DataError, list_names};
-use super::super::pack::{ImageShape, PackMetadata};
+use super::super::pack::{Element, ImageShape, PackMetadata};
 use super::super::pack_writer::PackWriter;
 use super::files::FoundFile;
 
@@ -47,6 +47,7 @@ pub fn square(size: u32, channels: usize) -> Result<ImageShape, DataError> {
         height: side,
         width: side,
         channels,
+        element: Element::Byte,
     })
 }
 
