@@ -99,6 +99,9 @@ fn import(arguments: &ImportArguments) -> anyhow::Result<()> {
     if from.is_empty() && !matches!(arguments.source, Source::Synthetic) {
         bail!("--from is missing: name the archives or folders that hold the data set");
     }
+    if arguments.split.is_some() && !matches!(arguments.source, Source::Folder) {
+        bail!("--split goes with `folder` only: the other data sets have splits of their own");
+    }
     let bar = ProgressBar::new(0);
     let watch = |done: usize, all: usize| {
         bar.set_length(all as u64);
