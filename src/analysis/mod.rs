@@ -1,4 +1,4 @@
-//! What a trained model does inside: for figures, not for training.
+//! What a trained model does inside, and what its CNN could do at best: for figures, not for training.
 
 pub mod attention;
 pub mod heatmap;

@@ -2,7 +2,7 @@
 //! then knows these very images. No weight generator can fit its episodes better.
 
 use serde::Serialize;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::compute::Compute;
 use crate::config::model_options::CnnOptions;
@@ -77,13 +77,5 @@ fn train_one(
         let gradient = Tensor::run_backward(&[&loss], &[&at], false, false).swap_remove(0);
         optimizer.step(&mut weights, &gradient, learning_rate(&config, step));
     }
-    tch::no_grad(|| {
-        let logits = model.forward(&weights, &images);
-        let right = logits.argmax(-1, false).eq_tensor(&labels);
-        EpisodeRecord {
-            episode,
-            accuracy: right.to_kind(Kind::Double).mean(None).double_value(&[]),
-            loss: logits.cross_entropy_for_logits(&labels).double_value(&[]),
-        }
-    })
+    tch::no_grad(|| EpisodeRecord::of(episode, &model.forward(&weights, &images), &labels))
 }

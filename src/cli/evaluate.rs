@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         mode,
         |records| {
             bar.set_position(records.len() as u64);
-            bar.set_message(percent(&Summary::of(records)));
+            bar.set_message(Summary::of(records).to_string());
             !interrupted.load(Ordering::Relaxed)
         },
     );
@@ -103,7 +103,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     println!(
         "{} accuracy {} ({} episodes, 95 % interval, batch-norm {mode}, {}-way {}-shot, checkpoint step {})",
         arguments.split,
-        percent(&summary),
+        summary,
         summary.episodes,
         sampler.shape().way,
         sampler.shape().shot,
@@ -115,14 +115,6 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         records_path.display()
     );
     Ok(ExitCode::SUCCESS)
-}
-
-fn percent(summary: &Summary) -> String {
-    format!(
-        "{:.2} ± {:.2} %",
-        100.0 * summary.accuracy_mean,
-        100.0 * summary.accuracy_ci95
-    )
 }
 
 fn lines(records: &[EpisodeRecord]) -> anyhow::Result<Vec<u8>> {

@@ -67,12 +67,8 @@ pub(super) fn run(arguments: &OracleArguments) -> anyhow::Result<ExitCode> {
     let summary = Summary::of(&records);
     let way = sampler.shape().way;
     println!(
-        "oracle, {} channels: accuracy {:.2} ± {:.2} % on its own training images ({} sets of {way} {} classes, 95 % interval, batch-norm of all images)",
-        experiment.cnn.channels,
-        100.0 * summary.accuracy_mean,
-        100.0 * summary.accuracy_ci95,
-        summary.episodes,
-        arguments.split,
+        "oracle, {} channels: accuracy {summary} on its own training images ({} sets of {way} {} classes, 95 % interval, batch-norm of all images)",
+        experiment.cnn.channels, summary.episodes, arguments.split,
     );
     if let Some(output) = &arguments.output {
         let object = json!({

@@ -312,7 +312,7 @@ impl EpisodeSampler {
         }
     }
 
-    /// All images of the classes of episode `index`, as the pack has them.
+    /// All images of the classes of episode `index`, augmented as the episode is.
     pub fn all_images(&self, index: u64) -> ImageSet {
         let plan = self.plan(index);
         let classes = plan.classes[..self.shape.way].iter().enumerate();
@@ -325,12 +325,8 @@ impl EpisodeSampler {
                 })
             })
             .collect();
-        let plain = EpisodeSampler {
-            draw: EpisodeDraw::PLAIN,
-            ..self.clone()
-        };
-        let unused = &mut self.random(Purpose::Augmentation, index);
-        plain.images(&samples, &vec![0; self.shape.way], unused)
+        let mut jitter = self.random(Purpose::Augmentation, index);
+        self.images(&samples, &plan.quarter_turns, &mut jitter)
     }
 
     fn images(&self, samples: &[Sample], quarter_turns: &[u8], jitter: &mut Random) -> ImageSet {

@@ -19,10 +19,9 @@ pub use super::splits::{Part, SplitScheme};
 pub(super) const METADATA_KEY: &str = "pack";
 
 /// What an image is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
     /// Pixels, 0 to 255.
-    #[default]
     Byte,
     /// Little-endian single-precision numbers: embeddings that someone computed before, 1×1×D.
     Float,

@@ -4,10 +4,10 @@
 //! queries of an episode influence the answer (what the authors' program does), with `support` and `running` not.
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use super::hooks::Hooks;
-use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
+use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters, concatenated};
 
 /// Which statistics batch normalisation uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -263,9 +263,6 @@ impl Observed {
 
     /// One flat vector in the order of the buffers.
     pub fn flat(&self, device: Device) -> Tensor {
-        match self.0.is_empty() {
-            true => Tensor::zeros([0], (Kind::Float, device)),
-            false => Tensor::cat(&self.0, 0),
-        }
+        concatenated(&self.0, device)
     }
 }

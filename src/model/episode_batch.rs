@@ -14,8 +14,6 @@ pub struct EpisodeBatch {
     pub support_labels: Tensor,
     /// `[T, N]`, 0 for a sample that is hidden, 1 for others; none if none is hidden.
     pub support_mask: Option<Tensor>,
-    /// Real classes of the support samples, `[T, N]`; -100, which losses pass over, for an unlabelled one.
-    pub support_classes: Tensor,
     /// `[T, Q, C, H, W]`, 0 to 1.
     pub query: Tensor,
     /// `[T, Q]`
@@ -31,7 +29,6 @@ impl EpisodeBatch {
             support,
             support_labels,
             support_mask: None,
-            support_classes: real_classes(episodes, device),
             query,
             query_labels,
         }
@@ -45,7 +42,8 @@ impl EpisodeBatch {
     }
 }
 
-fn real_classes(episodes: &[Episode], device: Device) -> Tensor {
+/// Real classes of the support samples, `[T, N]`; -100, which losses pass over, for an unlabelled one.
+pub fn real_classes(episodes: &[Episode], device: Device) -> Tensor {
     let of_episode = |episode: &Episode| {
         let class = |&label: &i64| episode.classes.get(label as usize).copied().unwrap_or(-100);
         let classes: Vec<i64> = episode.support.labels.iter().map(class).collect();

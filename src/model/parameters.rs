@@ -1,6 +1,6 @@
 //! φ as one vector: every learned parameter is a named view into a single flat tensor.
 
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use crate::data::random::{Purpose, Random};
 
@@ -226,6 +226,14 @@ impl LayerNorm {
             Self::EPSILON,
             false,
         )
+    }
+}
+
+/// The parts one after the other as one vector; of no parts an empty one.
+pub fn concatenated(parts: &[Tensor], device: Device) -> Tensor {
+    match parts {
+        [] => Tensor::zeros([0], (Kind::Float, device)),
+        _ => Tensor::cat(parts, 0),
     }
 }
 

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use thiserror::Error;
 
 use crate::atomic;
-use crate::model::parameters::ParameterLayout;
+use crate::model::parameters::{ParameterLayout, concatenated};
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -282,9 +282,5 @@ fn flat(
         }
         parts.push(tensor(&view).view([-1]));
     }
-    if parts.is_empty() {
-        // A CNN without convolutions has no moving averages.
-        return Ok(Tensor::from_slice::<f32>(&[]));
-    }
-    Ok(Tensor::cat(&parts, 0))
+    Ok(concatenated(&parts, Device::Cpu))
 }

@@ -9,7 +9,7 @@ use crate::config::experiment::Experiment;
 use crate::data::episode::Episode;
 use crate::data::random::{Purpose, Random};
 use crate::model::batch_norm::BatchNormMode;
-use crate::model::episode_batch::EpisodeBatch;
+use crate::model::episode_batch::{EpisodeBatch, real_classes};
 use crate::model::hooks::{Dropout, Hooks};
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::parameters::leaf;
@@ -142,7 +142,7 @@ fn group_gradient(
             loss += cross_entropy(&logits.flatten(0, 1), &labels) * weight;
         }
         if let Some(logits) = &heads.real_classes {
-            let classes = batch.support_classes.flatten(0, 1);
+            let classes = real_classes(episodes, compute.device).flatten(0, 1);
             loss += cross_entropy(logits, &classes) * objective.real_class_weight;
         }
     }

@@ -284,10 +284,8 @@ impl Run<'_> {
             .best
             .is_none_or(|(_, best)| validation.accuracy_mean > best);
         self.report.say(&format!(
-            "step {}  validation {:.2} ± {:.2} % ({} episodes, 95 % interval, batch-norm {mode}){}",
+            "step {}  validation {validation} ({} episodes, 95 % interval, batch-norm {mode}){}",
             state.step,
-            100.0 * validation.accuracy_mean,
-            100.0 * validation.accuracy_ci95,
             validation.episodes,
             if better { ", best so far" } else { "" },
         ));

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use image::imageops::FilterType;
-use rayon::prelude::*;
 
 use super::super::error::{DataError, list_names};
-use super::super::pack::{Element, ImageShape, PackMetadata, SplitScheme};
+use super::super::pack::{PackMetadata, SplitScheme};
 use super::super::pack_writer::PackWriter;
 use super::super::random::{Purpose, Random};
 use super::super::splits::{Part, PartSizes, seeded_split};
 use super::files::{FoundFile, find};
-use super::pictures::searched;
+use super::pictures::{searched, square, write_pictures};
 
 /// Pixels of an original picture's side.
 const NATIVE_SIZE: u32 = 105;
@@ -84,22 +83,11 @@ pub fn import_omniglot(
         .iter()
         .flat_map(|character| &character.drawings)
         .collect();
-    let pictures = drawings
-        .par_iter()
-        .map(|file| picture(file, options.size))
-        .collect::<Result<Vec<_>, _>>()?;
-    let size = options.size as usize;
-    let shape = ImageShape {
-        height: size,
-        width: size,
-        channels: 1,
-        element: Element::Byte,
-    };
-    let mut writer =
-        PackWriter::create(output, shape, &vec![DRAWINGS; characters.len()], metadata)?;
-    for picture in &pictures {
-        writer.push(picture)?;
-    }
+    let shape = square(options.size, 1)?;
+    let sizes = vec![DRAWINGS; characters.len()];
+    let mut writer = PackWriter::create(output, shape, &sizes, metadata)?;
+    let decode = |file: &FoundFile| picture(file, options.size);
+    write_pictures(&drawings, decode, &mut writer, &|_, _| ())?;
     writer.finish()
 }
 

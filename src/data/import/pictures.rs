@@ -51,18 +51,17 @@ pub fn square(size: u32, channels: usize) -> Result<ImageShape, DataError> {
     })
 }
 
-/// Decodes the files, squashes each to `shape` where it has another size (Lanczos, as the field's scripts do; the
-/// aspect ratio is not kept), and writes them in their order.
-fn write_pictures(
+/// Decodes the files in parallel, as many at a time as fit in memory, and writes them in their order.
+pub(super) fn write_pictures(
     files: &[&FoundFile],
-    shape: ImageShape,
+    decode: impl Fn(&FoundFile) -> Result<Vec<u8>, DataError> + Sync,
     writer: &mut PackWriter,
     watch: Watch<'_>,
 ) -> Result<(), DataError> {
     for (chunk, part) in files.chunks(CHUNK).enumerate() {
         let pictures = part
             .par_iter()
-            .map(|file| picture(file, shape))
+            .map(|file| decode(file))
             .collect::<Result<Vec<_>, _>>()?;
         for picture in &pictures {
             writer.push(picture)?;
@@ -72,7 +71,8 @@ fn write_pictures(
     Ok(())
 }
 
-/// `[H, W, C]`
+/// `[H, W, C]`, squashed to `shape` where it has another size (Lanczos, as the field's scripts do; the aspect ratio is
+/// not kept).
 fn picture(file: &FoundFile, shape: ImageShape) -> Result<Vec<u8>, DataError> {
     let bad = |problem: String| DataError::BadImage {
         file: file.display(),
@@ -127,6 +127,6 @@ pub(super) fn write_classes(
     let sizes: Vec<usize> = classes.iter().map(|(_, files)| files.len()).collect();
     let files: Vec<&FoundFile> = classes.iter().flat_map(|(_, files)| files).collect();
     let mut writer = PackWriter::create(output, shape, &sizes, metadata)?;
-    write_pictures(&files, shape, &mut writer, watch)?;
+    write_pictures(&files, |file| picture(file, shape), &mut writer, watch)?;
     writer.finish()
 }
