@@ -7,6 +7,7 @@ use ndarray::{Array3, Axis};
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
 
+use super::canvas::write_png;
 use super::heatmap::{Heatmap, draw};
 use crate::atomic;
 use crate::config::model_options::{GeneratorKind, GeneratorOptions};
@@ -151,11 +152,7 @@ pub fn write_attention_maps(maps: &[AttentionMap], folder: &Path) -> std::io::Re
     let mut paths = Vec::new();
     for (layer, rows) in layers {
         let path = folder.join(format!("attention-{layer}.png"));
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        draw(&rows)
-            .write_to(&mut bytes, image::ImageFormat::Png)
-            .map_err(std::io::Error::other)?;
-        atomic::write(&path, bytes.get_ref())?;
+        write_png(&draw(&rows), &path)?;
         paths.push(path);
     }
     let path = folder.join("attention.safetensors");

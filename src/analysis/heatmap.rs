@@ -1,8 +1,9 @@
 //! Matrices as pictures: panels with titles, and names beside groups of rows and columns.
 
-use font8x8::{BASIC_FONTS, UnicodeFonts};
 use image::{Rgb, RgbImage};
 use ndarray::Array2;
+
+use super::canvas::{LETTER, fill, write};
 
 /// One panel.
 #[derive(Clone, Debug)]
@@ -17,13 +18,10 @@ pub struct Heatmap {
     pub values: Array2<f32>,
 }
 
-/// Height and width of a letter.
-const LETTER: u32 = 8;
 /// Room around a panel, and between its parts.
 const GAP: u32 = 8;
 /// Room for the names of rows.
 const MARGIN: u32 = 4 * LETTER;
-const INK: Rgb<u8> = Rgb([0x20, 0x20, 0x20]);
 const LINE: Rgb<u8> = Rgb([0xd0, 0xd0, 0xd0]);
 /// The colour of the largest value.
 const DARK: [f32; 3] = [8.0, 48.0, 107.0];
@@ -105,30 +103,6 @@ impl Heatmap {
                 write(picture, name, (text_left, top - LETTER - 1));
             }
             start += *count as u32;
-        }
-    }
-}
-
-fn fill(
-    picture: &mut RgbImage,
-    (left, top): (u32, u32),
-    (width, height): (u32, u32),
-    ink: Rgb<u8>,
-) {
-    for y in top..(top + height).min(picture.height()) {
-        for x in left..(left + width).min(picture.width()) {
-            picture.put_pixel(x, y, ink);
-        }
-    }
-}
-
-fn write(picture: &mut RgbImage, text: &str, (left, top): (u32, u32)) {
-    for (place, letter) in text.chars().enumerate() {
-        let rows = BASIC_FONTS.get(letter).unwrap_or_default();
-        for (y, bits) in (top..).zip(rows) {
-            for x in (0..LETTER).filter(|x| bits >> x & 1 == 1) {
-                fill(picture, (left + place as u32 * LETTER + x, y), (1, 1), INK);
-            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `data import|info|verify`, and what `train` does where a pack is missing.
+//! `data import|info|preview|verify`, and what `train` does where a pack is missing.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +14,8 @@ use hypertransformer::data::synthetic::{SyntheticOptions, write_synthetic_pack};
 use hypertransformer::data::verify::verify;
 use indicatif::ProgressBar;
 
+use super::preview::{self, PreviewArguments};
+
 #[derive(Subcommand)]
 pub(super) enum DataCommand {
     /// Make a pack from the files a data set is handed out as
@@ -23,6 +25,8 @@ pub(super) enum DataCommand {
         /// The pack
         pack: PathBuf,
     },
+    /// Draw a contact sheet of classes, or of an episode as the model gets it
+    Preview(PreviewArguments),
     /// Read a whole pack: content hash, completeness, byte-identical images
     Verify {
         /// The pack
@@ -73,6 +77,7 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Import(arguments) => import(arguments)?,
         DataCommand::Info { pack } => info(&Pack::open(pack)?),
+        DataCommand::Preview(arguments) => return preview::run(arguments),
         DataCommand::Verify { pack } => {
             let pack = Pack::open(pack)?;
             let report = verify(&pack)?;

@@ -8,6 +8,7 @@ mod evaluate;
 mod inspect;
 mod opened_run;
 mod oracle;
+mod preview;
 mod train;
 
 use std::path::Path;

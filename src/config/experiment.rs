@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::augmentation::{JitterOptions, PhotoOptions};
 use super::model_options::{CnnOptions, GeneratorOptions};
 use super::train_options::TrainConfig;
 use crate::model::batch_norm::BatchNormMode;
@@ -50,7 +51,7 @@ pub enum QuerySampling {
     Random,
 }
 
-/// What rotations by multiples of 90° do to training classes.
+/// What rotations do to training classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rotations {
@@ -60,6 +61,9 @@ pub enum Rotations {
     PerClass,
     /// Every class counts four times, once a rotation (the literature after Vinyals et al.).
     AsClasses,
+    /// Each class of an episode gets one of −45°, −11.25°, 0°, 11.25° and 45°, support and queries alike (the program
+    /// of LGM-Net, Li et al. 2019, there at evaluation too; Appendix D).
+    LgmNet,
 }
 
 /// What an episode is.
@@ -80,39 +84,15 @@ pub struct EpisodeConfig {
     pub evaluation_query: usize,
     /// How queries are spread over classes in training.
     pub query_sampling: QuerySampling,
-    /// Rotations of training classes; validation and test are never rotated.
+    /// Rotations of training classes.
     pub rotations: Rotations,
     /// Random affine jitter of training images, support and queries, each on its own.
     pub jitter: JitterOptions,
-}
-
-/// Ranges of a random affine map; all 0 changes nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct JitterOptions {
-    /// Turn, in degrees either way.
-    pub rotation: f64,
-    /// Larger or smaller by up to this fraction.
-    pub scale: f64,
-    /// Columns moved by up to this many times the row.
-    pub shear: f64,
-    /// Shift, as a fraction of the image's size, either way.
-    pub shift: f64,
-}
-
-impl JitterOptions {
-    /// Changes nothing.
-    pub const NONE: JitterOptions = JitterOptions {
-        rotation: 0.0,
-        scale: 0.0,
-        shear: 0.0,
-        shift: 0.0,
-    };
-
-    /// Whether it changes nothing.
-    pub fn is_none(&self) -> bool {
-        *self == JitterOptions::NONE
-    }
+    /// Mirroring, colours and crops of training images; null leaves them as they are, `{}` is the authors' ranges.
+    pub photo: Option<PhotoOptions>,
+    /// Whether validation and evaluation rotate and change images as training does. Such an accuracy is not comparable
+    /// with others.
+    pub augment_evaluation: bool,
 }
 
 /// How φ starts.
@@ -156,7 +136,9 @@ impl Default for EpisodeConfig {
             evaluation_query: 5,
             query_sampling: QuerySampling::Balanced,
             rotations: Rotations::None,
-            jitter: JitterOptions::default(),
+            jitter: JitterOptions::NONE,
+            photo: None,
+            augment_evaluation: false,
         }
     }
 }

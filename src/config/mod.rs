@@ -1,5 +1,6 @@
 //! The experiment file: typed, validated as a whole, every fault named at once.
 
+pub mod augmentation;
 pub mod experiment;
 mod faults;
 pub mod generated_layers;

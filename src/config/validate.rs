@@ -42,6 +42,16 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
         let right = (0.0..=most).contains(&value);
         faults.unless(right, path, value, &format!("0 to {most}"));
     }
+    let photo = episode.photo.unwrap_or_default();
+    for (path, value, range) in [
+        ("episode.photo.hue", photo.hue, 0.0..=0.5),
+        ("episode.photo.brightness", photo.brightness, 0.0..=1.0),
+        ("episode.photo.contrast", photo.contrast, 0.0..=1.0),
+        ("episode.photo.crop", photo.crop, 0.05..=1.0),
+    ] {
+        let expected = format!("{} to {}", range.start(), range.end());
+        faults.unless(range.contains(&value), path, value, &expected);
+    }
     faults.within("cnn.channels", cnn.channels, 1..=4_096);
     faults.within("cnn.layers", cnn.layers, 0..=64);
     faults.within("cnn.stride", cnn.stride, 1..=64);

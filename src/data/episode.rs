@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use ndarray::Array4;
 
-use super::augment::Affine;
+use super::augment::Augmenter;
 use super::error::DataError;
 use super::pack::{Element, Pack, Part};
-use super::pixels::{channels_first, turn};
+use super::pixels::turn;
 use super::random::{Purpose, Random};
-use crate::config::experiment::{JitterOptions, QuerySampling, Rotations};
+use crate::config::augmentation::{JitterOptions, PhotoOptions};
+use crate::config::experiment::{EpisodeConfig, QuerySampling, Rotations};
 
 /// Sizes of an episode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,9 @@ impl EpisodeShape {
     }
 }
 
+/// Degrees that LGM-Net's program turns a class by: ±1, ±¼ and 0 times 45.
+const LGM_NET_ANGLES: [f32; 5] = [-45.0, -11.25, 0.0, 11.25, 45.0];
+
 /// How episodes are drawn beyond their sizes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpisodeDraw {
@@ -48,6 +52,8 @@ pub struct EpisodeDraw {
     pub rotations: Rotations,
     /// Affine jitter of each image.
     pub jitter: JitterOptions,
+    /// Mirroring, colours and crops.
+    pub photo: Option<PhotoOptions>,
 }
 
 impl EpisodeDraw {
@@ -56,7 +62,23 @@ impl EpisodeDraw {
         query_sampling: QuerySampling::Balanced,
         rotations: Rotations::None,
         jitter: JitterOptions::NONE,
+        photo: None,
     };
+
+    /// As training draws.
+    pub fn of(episode: &EpisodeConfig) -> EpisodeDraw {
+        EpisodeDraw {
+            query_sampling: episode.query_sampling,
+            rotations: episode.rotations,
+            jitter: episode.jitter,
+            photo: episode.photo,
+        }
+    }
+
+    /// Whether images stay as they are.
+    fn is_plain(&self) -> bool {
+        self.rotations == Rotations::None && self.jitter.is_none() && self.photo.is_none()
+    }
 }
 
 /// One image of an episode: where it lies in the pack and its class slot.
@@ -71,7 +93,7 @@ pub struct Sample {
 }
 
 /// An episode by indices: which classes, which images.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EpisodePlan {
     /// Pack class of each slot, distractors last.
     pub classes: Vec<usize>,
@@ -79,6 +101,8 @@ pub struct EpisodePlan {
     pub places: Vec<usize>,
     /// Quarter turns (counter-clockwise) of each slot.
     pub quarter_turns: Vec<u8>,
+    /// Further turns of each slot, in degrees, counter-clockwise.
+    pub angles: Vec<f32>,
     /// The support set, `[n·k + (n + distractors)·u]`, labelled samples first, unlabelled ones in random order.
     pub support: Vec<Sample>,
     /// The query set, `[n·q]`.
@@ -195,12 +219,19 @@ impl EpisodeSampler {
             }
         }
         let size = self.pack.shape();
+        if size.element == Element::Float && !self.draw.is_plain() {
+            return refuse(
+                "embeddings can be neither rotated nor jittered nor be a `photo`".to_owned(),
+            );
+        }
         if self.draw.rotations != Rotations::None && size.height != size.width {
             return refuse(format!("rotations need square images, these are {size}"));
         }
-        let as_they_are = self.draw.rotations == Rotations::None && self.draw.jitter.is_none();
-        if size.element == Element::Float && !as_they_are {
-            return refuse("embeddings can be neither rotated nor jittered".to_owned());
+        let hue = self.draw.photo.map_or(0.0, |photo| photo.hue);
+        if hue != 0.0 && size.channels != 3 {
+            return refuse(format!(
+                "`episode.photo.hue` is {hue}, expected 0 for images that are not RGB; these are {size}"
+            ));
         }
         Ok(())
     }
@@ -234,6 +265,7 @@ impl EpisodeSampler {
             classes: Vec::with_capacity(slots),
             places: Vec::with_capacity(slots),
             quarter_turns: Vec::with_capacity(slots),
+            angles: Vec::with_capacity(slots),
             support: Vec::new(),
             query: Vec::new(),
         };
@@ -248,9 +280,13 @@ impl EpisodeSampler {
             plan.classes.push(class);
             plan.places.push(drawn);
             plan.quarter_turns.push(match self.draw.rotations {
-                Rotations::None => 0,
+                Rotations::None | Rotations::LgmNet => 0,
                 Rotations::PerClass => random.below(4) as u8,
                 Rotations::AsClasses => (drawn / self.classes.len()) as u8,
+            });
+            plan.angles.push(match self.draw.rotations {
+                Rotations::LgmNet => LGM_NET_ANGLES[random.below(5) as usize],
+                _ => 0.0,
             });
             let range = self.pack.class_range(class);
             let distractor = slot >= shape.way;
@@ -301,14 +337,13 @@ impl EpisodeSampler {
 
     /// The pixels of a plan, augmented as episode `index` is.
     pub fn images_of(&self, index: u64, plan: &EpisodePlan) -> Episode {
-        let mut jitter = self.random(Purpose::Augmentation, index);
-        let mut images = |samples| self.images(samples, &plan.quarter_turns, &mut jitter);
+        let mut random = self.random(Purpose::Augmentation, index);
         let labels = &plan.places[..self.shape.way];
         Episode {
             index,
             classes: labels.iter().map(|&place| place as i64).collect(),
-            support: images(&plan.support),
-            query: images(&plan.query),
+            support: self.images(&plan.support, plan, &mut random),
+            query: self.images(&plan.query, plan, &mut random),
         }
     }
 
@@ -325,30 +360,28 @@ impl EpisodeSampler {
                 })
             })
             .collect();
-        let mut jitter = self.random(Purpose::Augmentation, index);
-        self.images(&samples, &plan.quarter_turns, &mut jitter)
+        self.images(
+            &samples,
+            &plan,
+            &mut self.random(Purpose::Augmentation, index),
+        )
     }
 
-    fn images(&self, samples: &[Sample], quarter_turns: &[u8], jitter: &mut Random) -> ImageSet {
+    fn images(&self, samples: &[Sample], plan: &EpisodePlan, random: &mut Random) -> ImageSet {
         let shape = self.pack.shape();
+        let mut augmenter = Augmenter::new(&self.draw, shape, random);
         let mut pixels = vec![0; samples.len() * shape.bytes()];
         for (target, sample) in pixels.chunks_exact_mut(shape.bytes()).zip(samples) {
             let source = self.pack.image(sample.image);
             let turned;
-            let source = match quarter_turns[sample.slot] {
+            let source = match plan.quarter_turns[sample.slot] {
                 0 => source,
                 turns => {
                     turned = turn(source, shape, turns);
                     &turned
                 }
             };
-            if shape.element == Element::Float {
-                target.copy_from_slice(source);
-            } else if self.draw.jitter.is_none() {
-                channels_first(source, shape, target);
-            } else {
-                Affine::draw(&self.draw.jitter, shape, jitter).apply(source, shape, target);
-            }
+            augmenter.image(source, plan.angles[sample.slot], target);
         }
         let (height, width) = (shape.height, shape.width);
         let planes = shape.bytes() / (height * width);

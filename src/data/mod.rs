@@ -1,6 +1,8 @@
 //! Image files → pack → episodes. Knows nothing of tensors on a device.
 
+mod affine;
 mod augment;
+mod colors;
 pub mod episode;
 pub mod error;
 pub mod import;

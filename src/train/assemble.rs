@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::TrainError;
-use crate::config::experiment::Experiment;
+use crate::config::experiment::{Experiment, QuerySampling};
 use crate::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
 use crate::data::error::DataError;
 use crate::data::pack::{Element, Pack, Part};
@@ -35,7 +35,8 @@ pub(super) fn split_scheme<'a>(experiment: &'a Experiment, pack: &'a Pack) -> &'
         .unwrap_or(&pack.metadata().default_split)
 }
 
-/// Episodes of validation and test: `evaluation_query` balanced queries, never rotated.
+/// Episodes of validation and test: `evaluation_query` balanced queries, images as they are unless the experiment says
+/// `augment_evaluation`.
 ///
 /// # Errors
 /// If the part holds too few classes or images.
@@ -45,8 +46,16 @@ pub fn evaluation_sampler(
     part: Part,
     seed: u64,
 ) -> Result<EpisodeSampler, DataError> {
-    let query = experiment.episode.evaluation_query;
-    sampler(experiment, pack, part, query, EpisodeDraw::PLAIN, seed)
+    let episode = &experiment.episode;
+    let draw = if episode.augment_evaluation {
+        EpisodeDraw {
+            query_sampling: QuerySampling::Balanced,
+            ..EpisodeDraw::of(episode)
+        }
+    } else {
+        EpisodeDraw::PLAIN
+    };
+    sampler(experiment, pack, part, episode.evaluation_query, draw, seed)
 }
 
 /// Episodes of training.
@@ -58,11 +67,7 @@ pub fn training_sampler(
     pack: &Arc<Pack>,
 ) -> Result<EpisodeSampler, DataError> {
     let episode = &experiment.episode;
-    let draw = EpisodeDraw {
-        query_sampling: episode.query_sampling,
-        rotations: episode.rotations,
-        jitter: episode.jitter,
-    };
+    let draw = EpisodeDraw::of(episode);
     let seed = experiment.train.seed;
     sampler(experiment, pack, Part::Train, episode.query, draw, seed)
 }

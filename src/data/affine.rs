@@ -1,8 +1,8 @@
-//! Random affine jitter of training images: each image on its own turns, scales, shears and shifts a little.
+//! Affine maps of images: jitter, turns by any angle, mirrors and crops, done in one pass over the pixels.
 
 use super::pack::ImageShape;
 use super::random::Random;
-use crate::config::experiment::JitterOptions;
+use crate::config::augmentation::JitterOptions;
 
 /// Fraction bits of source coordinates: a 256th of a pixel is finer than a grey level.
 const FRACTION: i32 = 8;
@@ -15,6 +15,57 @@ pub(super) struct Affine {
 }
 
 impl Affine {
+    /// Moves nothing.
+    pub(super) const IDENTITY: Affine = Affine {
+        matrix: [[1.0, 0.0], [0.0, 1.0]],
+        shift: [0.0, 0.0],
+    };
+
+    /// Counter-clockwise by an angle in degrees.
+    pub(super) fn turn(degrees: f32) -> Affine {
+        let (sine, cosine) = degrees.to_radians().sin_cos();
+        Affine {
+            matrix: [[cosine, sine], [-sine, cosine]],
+            ..Affine::IDENTITY
+        }
+    }
+
+    /// Left for right.
+    pub(super) fn mirror() -> Affine {
+        Affine {
+            matrix: [[1.0, 0.0], [0.0, -1.0]],
+            ..Affine::IDENTITY
+        }
+    }
+
+    /// Shows a square of the image, its side a part of the image's, uniform from `least` to 1, its place uniform.
+    pub(super) fn draw_crop(least: f64, shape: ImageShape, random: &mut Random) -> Affine {
+        let side = random.uniform_f32(least as f32, 1.0);
+        let mut place = |size: usize| {
+            let room = (1.0 - side) * (size as f32 - 1.0) / 2.0;
+            random.uniform_f32(-1.0, 1.0) * room
+        };
+        Affine {
+            matrix: [[side, 0.0], [0.0, side]],
+            shift: [place(shape.height), place(shape.width)],
+        }
+    }
+
+    /// Shows what `self` shows of the image that `inner` makes.
+    pub(super) fn of(self, inner: Affine) -> Affine {
+        let through = |place: [f32; 2]| {
+            inner
+                .matrix
+                .map(|row| row[0] * place[0] + row[1] * place[1])
+        };
+        let columns = [0, 1].map(|column| through(self.matrix.map(|row| row[column])));
+        let moved = through(self.shift);
+        Affine {
+            matrix: [0, 1].map(|row| [columns[0][row], columns[1][row]]),
+            shift: [moved[0] + inner.shift[0], moved[1] + inner.shift[1]],
+        }
+    }
+
     /// Draws turn, scale (log-uniform, both axes alike), shear and shift, each uniform in its range.
     pub(super) fn draw(options: &JitterOptions, shape: ImageShape, random: &mut Random) -> Affine {
         let mut within = |range: f64| random.uniform_f32(-1.0, 1.0) * range as f32;
@@ -95,6 +146,61 @@ mod tests {
         let mut target = vec![0; 60];
         Affine { matrix, shift }.apply(&image(), SHAPE, &mut target);
         target
+    }
+
+    #[test]
+    fn maps_follow_one_another_and_a_mirror_swaps_columns() {
+        let crop = Affine {
+            matrix: [[0.5, 0.0], [0.0, 0.5]],
+            shift: [1.0, -0.5],
+        };
+        // Of the turned image the crop shows (1, -0.5) at its centre; the quarter turn brings that from (-0.5, -1).
+        let both = crop.of(Affine::turn(90.0));
+        let close = |found: f32, expected: f32| (found - expected).abs() < 1e-6;
+        assert!(
+            close(both.shift[0], -0.5) && close(both.shift[1], -1.0),
+            "{both:?}"
+        );
+        assert!(
+            close(both.matrix[0][1], 0.5) && close(both.matrix[1][0], -0.5),
+            "{both:?}"
+        );
+        assert_eq!(crop.of(Affine::IDENTITY), crop);
+        let mut target = vec![0; 60];
+        Affine::mirror().apply(&image(), SHAPE, &mut target);
+        assert_eq!(at(&target, 1, 3, 0), image()[(3 * 5 + 4) * 2 + 1]);
+    }
+
+    #[test]
+    fn a_turn_is_counter_clockwise_as_quarter_turns_are() {
+        let square = ImageShape {
+            height: 4,
+            width: 4,
+            channels: 1,
+            element: Element::Byte,
+        };
+        let source: Vec<u8> = (0..16).map(|value| value * 16).collect();
+        let mut target = vec![0; 16];
+        Affine::turn(90.0).apply(&source, square, &mut target);
+        assert_eq!(target, crate::data::pixels::turn(&source, square, 1));
+    }
+
+    #[test]
+    fn crops_stay_inside_and_reach_the_border() {
+        let mut random = Random::new(0, Purpose::Augmentation, 2);
+        let mut nearest = [f32::INFINITY; 2];
+        for _ in 0..2000 {
+            let crop = Affine::draw_crop(0.6, SHAPE, &mut random);
+            let side = crop.matrix[0][0];
+            assert!((0.6..=1.0).contains(&side) && crop.matrix[1][1] == side);
+            for (axis, size) in [(0, 6.0), (1, 5.0)] {
+                let centre = (size - 1.0) / 2.0;
+                let first = centre - side * centre + crop.shift[axis];
+                assert!(first > -1e-4 && first + side * (size - 1.0) < size - 1.0 + 1e-4);
+                nearest[axis] = nearest[axis].min(first);
+            }
+        }
+        assert!(nearest.iter().all(|&first| first < 0.01), "{nearest:?}");
     }
 
     fn at(target: &[u8], channel: usize, row: usize, column: usize) -> u8 {
