@@ -6,7 +6,7 @@ ARGS ?=
 FROM ?=
 EXPERIMENT_synthetic := experiments/synthetic.yaml
 EXPERIMENT_omniglot := experiments/table1/omniglot-1shot-8ch-fast.yaml
-EXPERIMENT_mini := experiments/table1/mini-imagenet-1shot-8ch.yaml
+EXPERIMENT_mini := experiments/table1/mini-imagenet-1shot-8ch-fast.yaml
 EXPERIMENT_tiered := experiments/table1/tiered-imagenet-1shot-8ch.yaml
 # What `data import` calls a DATASET, and the name of its pack.
 SOURCE := $(if $(filter mini,$(DATASET)),mini-imagenet,$(DATASET))
