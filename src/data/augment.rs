@@ -1,0 +1,83 @@
+//! What happens to the images of one set, support or queries, on their way from the pack into an episode.
+
+use super::affine::Affine;
+use super::colors::Colors;
+use super::episode::EpisodeDraw;
+use super::pack::{Element, ImageShape};
+use super::pixels::channels_first;
+use super::random::Random;
+use crate::config::augmentation::ColorDraw;
+
+/// Augments the images of a set, one after another.
+pub(super) struct Augmenter<'a> {
+    draw: &'a EpisodeDraw,
+    shape: ImageShape,
+    random: &'a mut Random,
+    /// Of the whole set.
+    colors: Option<Colors>,
+    /// An image with its colours changed.
+    recolored: Vec<u8>,
+}
+
+impl<'a> Augmenter<'a> {
+    pub(super) fn new(
+        draw: &'a EpisodeDraw,
+        shape: ImageShape,
+        random: &'a mut Random,
+    ) -> Augmenter<'a> {
+        let of_the_set = draw
+            .photo
+            .filter(|photo| photo.colors == ColorDraw::ImageSet);
+        let colors = of_the_set.map(|photo| Colors::draw(&photo, random));
+        Augmenter {
+            draw,
+            shape,
+            random,
+            colors,
+            recolored: Vec::new(),
+        }
+    }
+
+    /// Writes what becomes of `source`, `[H, W, C]`, turned by `angle` degrees, to `target`, `[C, H, W]`. Embeddings are
+    /// copied.
+    pub(super) fn image(&mut self, source: &[u8], angle: f32, target: &mut [u8]) {
+        if self.shape.element == Element::Float {
+            target.copy_from_slice(source);
+            return;
+        }
+        let mut map = Affine::IDENTITY;
+        if angle != 0.0 {
+            map = Affine::turn(angle);
+        }
+        if !self.draw.jitter.is_none() {
+            map = Affine::draw(&self.draw.jitter, self.shape, self.random).of(map);
+        }
+        let Some(photo) = &self.draw.photo else {
+            return self.write(source, map, target);
+        };
+        if photo.flip && self.random.below(2) == 1 {
+            map = Affine::mirror().of(map);
+        }
+        let colors = match self.colors {
+            Some(colors) => colors,
+            None => Colors::draw(photo, self.random),
+        };
+        if photo.crop < 1.0 {
+            map = Affine::draw_crop(photo.crop, self.shape, self.random).of(map);
+        }
+        let mut recolored = std::mem::take(&mut self.recolored);
+        recolored.clear();
+        recolored.extend_from_slice(source);
+        colors.apply(&mut recolored, self.shape.channels);
+        self.write(&recolored, map, target);
+        self.recolored = recolored;
+    }
+
+    fn write(&self, source: &[u8], map: Affine, target: &mut [u8]) {
+        if map == Affine::IDENTITY {
+            channels_first(source, self.shape, target);
+        } else {
+            map.apply(source, self.shape, target);
+        }
+    }
+}
