@@ -5,6 +5,7 @@ mod bench;
 mod data;
 mod doctor;
 mod evaluate;
+mod import;
 mod inspect;
 mod opened_run;
 mod oracle;

@@ -7,7 +7,7 @@ use clap::Args;
 use hypertransformer::config::load;
 use hypertransformer::train::{Outcome, TrainOptions, train};
 
-use super::{ComputeArguments, data::ensure_pack, default_run_dir, interrupt_flag};
+use super::{ComputeArguments, default_run_dir, import::ensure_pack, interrupt_flag};
 
 #[derive(Args)]
 pub(super) struct TrainArguments {
