@@ -11,7 +11,7 @@ use hypertransformer::config::load;
 use hypertransformer::data::pack::{Element, Pack, Part};
 use hypertransformer::train::{evaluation_sampler, training_sampler};
 
-use super::data::ensure_pack;
+use super::import::ensure_pack;
 
 #[derive(Args)]
 pub(super) struct PreviewArguments {
