@@ -183,7 +183,7 @@ def class_folders(mode):
         ending = mode.replace("w:", ".").rstrip(".w")
         with tarfile.open(folder / f"pictures.tar{ending}", mode) as tar:
             for part in PARTS:
-                for label, image in zip(LABELS, pixels(part, 84), strict=True):
+                for image in pixels(part, 84):
                     name = f"pictures/{part}/{image[0, 0, 0]:03}/{image[0, 0, 1]:03}.png"
                     add_to_tar(tar, name, encoded(image))
 
