@@ -185,7 +185,7 @@ fn folder_options(split: Option<PathBuf>) -> FolderOptions {
 /// Imports `from` beside it and opens the pack.
 fn folders_pack(from: &Path, options: &FolderOptions) -> Result<Pack, String> {
     let output = from.with_extension("safetensors");
-    import_folders(&[from.to_path_buf()], &output, options, &|_, _| ())
+    import_folders(&[from.to_path_buf()], &output, options, &|_, _| true)
         .map_err(|error| error.to_string())?;
     Ok(Pack::open(&output).unwrap())
 }
@@ -194,7 +194,7 @@ fn known(size: u32) -> KnownOptions<'static> {
     KnownOptions {
         size,
         partial: false,
-        watch: &|_, _| (),
+        watch: &|_, _| true,
     }
 }
 
@@ -220,6 +220,7 @@ fn class_folders_become_a_pack_split_as_the_folders_above_say() {
     let options = folder_options(None);
     import_folders(&[from], &output, &options, &|done, all| {
         watch.borrow_mut().push((done, all));
+        true
     })
     .unwrap();
     assert_eq!(watched, [(5, 5)]);
@@ -230,6 +231,17 @@ fn class_folders_become_a_pack_split_as_the_folders_above_say() {
     assert_eq!(pack.image(0), [255, 0, 10].repeat(64));
     // Files of a class by name; other sizes are squashed.
     assert_eq!(pack.image(2), [0, 90, 10].repeat(64));
+}
+
+#[test]
+fn an_interrupted_import_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("tree");
+    picture(&from.join("cat/1.png"), (8, 8), [255, 0, 10]);
+    let output = folder.path().join("pack.safetensors");
+    let error = import_folders(&[from], &output, &folder_options(None), &|_, _| false);
+    assert!(error.unwrap_err().to_string().contains("interrupted"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]
@@ -364,7 +376,7 @@ fn real_caltech_imports_with_its_list() {
         size: 84,
         ..folder_options(Some(from.join("split_unofficial.csv")))
     };
-    import_folders(&[from], &output, &options, &|_, _| ()).unwrap();
+    import_folders(&[from], &output, &options, &|_, _| true).unwrap();
     let pack = Pack::open(&output).unwrap();
     assert_eq!((pack.class_count(), pack.image_count()), (101, 8677));
     let sizes = Part::ALL.map(|part| pack.split("file", part).unwrap().len());

@@ -1,6 +1,7 @@
 //! `data import`, and what `train` does where a pack is missing.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
@@ -18,6 +19,7 @@ use hypertransformer::data::synthetic::{SyntheticOptions, write_synthetic_pack};
 use indicatif::ProgressBar;
 
 use super::data::info;
+use super::interrupt_flag;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Source {
@@ -110,9 +112,11 @@ pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
         bail!("--partial goes with data sets whose numbers are known: this one is taken as it is");
     }
     let bar = ProgressBar::new(0);
+    let interrupted = interrupt_flag("stopping")?;
     let watch = |done: usize, all: usize| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
+        !interrupted.load(Ordering::Relaxed)
     };
     let known = KnownOptions {
         size,

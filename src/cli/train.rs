@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
         quiet: arguments.quiet,
     };
     let compute = arguments.compute.start()?;
-    let interrupted = interrupt_flag()?;
+    let interrupted = interrupt_flag("finishing the step")?;
     let say = |text: String| {
         if !arguments.quiet {
             eprintln!("{text}");

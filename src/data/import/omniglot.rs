@@ -88,7 +88,7 @@ pub fn import_omniglot(
     let sizes = vec![DRAWINGS; characters.len()];
     let mut writer = PackWriter::create(output, shape, &sizes, metadata)?;
     let decode = |file: &&FoundFile| picture(file, options.size);
-    write_pictures(&drawings, decode, &mut writer, &|_, _| ())?;
+    write_pictures(&drawings, decode, &mut writer, &|_, _| true)?;
     writer.finish()
 }
 

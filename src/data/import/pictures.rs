@@ -28,8 +28,8 @@ pub(super) fn is_picture(inner: &str) -> bool {
     has_extension(inner, &["jpg", "jpeg", "png"])
 }
 
-/// Told of how many pictures are done, and of how many there are.
-pub type Watch<'a> = &'a dyn Fn(usize, usize);
+/// Told of how many pictures are done, and of how many there are; says whether to go on.
+pub type Watch<'a> = &'a dyn Fn(usize, usize) -> bool;
 
 /// The shape of square pictures of `size` pixels a side.
 ///
@@ -77,7 +77,9 @@ pub(super) fn write_pictures<P: Sync>(
             writer.push(picture)?;
         }
         done += chunk.len();
-        watch(done, pictures.len());
+        if !watch(done, pictures.len()) {
+            return Err(DataError::Interrupted);
+        }
     }
     Ok(())
 }
