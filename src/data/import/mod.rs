@@ -13,7 +13,6 @@ pub mod mini_imagenet;
 mod numpy;
 pub mod omniglot;
 mod pickle;
-mod pickle_opcodes;
 pub mod pictures;
 mod tables;
 pub mod tiered_imagenet;

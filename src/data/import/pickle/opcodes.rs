@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::mapped::{Slice, Trail};
+use super::super::mapped::{Slice, Trail};
 
 /// One instruction with its argument; ranges are places in the file.
 #[derive(Clone, Debug, PartialEq)]
