@@ -9,7 +9,7 @@ EXPERIMENT_omniglot := experiments/table1/omniglot-1shot-8ch-fast.yaml
 EXPERIMENT_mini := experiments/table1/mini-imagenet-1shot-8ch-fast.yaml
 EXPERIMENT_tiered := experiments/table1/tiered-imagenet-1shot-8ch.yaml
 # What `data import` calls a DATASET, and the name of its pack.
-SOURCE := $(if $(filter mini,$(DATASET)),mini-imagenet,$(DATASET))
+SOURCE := $(if $(filter mini tiered,$(DATASET)),$(DATASET)-imagenet,$(DATASET))
 EXPERIMENT ?= $(EXPERIMENT_$(DATASET))
 RUN ?= runs/$(basename $(notdir $(EXPERIMENT)))
 BINARY := target/release/hypertransformer
@@ -41,9 +41,9 @@ train: experiment-known build ## train DATASET (or EXPERIMENT), evaluate, tell w
 evaluate: experiment-known build ## measure RUN on 10,000 test episodes (ARGS: see evaluate --help)
 	$(BINARY) evaluate $(RUN) $(ARGS)
 
-data: build ## import DATASET from FROM=PATH into data/
-	@test -n "$(FROM)" || { echo "usage: make data DATASET=omniglot|mini FROM=path/to/files" >&2; exit 2; }
-	$(BINARY) data import $(SOURCE) --from $(FROM) --output data/$(SOURCE).safetensors
+data: build ## import DATASET from FROM=PATH into data/ (ARGS=--partial: what is there of it)
+	@test -n "$(FROM)" || { echo "usage: make data DATASET=omniglot|mini|tiered|cifar-fs|fc100|cub FROM=path/to/files" >&2; exit 2; }
+	$(BINARY) data import $(SOURCE) --from $(FROM) --output data/$(SOURCE).safetensors $(ARGS)
 
 tensorboard: .venv-python/ready ## watch all runs
 	.venv-python/bin/tensorboard --logdir runs

@@ -267,12 +267,30 @@ fn faults_of_a_configuration_end_with_code_2_and_without_a_backtrace() {
 
 #[test]
 fn a_missing_pack_tells_what_to_obtain_and_the_import_command() {
-    hypertransformer()
-        .args(["train", "experiments/table1/omniglot-1shot-8ch-fast.yaml"])
-        .args(["--set", "data.pack=nowhere/omniglot.safetensors"])
-        .assert()
-        .code(1)
-        .stderr(contains("images_background.zip").and(contains("data import omniglot --from")));
+    for (experiment, pack, files, source) in [
+        (
+            "omniglot-1shot-8ch-fast",
+            "omniglot",
+            "images_background.zip",
+            "omniglot",
+        ),
+        (
+            "tiered-imagenet-1shot-8ch",
+            "tiered-imagenet",
+            "_images_png.pkl",
+            "tiered-imagenet",
+        ),
+        ("mini-imagenet-1shot-8ch", "cub", "CUB_200_2011.tgz", "cub"),
+    ] {
+        let pack = format!("nowhere/{pack}.safetensors");
+        let next = format!("hypertransformer data import {source} --from FOLDER --output {pack}");
+        hypertransformer()
+            .args(["train", &format!("experiments/table1/{experiment}.yaml")])
+            .args(["--set", &format!("data.pack={pack}")])
+            .assert()
+            .code(1)
+            .stderr(contains(files).and(contains(next)));
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hypertransformer::data::import::embeddings::import_embeddings;
 use hypertransformer::data::import::folders::{FolderOptions, import_folders};
+use hypertransformer::data::import::known::KnownOptions;
 use hypertransformer::data::import::mini_imagenet::import_mini_imagenet;
 use hypertransformer::data::import::omniglot::{OmniglotOptions, import_omniglot};
 use hypertransformer::data::pack::{Pack, Part};
@@ -184,9 +185,17 @@ fn folder_options(split: Option<PathBuf>) -> FolderOptions {
 /// Imports `from` beside it and opens the pack.
 fn folders_pack(from: &Path, options: &FolderOptions) -> Result<Pack, String> {
     let output = from.with_extension("safetensors");
-    import_folders(&[from.to_path_buf()], &output, options, &|_, _| ())
+    import_folders(&[from.to_path_buf()], &output, options, &|_, _| true)
         .map_err(|error| error.to_string())?;
     Ok(Pack::open(&output).unwrap())
+}
+
+fn known(size: u32) -> KnownOptions<'static> {
+    KnownOptions {
+        size,
+        partial: false,
+        watch: &|_, _| true,
+    }
 }
 
 fn class_names(pack: &Pack, part: Part) -> Vec<&str> {
@@ -211,6 +220,7 @@ fn class_folders_become_a_pack_split_as_the_folders_above_say() {
     let options = folder_options(None);
     import_folders(&[from], &output, &options, &|done, all| {
         watch.borrow_mut().push((done, all));
+        true
     })
     .unwrap();
     assert_eq!(watched, [(5, 5)]);
@@ -221,6 +231,17 @@ fn class_folders_become_a_pack_split_as_the_folders_above_say() {
     assert_eq!(pack.image(0), [255, 0, 10].repeat(64));
     // Files of a class by name; other sizes are squashed.
     assert_eq!(pack.image(2), [0, 90, 10].repeat(64));
+}
+
+#[test]
+fn an_interrupted_import_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("tree");
+    picture(&from.join("cat/1.png"), (8, 8), [255, 0, 10]);
+    let output = folder.path().join("pack.safetensors");
+    let error = import_folders(&[from], &output, &folder_options(None), &|_, _| false);
+    assert!(error.unwrap_err().to_string().contains("interrupted"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]
@@ -314,7 +335,7 @@ fn mini_imagenet_is_taken_from_folders_from_flat_files_and_by_lists() {
     };
     let output = folder.path().join("pack.safetensors");
     let import = |from: &Path| {
-        import_mini_imagenet(&[from.to_path_buf()], &output, 4, &|_, _| ())
+        import_mini_imagenet(&[from.to_path_buf()], &output, known(4))
             .map(|()| Pack::open(&output).unwrap())
             .map_err(|error| error.to_string())
     };
@@ -335,7 +356,7 @@ fn mini_imagenet_is_taken_from_folders_from_flat_files_and_by_lists() {
     std::fs::write(folder.path().join("listed/train.csv"), list).unwrap();
     let error = import(&folder.path().join("listed")).unwrap_err();
     let class = classes[3];
-    let told = format!("class {class} has 599 images, expected 600; missing: `{missing}`");
+    let told = format!("missing: `{missing}`; class {class} has 599 images, expected 600");
     assert!(error.contains(&told), "{error}");
 }
 
@@ -355,7 +376,7 @@ fn real_caltech_imports_with_its_list() {
         size: 84,
         ..folder_options(Some(from.join("split_unofficial.csv")))
     };
-    import_folders(&[from], &output, &options, &|_, _| ()).unwrap();
+    import_folders(&[from], &output, &options, &|_, _| true).unwrap();
     let pack = Pack::open(&output).unwrap();
     assert_eq!((pack.class_count(), pack.image_count()), (101, 8677));
     let sizes = Part::ALL.map(|part| pack.split("file", part).unwrap().len());
@@ -486,15 +507,61 @@ fn embeddings_that_cannot_be_used_are_told() {
         let folder = tempfile::tempdir().unwrap();
         let from = embeddings(folder.path(), change);
         let output = folder.path().join("pack.safetensors");
-        let error = import_embeddings(&from, &output).unwrap_err().to_string();
+        let error = import_embeddings(std::slice::from_ref(&from), &output)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(told) && !output.exists(), "{error}");
     }
     let folder = tempfile::tempdir().unwrap();
     let from = embeddings(folder.path(), |_, _, _| ());
     std::fs::write(from.join("val.npz"), "<html>").unwrap();
-    let error = import_embeddings(&from, &folder.path().join("pack.safetensors")).unwrap_err();
+    let error = import_embeddings(
+        std::slice::from_ref(&from),
+        &folder.path().join("pack.safetensors"),
+    )
+    .unwrap_err();
     assert!(
-        error.to_string().contains("val.npz` is no npz archive"),
+        error.to_string().contains("val.npz` is an HTML page"),
         "{error}"
     );
+}
+
+/// `pickle.dumps({"embeddings": np.ones((2, 1), np.float32), "labels": [0, 1]}, protocol=4)`, numpy 2.4.
+const PICKLE: &str = "800495b5000000000000007d94288c0a656d62656464696e6773948c166e756d70792e5f636f72652e6d756c7469\
+    6172726179948c0c5f7265636f6e7374727563749493948c056e756d7079948c076e6461727261799493944b0085944301629487945294284b01\
+    4b024b01869468058c0564747970659493948c02663494898887945294284b038c013c944e4e4e4affffffff4affffffff4b0074946289430800\
+    00803f0000803f947494628c066c6162656c73945d94284b004b0165752e";
+
+#[test]
+fn no_change_of_a_pickle_makes_the_reader_panic() {
+    let whole: Vec<u8> = (0..PICKLE.len() / 2)
+        .map(|place| u8::from_str_radix(&PICKLE[2 * place..2 * place + 2], 16).unwrap())
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train_embeddings.pkl");
+    // Nothing is ever written: the next part is empty.
+    std::fs::write(folder.path().join("val_embeddings.pkl"), "").unwrap();
+    std::fs::write(folder.path().join("test_embeddings.pkl"), "").unwrap();
+    let error = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let output = folder.path().join("pack.safetensors");
+        import_embeddings(&[folder.path().to_path_buf()], &output)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(error(&whole).contains("val_embeddings.pkl` is empty"));
+    for length in 1..whole.len() {
+        let error = error(&whole[..length]);
+        assert!(
+            error.contains("train_embeddings.pkl` is cut short"),
+            "{error}"
+        );
+    }
+    for place in 0..whole.len() {
+        for other in [0, 0xff, b'(', b'2', b'b', b'e', b'R', whole[place] ^ 1] {
+            let mut changed = whole.clone();
+            changed[place] = other;
+            error(&changed);
+        }
+    }
 }

@@ -15,7 +15,7 @@ use hypertransformer::train::{build_model, training_sampler};
 use serde_json::json;
 use tch::Tensor;
 
-use super::{ComputeArguments, data::ensure_pack};
+use super::{ComputeArguments, import::ensure_pack};
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum What {

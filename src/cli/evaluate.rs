@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     let run = OpenedRun::open(&arguments.run)?;
     let mode = arguments.batch_norm.unwrap_or(run.experiment.batch_norm);
     let sampler = evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
-    let interrupted = interrupt_flag()?;
+    let interrupted = interrupt_flag("finishing the step")?;
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes  {msg}  eta {eta}")?;
     let bar = ProgressBar::new(arguments.episodes).with_style(style);
     let records = evaluate(

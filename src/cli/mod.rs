@@ -5,6 +5,7 @@ mod bench;
 mod data;
 mod doctor;
 mod evaluate;
+mod import;
 mod inspect;
 mod opened_run;
 mod oracle;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Parser, Subcommand};
 use hypertransformer::compute::{Compute, ComputeError, DeviceChoice};
 use hypertransformer::config::ConfigError;
+use hypertransformer::data::error::DataError;
 
 /// Trains and uses HyperTransformers: a Transformer reads a few labelled pictures and writes the weights of a small
 /// CNN.
@@ -91,6 +93,9 @@ pub(crate) fn run() -> ExitCode {
                 }
                 told = cause;
             }
+            if let Some(DataError::Interrupted) = error.downcast_ref() {
+                return ExitCode::from(130);
+            }
             let configuration = error.downcast_ref::<ConfigError>().is_some();
             ExitCode::from(if configuration { 2 } else { 1 })
         }
@@ -119,14 +124,14 @@ fn quiet_panics() {
 }
 
 /// A flag that the first Ctrl-C sets; the second leaves at once with code 130.
-fn interrupt_flag() -> anyhow::Result<Arc<AtomicBool>> {
+fn interrupt_flag(doing: &'static str) -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&flag);
     ctrlc::set_handler(move || {
         if set.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\ninterrupted: finishing the step; press Ctrl-C again to leave at once");
+        eprintln!("\ninterrupted: {doing}; press Ctrl-C again to leave at once");
     })?;
     Ok(flag)
 }

@@ -15,7 +15,7 @@ use hypertransformer::train::evaluation_sampler;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::{ComputeArguments, data::ensure_pack};
+use super::{ComputeArguments, import::ensure_pack};
 
 #[derive(Args)]
 pub(super) struct OracleArguments {

@@ -1,6 +1,6 @@
 //! `data preview`: a contact sheet of classes, or of an episode.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use hypertransformer::config::load;
 use hypertransformer::data::pack::{Element, Pack, Part};
 use hypertransformer::train::{evaluation_sampler, training_sampler};
 
-use super::data::ensure_pack;
+use super::import::ensure_pack;
 
 #[derive(Args)]
 pub(super) struct PreviewArguments {
@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &PreviewArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn pictures(path: &PathBuf) -> anyhow::Result<Pack> {
+fn pictures(path: &Path) -> anyhow::Result<Pack> {
     let pack = Pack::open(path)?;
     if pack.shape().element == Element::Float {
         bail!("{} holds embeddings, not pictures", path.display());

@@ -7,7 +7,7 @@ use clap::Args;
 use hypertransformer::config::load;
 use hypertransformer::train::{Outcome, TrainOptions, train};
 
-use super::{ComputeArguments, data::ensure_pack, default_run_dir, interrupt_flag};
+use super::{ComputeArguments, default_run_dir, import::ensure_pack, interrupt_flag};
 
 #[derive(Args)]
 pub(super) struct TrainArguments {
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
         quiet: arguments.quiet,
     };
     let compute = arguments.compute.start()?;
-    let interrupted = interrupt_flag()?;
+    let interrupted = interrupt_flag("finishing the step")?;
     let say = |text: String| {
         if !arguments.quiet {
             eprintln!("{text}");

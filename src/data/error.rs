@@ -129,6 +129,10 @@ pub enum DataError {
         problem: String,
     },
 
+    /// Someone asked to stop before all pictures were there.
+    #[error("interrupted; no pack was written")]
+    Interrupted,
+
     /// The given files do not hold the whole data set.
     #[error("{data_set} is not complete in {searched}: {problem}")]
     Incomplete {

@@ -84,6 +84,11 @@ impl PackWriter {
         self.offsets.last().map_or(0, |&count| count as usize)
     }
 
+    /// Bytes of an image.
+    pub(super) fn image_bytes(&self) -> usize {
+        self.shape.bytes()
+    }
+
     /// The safetensors header: 8 bytes of length, then JSON, padded with blanks to a multiple of 8.
     fn write_header(&mut self) -> Result<(), DataError> {
         let offsets_end = self.offsets.len() * 8;

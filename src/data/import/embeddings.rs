@@ -1,47 +1,120 @@
-//! Embeddings that someone computed before, as `.npz` files: what LEO-style experiments classify instead of images.
+//! Embeddings that someone computed before, as numpy files or pickles: what LEO-style experiments classify instead of
+//! images.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
-
-use ndarray::{Array1, Array2};
-use ndarray_npy::{NpzReader, ReadNpyError, ReadNpzError};
 
 use super::super::error::DataError;
 use super::super::pack::{Element, ImageShape, PackMetadata, SplitScheme};
 use super::super::pack_writer::PackWriter;
 use super::super::splits::Part;
+use super::files::{FoundFile, find, last};
+use super::known::part_files;
+use super::labelled::{Labelled, by_label};
+use super::mapped::{Scratch, Slice};
+use super::numpy::{Array, Npz, read_npy};
+use super::pickle::Pickle;
+use super::pictures::searched;
 
-/// The parts and the files that hold them.
-const FILES: [(Part, &str); 3] = [
-    (Part::Train, "train.npz"),
-    (Part::Validation, "val.npz"),
-    (Part::Test, "test.npz"),
+/// Arrays `embeddings` and `labels`.
+const NPZ: [&str; 3] = ["train.npz", "val.npz", "test.npz"];
+/// Dicts with `embeddings`, `labels` and `keys`, as Rusu et al. (2019) hand out.
+const LEO: [&str; 3] = [
+    "train_embeddings.pkl",
+    "val_embeddings.pkl",
+    "test_embeddings.pkl",
 ];
+/// One array a file.
+const NPY: [&str; 3] = [
+    "train_embeddings.npy",
+    "val_embeddings.npy",
+    "test_embeddings.npy",
+];
+const NPY_LABELS: [&str; 3] = ["train_labels.npy", "val_labels.npy", "test_labels.npy"];
 
-/// One part's vectors by label.
-type Classes = BTreeMap<i64, Vec<Vec<f32>>>;
+/// One part's vectors.
+struct Vectors {
+    array: Array,
+    bytes: Slice,
+    classes: Labelled,
+    part: Part,
+}
 
-/// Imports `train.npz`, `val.npz` and `test.npz` of a folder, each with the arrays `embeddings`, `[N, D]` of f32 or f64,
-/// and `labels`, `[N]` of i64 or i32. A label is a class of its part; classes are named `train/3`.
+/// Imports `embeddings`, `[N, D]` of f32 or f64, and `labels`, `[N]` of whole numbers, for train, val and test: from npz
+/// files, LEO's pickles, or pairs of npy files. A label is a class of its part; classes are named `train/3`.
 ///
 /// # Errors
 /// If a file or array is missing, of another type, or of another length; then no pack is left behind.
-pub fn import_embeddings(folder: &Path, output: &Path) -> Result<(), DataError> {
-    let (mut split, mut names, mut classes) = (SplitScheme::default(), Vec::new(), Vec::new());
-    let mut width = None;
-    for (part, name) in FILES {
-        let path = folder.join(name);
-        for (label, vectors) in read(&path, &mut width)? {
-            split.part_mut(part).push(classes.len());
-            names.push(format!("{part}/{label}"));
-            classes.push(vectors);
+pub fn import_embeddings(from: &[PathBuf], output: &Path) -> Result<(), DataError> {
+    let scratch = Scratch::beside(output);
+    let all = [NPZ, LEO, NPY, NPY_LABELS].concat();
+    let files = find(from, &scratch, &|inner| all.contains(&last(inner)))?;
+    let incomplete = |problem: String| DataError::Incomplete {
+        data_set: "the set of embeddings",
+        searched: searched(from),
+        problem,
+    };
+    let mut parts = Vec::new();
+    for (names, read) in [
+        (NPZ, read_npz as Read),
+        (LEO, read_pickle),
+        (NPY, read_npy_pair),
+    ] {
+        let mut missing = Vec::new();
+        let Some(of_parts) = part_files(&files, names, &mut missing)? else {
+            continue;
+        };
+        if !missing.is_empty() {
+            return Err(incomplete(missing.join("; ")));
+        }
+        for (part, file) in Part::ALL.into_iter().zip(of_parts) {
+            if let Some(file) = file {
+                let (array, labels) = read(file, &files, &scratch)?;
+                parts.push(check(part, file, array, &labels, &scratch)?);
+            }
+        }
+        break;
+    }
+    let Some(first) = parts.first() else {
+        return Err(incomplete(format!(
+            "nothing found; expected {}, or {}, or {} with {}",
+            NPZ.join(", "),
+            LEO.join(", "),
+            NPY.join(", "),
+            NPY_LABELS.join(", ")
+        )));
+    };
+    let width = first.array.shape[1];
+    for vectors in &parts {
+        let found = vectors.array.shape[1];
+        if found != width {
+            return Err(incomplete(format!(
+                "{} has embeddings of {found} numbers, expected {width} as in train",
+                vectors.part
+            )));
+        }
+    }
+    write(output, &parts, width, searched(from))
+}
+
+fn write(
+    output: &Path,
+    parts: &[Vectors],
+    width: usize,
+    searched: String,
+) -> Result<(), DataError> {
+    let (mut split, mut names, mut sizes) = (SplitScheme::default(), Vec::new(), Vec::new());
+    for vectors in parts {
+        for (name, numbers) in &vectors.classes {
+            split.part_mut(vectors.part).push(names.len());
+            names.push(name.clone());
+            sizes.push(numbers.len());
         }
     }
     let shape = ImageShape {
         height: 1,
         width: 1,
-        channels: width.unwrap_or(0),
+        channels: width,
         element: Element::Float,
     };
     let name = output.file_stem().unwrap_or_default().to_string_lossy();
@@ -50,72 +123,119 @@ pub fn import_embeddings(folder: &Path, output: &Path) -> Result<(), DataError> 
         class_names: names,
         splits: BTreeMap::from([("files".to_owned(), split)]),
         default_split: "files".to_owned(),
-        source: format!("embeddings in `{}`", folder.display()),
+        source: format!("embeddings in {searched}"),
         licence: "not known to the importer".to_owned(),
         content_hash: String::new(),
         notes: BTreeMap::new(),
     };
-    let sizes: Vec<usize> = classes.iter().map(Vec::len).collect();
     let mut writer = PackWriter::create(output, shape, &sizes, metadata)?;
-    for vector in classes.iter().flatten() {
-        let bytes: Vec<u8> = vector
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        writer.push(&bytes)?;
+    for vectors in parts {
+        for &number in vectors.classes.iter().flat_map(|(_, numbers)| numbers) {
+            let row = vectors.row(number).unwrap_or_default();
+            let bytes: Vec<u8> = row.iter().flat_map(|value| value.to_le_bytes()).collect();
+            writer.push(&bytes)?;
+        }
     }
     writer.finish()
 }
 
-fn read(path: &PathBuf, width: &mut Option<usize>) -> Result<Classes, DataError> {
-    let bad = |problem: String| DataError::BadArchive {
-        path: path.clone(),
-        problem,
-    };
-    let file = File::open(path).map_err(DataError::io("open", path))?;
-    let mut archive = NpzReader::new(file)
-        .map_err(|error| bad(format!("is no npz archive, or a damaged one ({error})")))?;
-    let wrong = |array: &str, kinds: &str, error: &ReadNpzError| {
-        bad(format!(
-            "has no usable array `{array}`, expected {kinds} ({error})"
+impl Vectors {
+    fn row(&self, number: usize) -> Option<Vec<f32>> {
+        let length = self.array.shape[1] * self.array.dtype.size;
+        let bytes = self.bytes.as_ref().get(number * length..)?.get(..length)?;
+        let row = self.array.floats(bytes);
+        self.bytes.release(number * length, length);
+        row
+    }
+}
+
+type Read = fn(&FoundFile, &[FoundFile], &Scratch) -> Result<(Array, Vec<i64>), DataError>;
+
+fn labels(file: &FoundFile, array: &Array) -> Result<Vec<i64>, DataError> {
+    let numbers = array.integers().filter(|_| array.shape.len() == 1);
+    numbers.ok_or_else(|| {
+        file.bad(format!(
+            "has {array} under `labels`, expected whole numbers [N]"
         ))
+    })
+}
+
+fn read_npz(
+    file: &FoundFile,
+    _: &[FoundFile],
+    scratch: &Scratch,
+) -> Result<(Array, Vec<i64>), DataError> {
+    let npz = Npz::open(file, scratch)?;
+    let labels = labels(file, &npz.array("labels", scratch)?)?;
+    Ok((npz.array("embeddings", scratch)?, labels))
+}
+
+fn read_pickle(
+    file: &FoundFile,
+    _: &[FoundFile],
+    scratch: &Scratch,
+) -> Result<(Array, Vec<i64>), DataError> {
+    let pickle = Pickle::open(file, scratch)?;
+    Ok((
+        pickle.array("embeddings")?.clone(),
+        pickle.integers("labels")?,
+    ))
+}
+
+fn read_npy_pair(
+    file: &FoundFile,
+    files: &[FoundFile],
+    scratch: &Scratch,
+) -> Result<(Array, Vec<i64>), DataError> {
+    let wanted = file.name().replace("embeddings", "labels");
+    let beside = files.iter().find(|other| other.name() == wanted);
+    let beside =
+        beside.ok_or_else(|| file.bad(format!("has no labels: there is no `{wanted}`")))?;
+    let array =
+        |file: &FoundFile| read_npy(&file.map(scratch)?).map_err(|problem| file.bad(problem));
+    Ok((array(file)?, labels(beside, &array(beside)?)?))
+}
+
+/// Checks the numbers of one part and groups them by label.
+fn check(
+    part: Part,
+    file: &FoundFile,
+    array: Array,
+    labels: &[i64],
+    scratch: &Scratch,
+) -> Result<Vectors, DataError> {
+    let count = match (&array.shape[..], array.dtype.kind, array.dtype.size) {
+        (&[count, width], b'f', 4 | 8) if width > 0 => count,
+        _ => {
+            return Err(file.bad(format!(
+                "has {array} under `embeddings`, expected float32 or float64 [N, D]"
+            )));
+        }
     };
-    let embeddings: Array2<f32> = match archive.by_name("embeddings") {
-        Err(ReadNpzError::Npy(ReadNpyError::WrongDescriptor(_))) => archive
-            .by_name::<ndarray::OwnedRepr<f64>, _>("embeddings")
-            .map(|wide| wide.mapv(|value| value as f32)),
-        other => other,
-    }
-    .map_err(|error| wrong("embeddings", "[N, D] of f32 or f64", &error))?;
-    let labels: Array1<i64> = match archive.by_name("labels") {
-        Err(ReadNpzError::Npy(ReadNpyError::WrongDescriptor(_))) => archive
-            .by_name::<ndarray::OwnedRepr<i32>, _>("labels")
-            .map(|narrow| narrow.mapv(i64::from)),
-        other => other,
-    }
-    .map_err(|error| wrong("labels", "[N] of i64 or i32", &error))?;
-    let (count, length) = embeddings.dim();
     if labels.len() != count || count == 0 {
         let labels = labels.len();
-        return Err(bad(format!(
+        return Err(file.bad(format!(
             "has {count} embeddings and {labels} labels, expected as many, and some"
         )));
     }
-    if *width.get_or_insert(length) != length {
-        let expected = width.unwrap_or(0);
-        return Err(bad(format!(
-            "has embeddings of {length} numbers, expected {expected} as in train.npz"
-        )));
+    let bytes = array.stored.mapped(scratch);
+    let bytes = bytes.map_err(|error| file.bad(format!("could not be unpacked ({error})")))?;
+    let classes = by_label(labels, count, |label| Ok(format!("{part}/{label}")))
+        .map_err(|problem| file.bad(problem))?;
+    let vectors = Vectors {
+        array,
+        bytes,
+        classes,
+        part,
+    };
+    let finite = |number: &usize| {
+        let row = vectors.row(*number);
+        row.is_some_and(|row| row.iter().all(|value| value.is_finite()))
+    };
+    match (0..count).find(|number| !finite(number)) {
+        Some(number) => Err(file.bad(format!(
+            "has a number that is not finite in embedding {number}"
+        ))),
+        None => Ok(vectors),
     }
-    if let Some(place) = embeddings.iter().position(|value| !value.is_finite()) {
-        return Err(bad(format!(
-            "has a number that is not finite in embedding {}",
-            place / length
-        )));
-    }
-    let mut classes = Classes::new();
-    for (row, &label) in embeddings.outer_iter().zip(&labels) {
-        classes.entry(label).or_default().push(row.to_vec());
-    }
-    Ok(classes)
 }

@@ -1,55 +1,62 @@
-//! Files inside folders and zip archives alike. Only names are held; bytes are read when asked for.
+//! Files inside folders and archives alike. Only names are held; bytes are read when asked for.
 
-use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::Mmap;
-use zip::ZipArchive;
+use tar::{Archive, EntryType};
+use zip::{CompressionMethod, ZipArchive};
 
 use super::super::error::DataError;
+use super::mapped::{Scratch, Slice, Trail};
 
 /// Largest single picture that is unpacked, in bytes: a guard against zip bombs.
 const LARGEST: u64 = 64 << 20;
+/// How deep tars may lie in tars: ILSVRC-2012 has one for each class in one for all.
+const DEEPEST: usize = 3;
+const ARCHIVES: [&str; 4] = [".zip", ".tar", ".tar.gz", ".tgz"];
 
-/// One file: `container` is the archive or folder, `inner` its path in there, with `/`.
+/// One file: `container` is the archive or folder, `inner` its path in there, with `/`. A tar inside a tar counts as a
+/// folder.
 #[derive(Clone, Debug)]
 pub struct FoundFile {
     /// Archive or folder.
-    pub container: PathBuf,
+    pub container: Arc<Path>,
     /// Path inside.
     pub inner: String,
-    entry: Option<Entry>,
-}
-
-/// A place in an archive; clones share the archive's directory and bytes.
-#[derive(Clone, Debug)]
-struct Entry {
-    archive: ZipArchive<Cursor<MappedFile>>,
-    index: usize,
+    place: Place,
 }
 
 #[derive(Clone, Debug)]
-struct MappedFile(Arc<Mmap>);
-
-impl AsRef<[u8]> for MappedFile {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
+enum Place {
+    Disk,
+    /// Clones share the archive's directory and bytes.
+    Zip(ZipArchive<Cursor<Slice>>, usize),
+    Tar(Slice),
 }
 
 impl FoundFile {
     /// For messages.
     #[must_use]
     pub fn display(&self) -> String {
-        format!("{}: {}", self.container.display(), self.inner)
+        match self.place {
+            Place::Disk => self.container.join(&self.inner).display().to_string(),
+            _ => format!("{}: {}", self.container.display(), self.inner),
+        }
+    }
+
+    /// The error that this file is not what it should be.
+    pub(super) fn bad(&self, problem: impl Into<String>) -> DataError {
+        DataError::BadArchive {
+            path: PathBuf::from(self.display()),
+            problem: problem.into(),
+        }
     }
 
     /// The last part of the path inside.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.inner.rsplit('/').next().unwrap_or(&self.inner)
+        last(&self.inner)
     }
 
     /// The name of the folder that the file lies in, be it that of the container.
@@ -57,148 +64,239 @@ impl FoundFile {
     pub fn folder_name(&self) -> Option<String> {
         match self.inner.rsplit('/').nth(1) {
             Some(folder) => Some(folder.to_owned()),
-            None if self.entry.is_none() => {
+            None if matches!(self.place, Place::Disk) => {
                 Some(self.container.file_name()?.to_string_lossy().into_owned())
             }
             None => None,
         }
     }
 
-    /// The content.
+    /// The content of a file of a picture's size.
     ///
     /// # Errors
     /// If it cannot be read, or its archive is damaged there.
     pub fn read(&self) -> Result<Vec<u8>, DataError> {
-        let Some(entry) = &self.entry else {
-            let path = self.container.join(&self.inner);
-            return std::fs::read(&path).map_err(DataError::io("read", &path));
-        };
-        let damaged = |error: &dyn std::fmt::Display| DataError::BadArchive {
-            path: self.container.clone(),
+        match &self.place {
+            Place::Disk => {
+                let path = self.container.join(&self.inner);
+                std::fs::read(&path).map_err(DataError::io("read", &path))
+            }
+            Place::Tar(slice) => {
+                let bytes = slice.as_ref().to_vec();
+                slice.release(0, bytes.len());
+                Ok(bytes)
+            }
+            Place::Zip(archive, index) => {
+                let mut archive = archive.clone();
+                let file = archive
+                    .by_index(*index)
+                    .map_err(|error| self.damaged(&error))?;
+                let mut bytes = Vec::new();
+                file.take(LARGEST)
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| self.damaged(&error))?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// The content of a file of any size, mapped.
+    ///
+    /// # Errors
+    /// If it cannot be read, is empty or an HTML page, or its archive is damaged there.
+    pub(super) fn map(&self, scratch: &Scratch) -> Result<Slice, DataError> {
+        match &self.place {
+            Place::Disk => Slice::open(&self.container.join(&self.inner)),
+            Place::Tar(slice) => Ok(slice.clone()),
+            Place::Zip(archive, index) => {
+                map_entry(archive, *index, scratch).map_err(|error| self.damaged(&error))
+            }
+        }
+    }
+
+    fn damaged(&self, error: &dyn std::fmt::Display) -> DataError {
+        DataError::BadArchive {
+            path: self.container.to_path_buf(),
             problem: format!("is damaged at {} ({error}): fetch it again", self.inner),
-        };
-        let mut archive = entry.archive.clone();
-        let file = archive
-            .by_index(entry.index)
-            .map_err(|error| damaged(&error))?;
-        let mut bytes = Vec::new();
-        file.take(LARGEST)
-            .read_to_end(&mut bytes)
-            .map_err(|error| damaged(&error))?;
-        Ok(bytes)
+        }
     }
 }
 
-/// All files with one of these extensions below the paths: an archive's, or a folder's with the archives that lie in
-/// it, or the file itself; by name. Hidden files and `__MACOSX` are passed over.
+/// One entry of a zip archive, mapped where it lies or unpacked; its checksum is checked either way.
+pub(super) fn map_entry(
+    archive: &ZipArchive<Cursor<Slice>>,
+    index: usize,
+    scratch: &Scratch,
+) -> zip::result::ZipResult<Slice> {
+    let mut archive = archive.clone();
+    let whole = archive.clone().into_inner().into_inner();
+    let mut file = archive.by_index(index)?;
+    if let (CompressionMethod::Stored, Some(start)) = (file.compression(), file.data_start())
+        && let Some(slice) = whole.part(start as usize, file.size() as usize)
+    {
+        std::io::copy(&mut file, &mut Trail::new(&slice))?;
+        return Ok(slice);
+    }
+    Ok(scratch.keep(&mut file)?)
+}
+
+/// All wanted files below the paths: an archive's, or a folder's with the archives that lie in it, or the file itself; by
+/// name. Archives are zip, tar and tar.gz. `wanted` is asked with the path inside the container. Hidden files and
+/// `__MACOSX` are passed over.
 ///
 /// # Errors
 /// If something cannot be read or is no whole archive.
-pub fn find(paths: &[PathBuf], extensions: &[&str]) -> Result<Vec<FoundFile>, DataError> {
-    let mut found = Vec::new();
+pub fn find(
+    paths: &[PathBuf],
+    scratch: &Scratch,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Vec<FoundFile>, DataError> {
+    let mut search = Search {
+        scratch,
+        wanted,
+        found: Vec::new(),
+    };
     for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         if path.is_dir() {
-            found.extend(in_folder(path, extensions)?);
-        } else if has_extension(&path.to_string_lossy(), extensions) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            found.push(FoundFile {
-                container: path.parent().unwrap_or(Path::new(".")).to_path_buf(),
-                inner: name.into_owned(),
-                entry: None,
-            });
+            search.folder(path)?;
+        } else if wanted(&name) {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            search.add(&folder.into(), name.into_owned(), Place::Disk);
         } else {
-            found.extend(in_archive(path, extensions)?);
+            search.archive(path)?;
         }
     }
+    let mut found = search.found;
     found.sort_by(|left, right| {
         (&left.container, &left.inner).cmp(&(&right.container, &right.inner))
     });
     Ok(found)
 }
 
-fn in_folder(folder: &Path, extensions: &[&str]) -> Result<Vec<FoundFile>, DataError> {
-    let mut found = Vec::new();
-    let mut open = vec![folder.to_path_buf()];
-    while let Some(next) = open.pop() {
-        for entry in next.read_dir().map_err(DataError::io("read", &next))? {
-            let path = entry.map_err(DataError::io("read", &next))?.path();
-            let inner = path
-                .strip_prefix(folder)
-                .unwrap_or(&path)
-                .to_string_lossy()
-                .replace('\\', "/");
-            if hidden(&inner) {
-                continue;
-            }
-            if path.is_dir() {
-                open.push(path);
-            } else if has_extension(&inner, extensions) {
-                found.push(FoundFile {
-                    container: folder.to_path_buf(),
-                    inner,
-                    entry: None,
-                });
-            } else if has_extension(&inner, &["zip"]) {
-                found.extend(in_archive(&path, extensions)?);
-            }
-        }
-    }
-    Ok(found)
+struct Search<'a> {
+    scratch: &'a Scratch,
+    wanted: &'a dyn Fn(&str) -> bool,
+    found: Vec<FoundFile>,
 }
 
-fn in_archive(path: &Path, extensions: &[&str]) -> Result<Vec<FoundFile>, DataError> {
-    let bad = |problem: String| DataError::BadArchive {
-        path: path.to_path_buf(),
-        problem,
-    };
-    let mut archive = open_archive(path)?;
-    let mut found = Vec::new();
-    for index in 0..archive.len() {
-        let damaged =
-            |error: &dyn std::fmt::Display| bad(format!("is damaged ({error}): fetch it again"));
-        let entry = archive
-            .by_index_raw(index)
-            .map_err(|error| damaged(&error))?;
-        let inner = entry.name().map_err(|error| damaged(&error))?.into_owned();
-        if entry.is_dir() || hidden(&inner) || !has_extension(&inner, extensions) {
-            continue;
-        }
-        drop(entry);
-        found.push(FoundFile {
-            container: path.to_path_buf(),
+impl Search<'_> {
+    fn add(&mut self, container: &Arc<Path>, inner: String, place: Place) {
+        self.found.push(FoundFile {
+            container: Arc::clone(container),
             inner,
-            entry: Some(Entry {
-                archive: archive.clone(),
-                index,
-            }),
+            place,
         });
     }
-    Ok(found)
+
+    fn folder(&mut self, folder: &Path) -> Result<(), DataError> {
+        let container: Arc<Path> = folder.into();
+        let mut open = vec![folder.to_path_buf()];
+        while let Some(next) = open.pop() {
+            for entry in next.read_dir().map_err(DataError::io("read", &next))? {
+                let path = entry.map_err(DataError::io("read", &next))?.path();
+                let inner = path
+                    .strip_prefix(folder)
+                    .unwrap_or(&path)
+                    .to_string_lossy()
+                    .replace('\\', "/");
+                if hidden(&inner) {
+                    continue;
+                }
+                if path.is_dir() {
+                    open.push(path);
+                } else if (self.wanted)(&inner) {
+                    self.add(&container, inner, Place::Disk);
+                } else if ARCHIVES
+                    .iter()
+                    .any(|ending| inner.to_lowercase().ends_with(ending))
+                {
+                    self.archive(&path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn archive(&mut self, path: &Path) -> Result<(), DataError> {
+        let bad = |problem: String| DataError::BadArchive {
+            path: path.to_path_buf(),
+            problem,
+        };
+        let slice = Slice::open(path)?;
+        if slice.as_ref().starts_with(b"PK") {
+            return self.zip(path, slice).map_err(bad);
+        }
+        let slice = slice
+            .gunzipped(self.scratch)
+            .map_err(|error| bad(format!("could not be unpacked ({error}): fetch it again")))?;
+        if slice.as_ref().get(257..262) != Some(b"ustar") {
+            return Err(bad("is not a zip, tar or tar.gz archive".to_owned()));
+        }
+        self.tar(&path.into(), "", &slice, 0).map_err(bad)
+    }
+
+    fn zip(&mut self, path: &Path, slice: Slice) -> Result<(), String> {
+        let mut archive = open_zip(slice)?;
+        let container: Arc<Path> = path.into();
+        for index in 0..archive.len() {
+            let damaged =
+                |error: zip::result::ZipError| format!("is damaged ({error}): fetch it again");
+            let entry = archive.by_index_raw(index).map_err(damaged)?;
+            let inner = entry.name().map_err(damaged)?.into_owned();
+            let is_dir = entry.is_dir();
+            drop(entry);
+            if !is_dir && !hidden(&inner) && (self.wanted)(&inner) {
+                self.add(&container, inner, Place::Zip(archive.clone(), index));
+            }
+        }
+        Ok(())
+    }
+
+    fn tar(
+        &mut self,
+        container: &Arc<Path>,
+        folder: &str,
+        slice: &Slice,
+        depth: usize,
+    ) -> Result<(), String> {
+        let damaged =
+            |error: std::io::Error| format!("is cut short or damaged ({error}): fetch it again");
+        let mut archive = Archive::new(Cursor::new(slice.as_ref()));
+        for entry in archive.entries_with_seek().map_err(damaged)? {
+            let entry = entry.map_err(damaged)?;
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let name = name.trim_start_matches("./");
+            let plain = matches!(
+                entry.header().entry_type(),
+                EntryType::Regular | EntryType::Continuous
+            );
+            if !plain || hidden(name) {
+                continue;
+            }
+            let content = slice
+                .part(entry.raw_file_position() as usize, entry.size() as usize)
+                .ok_or_else(|| format!("is cut short at {name}: fetch it again"))?;
+            let inner = format!("{folder}{name}");
+            if (self.wanted)(&inner) {
+                self.add(container, inner, Place::Tar(content));
+            } else if let Some(stem) = inner.strip_suffix(".tar")
+                && depth < DEEPEST
+            {
+                self.tar(container, &format!("{stem}/"), &content, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
 }
 
-fn open_archive(path: &Path) -> Result<ZipArchive<Cursor<MappedFile>>, DataError> {
-    let bad = |problem: String| DataError::BadArchive {
-        path: path.to_path_buf(),
-        problem,
-    };
-    let file = File::open(path).map_err(DataError::io("open", path))?;
-    if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
-        return Err(bad("is empty: fetch it again".to_owned()));
-    }
-    // SAFETY: whoever changes an archive while it is imported gets an error or a wrong picture, as with any reading.
-    let map = unsafe { Mmap::map(&file) }.map_err(DataError::io("map", path))?;
-    let start = String::from_utf8_lossy(&map[..map.len().min(512)]).to_lowercase();
-    if start.trim_start().starts_with("<!doctype") || start.trim_start().starts_with("<html") {
-        return Err(bad(
-            "is an HTML page, not an archive: the download went wrong, fetch it again in a browser"
-                .to_owned(),
-        ));
-    }
-    if !map.starts_with(b"PK") {
-        return Err(bad("is not a zip archive".to_owned()));
-    }
-    ZipArchive::new(Cursor::new(MappedFile(Arc::new(map))))
-        .map_err(|error| bad(format!("is cut short or damaged ({error}): fetch it again")))
+/// Reads the directory of a zip archive.
+///
+/// # Errors
+/// If it is none, or a damaged one, as what a message says after its name.
+pub(super) fn open_zip(slice: Slice) -> Result<ZipArchive<Cursor<Slice>>, String> {
+    ZipArchive::new(Cursor::new(slice))
+        .map_err(|error| format!("is cut short or damaged ({error}): fetch it again"))
 }
 
 fn hidden(inner: &str) -> bool {
@@ -207,7 +305,13 @@ fn hidden(inner: &str) -> bool {
         .any(|part| part.starts_with('.') || part == "__MACOSX")
 }
 
-fn has_extension(inner: &str, extensions: &[&str]) -> bool {
+/// The last part of a path inside a container.
+pub(super) fn last(inner: &str) -> &str {
+    inner.rsplit('/').next().unwrap_or(inner)
+}
+
+/// Whether a path ends in one of these extensions, in small letters or large.
+pub(super) fn has_extension(inner: &str, extensions: &[&str]) -> bool {
     inner.rsplit_once('.').is_some_and(|(_, found)| {
         extensions
             .iter()

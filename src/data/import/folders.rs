@@ -7,7 +7,8 @@ use super::super::error::{DataError, list_names};
 use super::super::pack::{PackMetadata, SplitScheme};
 use super::super::splits::{Part, PartSizes, seeded_split};
 use super::files::{FoundFile, find};
-use super::pictures::{ClassFiles, EXTENSIONS, Watch, searched, square, write_classes};
+use super::mapped::Scratch;
+use super::pictures::{ClassPictures, Picture, Watch, is_picture, searched, square, write_classes};
 use super::tables::two_columns;
 
 /// What to make of the pictures.
@@ -25,7 +26,7 @@ pub struct FolderOptions {
     pub seed: u64,
 }
 
-/// Imports every class folder below `from`, in folders or zip archives. The parts of the split come from
+/// Imports every class folder below `from`, in folders or archives (zip, tar, tar.gz). The parts of the split come from
 /// `options.split`; or from folders `train`, `val` or `validation`, and `test` above the class folders; or else classes
 /// are shuffled by the seed and shared out 70/10/20.
 ///
@@ -43,8 +44,8 @@ pub fn import_folders(
         searched: searched(from),
         problem,
     };
-    let mut found: BTreeMap<String, (Option<Part>, Vec<FoundFile>)> = BTreeMap::new();
-    for file in find(from, &EXTENSIONS)? {
+    let mut found: BTreeMap<String, (Option<Part>, Vec<Picture>)> = BTreeMap::new();
+    for file in find(from, &Scratch::beside(output), &is_picture)? {
         let Some(class) = file.folder_name() else {
             return Err(incomplete(format!(
                 "{} lies in no folder, expected class/picture",
@@ -61,15 +62,15 @@ pub fn import_folders(
                 name(part)
             )));
         }
-        files.push(file);
+        files.push(Picture::File(file));
     }
     if found.is_empty() {
         return Err(incomplete(
-            "no JPEG or PNG found, expected class/picture, also in zip archives".to_owned(),
+            "no JPEG or PNG found, expected class/picture, also in archives".to_owned(),
         ));
     }
     let parts: Vec<Option<Part>> = found.values().map(|&(part, _)| part).collect();
-    let classes: Vec<ClassFiles> = found
+    let classes: Vec<ClassPictures> = found
         .into_iter()
         .map(|(name, (_, files))| (name, files))
         .collect();
@@ -132,7 +133,7 @@ fn split_of(parts: &[Option<Part>]) -> SplitScheme {
 }
 
 /// The split that a CSV file gives; it names every class once.
-fn listed_split(path: &Path, classes: &[ClassFiles]) -> Result<SplitScheme, DataError> {
+fn listed_split(path: &Path, classes: &[ClassPictures]) -> Result<SplitScheme, DataError> {
     let bad = |problem: String| DataError::BadTable {
         path: path.to_path_buf(),
         problem,

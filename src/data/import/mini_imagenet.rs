@@ -1,120 +1,155 @@
 //! mini-ImageNet (Vinyals et al. 2016) in the split of Ravi and Larochelle (2017): 64/16/20 classes × 600 images.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::super::error::{DataError, list_names};
-use super::super::pack::{PackMetadata, SplitScheme};
 use super::super::splits::Part;
-use super::files::{FoundFile, find};
-use super::pictures::{ClassFiles, EXTENSIONS, Watch, searched, square, write_classes};
+use super::files::{FoundFile, find, last};
+use super::known::{Found, Images, Known, KnownOptions, listed_classes, part_files, wnid};
+use super::labelled::{add_metaoptnet, pixel_array};
+use super::mapped::Scratch;
+use super::pickle::Pickle;
+use super::pictures::{Picture, is_picture};
 use super::tables::two_columns;
 
-const IMAGES: usize = 600;
+const KNOWN: Known = Known {
+    name: "mini-imagenet",
+    title: "mini-ImageNet",
+    split: "ravi",
+    classes: [64, 16, 20],
+    images: Images::EachClass(600),
+    list: CLASSES,
+    source: "mini-ImageNet, Vinyals et al. (NeurIPS 2016), classes of Ravi and Larochelle (ICLR 2017)",
+    licence: "ImageNet's terms: non-commercial research and education, no redistribution",
+};
+/// Height and width of the pictures in pickles.
+const SIDE: usize = 84;
 /// `part wnid`, in the order of the lists of Ravi and Larochelle (2017).
 const CLASSES: &str = include_str!("mini_imagenet_ravi.txt");
+/// Dicts with `image_data` and `class_dict`, as Ren et al. (2018) hand out.
+const CACHES: [&str; 3] = [
+    "mini-imagenet-cache-train.pkl",
+    "mini-imagenet-cache-val.pkl",
+    "mini-imagenet-cache-test.pkl",
+];
+const METAOPTNET: [&str; 3] = [
+    "miniImageNet_category_split_train_phase_train.pickle",
+    "miniImageNet_category_split_val.pickle",
+    "miniImageNet_category_split_test.pickle",
+];
 
-/// Imports the 60,000 images, in class folders, or flat with the wnid at the start of their names, or flat with the lists
-/// `train.csv`, `val.csv` and `test.csv` beside them; then only listed files are taken, in the lists' order.
+/// Imports the 60,000 images: from either kind of pickles; or from files in class folders, or flat with the wnid at the
+/// start of their names, or flat with the lists `train.csv`, `val.csv` and `test.csv` beside them; then only listed files
+/// are taken, in the lists' order.
 ///
 /// # Errors
 /// If the size is not possible, a file cannot be used, or anything is missing; then no pack is left behind.
 pub fn import_mini_imagenet(
     from: &[PathBuf],
     output: &Path,
-    size: u32,
-    watch: Watch<'_>,
+    options: KnownOptions<'_>,
 ) -> Result<(), DataError> {
-    let shape = square(size, 3)?;
-    let (mut split, mut names) = (SplitScheme::default(), Vec::new());
-    for (class, line) in CLASSES.lines().enumerate() {
-        if let Some((part, wnid)) = line.split_once(' ') {
-            split.part_mut(part.parse::<Part>()?).push(class);
-            names.push(wnid);
-        }
-    }
-    let classes = classes(from, &names)?;
-    let metadata = PackMetadata {
-        name: "mini-imagenet".to_owned(),
-        class_names: Vec::new(),
-        splits: BTreeMap::from([("ravi".to_owned(), split)]),
-        default_split: "ravi".to_owned(),
-        source: "mini-ImageNet, Vinyals et al. (NeurIPS 2016), classes of Ravi and Larochelle (ICLR 2017)"
-            .to_owned(),
-        licence: "ImageNet's terms: non-commercial research and education, no redistribution".to_owned(),
-        content_hash: String::new(),
-        notes: BTreeMap::new(),
+    let scratch = Scratch::beside(output);
+    let is_pickle = |inner: &str| {
+        CACHES
+            .iter()
+            .chain(&METAOPTNET)
+            .any(|name| last(inner) == *name)
     };
-    write_classes(output, &classes, shape, metadata, watch)
+    let files = find(from, &scratch, &|inner| {
+        is_picture(inner) || is_pickle(inner)
+    })?;
+    let mut found = Found::default();
+    if let Some(caches) = part_files(&files, CACHES, &mut found.faults)? {
+        for (part, file) in Part::ALL.into_iter().zip(caches) {
+            if let Some(file) = file {
+                add_cache(&mut found, part, file, &scratch)?;
+            }
+        }
+    } else if let Some(pickles) = part_files(&files, METAOPTNET, &mut found.faults)? {
+        add_metaoptnet(&mut found, pickles, SIDE, &scratch)?;
+    } else {
+        add_files(&mut found, from, files)?;
+    }
+    KNOWN.write(from, output, found, options)
 }
 
-/// The images of each class, checked to be 600.
-fn classes(from: &[PathBuf], names: &[&str]) -> Result<Vec<ClassFiles>, DataError> {
-    let incomplete = |problem: String| DataError::Incomplete {
-        data_set: "mini-ImageNet",
-        searched: searched(from),
-        problem,
-    };
-    let listed = lists(from)?;
-    let mut by_class: HashMap<String, Vec<FoundFile>> = HashMap::new();
-    for file in find(from, &EXTENSIONS)? {
-        let class = if listed.is_empty() {
-            class_by_place(&file, names)
+fn add_cache(
+    found: &mut Found,
+    part: Part,
+    file: &FoundFile,
+    scratch: &Scratch,
+) -> Result<(), DataError> {
+    let pickle = Pickle::open(file, scratch)?;
+    let array = pickle.array("image_data")?;
+    let pixels = pixel_array(file, "image_data", array, SIDE, scratch)?;
+    let mut taken = vec![false; array.shape[0]];
+    let no_dict = || file.bad("has no dict of names and numbers under `class_dict`");
+    let pairs = pickle
+        .pairs(pickle.entry("class_dict")?)
+        .ok_or_else(no_dict)?;
+    let mut classes = Vec::new();
+    for (name, numbers) in pairs {
+        let name = pickle.text(name).ok_or_else(no_dict)?;
+        let mut places = Vec::new();
+        for number in pickle.as_integers(numbers).ok_or_else(no_dict)? {
+            let place = usize::try_from(number).ok();
+            match place.and_then(|place| taken.get_mut(place)) {
+                Some(taken) if !*taken => *taken = true,
+                _ => {
+                    return Err(file.bad(format!(
+                        "names picture {number} for class `{name}`, expected each of 0 to {} once",
+                        array.shape[0].saturating_sub(1)
+                    )));
+                }
+            }
+            places.extend(place);
+        }
+        classes.push((name, places));
+    }
+    found.add_part(part, classes, |number| {
+        Picture::Pixels(Arc::clone(&pixels), number)
+    });
+    Ok(())
+}
+
+fn add_files(found: &mut Found, from: &[PathBuf], files: Vec<FoundFile>) -> Result<(), DataError> {
+    let mut listed = lists(from)?;
+    let by_place = listed.is_empty();
+    let class_of = |file: &FoundFile| {
+        if by_place {
+            // In a folder that is named itself, its name counts.
+            let folder = file.folder_name().unwrap_or_default();
+            wnid(&format!("{folder}/{}", file.name())).map(str::to_owned)
         } else {
             listed.get(file.name()).map(|(class, _)| class.clone())
-        };
-        if let Some(class) = class {
-            by_class.entry(class).or_default().push(file);
         }
-    }
-    if by_class.is_empty() {
-        return Err(incomplete(
-            "no image of its 100 classes found; expected folders named by wnid (n01532829), or files whose names \
-             start with one"
+    };
+    let order = |file: &FoundFile| listed.get(file.name()).map_or(0, |&(_, place)| place);
+    found.classes = listed_classes(CLASSES, files, class_of, order);
+    if found.classes.iter().all(|class| class.pictures.is_empty()) {
+        return Err(KNOWN.incomplete(
+            from,
+            "no image of its 100 classes found; expected folders named by wnid (n01532829), files whose names start \
+             with one, mini-imagenet-cache-{train,val,test}.pkl or miniImageNet_category_split_*.pickle"
                 .to_owned(),
         ));
     }
-    names
-        .iter()
-        .map(|&name| {
-            let mut files = by_class.remove(name).unwrap_or_default();
-            // The same picture may lie in an archive and unpacked beside it.
-            files.sort_by_key(|file| {
-                let place = listed.get(file.name()).map_or(0, |&(_, place)| place);
-                (place, file.name().to_owned())
-            });
-            files.dedup_by(|left, right| left.name() == right.name());
-            if files.len() == IMAGES {
-                return Ok((name.to_owned(), files));
-            }
-            let missing: Vec<&String> = listed
-                .iter()
-                .filter(|(_, (class, _))| class == name)
-                .map(|(file, _)| file)
-                .filter(|listed| !files.iter().any(|file| file.name() == *listed))
-                .collect();
-            let which = if missing.is_empty() {
-                String::new()
-            } else {
-                format!("; missing: {}", list_names(missing, 3))
-            };
-            Err(incomplete(format!(
-                "class {name} has {} images, expected {IMAGES}{which}",
-                files.len()
-            )))
-        })
-        .collect()
-}
-
-/// By the folder, or else by the wnid that the file's name starts with.
-fn class_by_place(file: &FoundFile, names: &[&str]) -> Option<String> {
-    let known = |name: &&str| names.contains(name);
-    let folder = file.folder_name();
-    folder
-        .as_deref()
-        .filter(known)
-        .or_else(|| file.name().get(..9).filter(known))
-        .map(str::to_owned)
+    for picture in found.classes.iter().flat_map(|class| &class.pictures) {
+        if let Picture::File(file) = picture {
+            listed.remove(file.name());
+        }
+    }
+    if !listed.is_empty() {
+        let mut missing: Vec<&String> = listed.keys().collect();
+        missing.sort();
+        found
+            .faults
+            .push(format!("missing: {}", list_names(missing, 3)));
+    }
+    Ok(())
 }
 
 /// Class and place of every file that lists in the given folders name; empty if there are no lists.

@@ -10,7 +10,8 @@ use super::super::pack::{PackMetadata, SplitScheme};
 use super::super::pack_writer::PackWriter;
 use super::super::random::{Purpose, Random};
 use super::super::splits::{Part, PartSizes, seeded_split};
-use super::files::{FoundFile, find};
+use super::files::{FoundFile, find, has_extension};
+use super::mapped::Scratch;
 use super::pictures::{searched, square, write_pictures};
 
 /// Pixels of an original picture's side.
@@ -55,7 +56,7 @@ pub fn import_omniglot(
             expected: format!("1 to {NATIVE_SIZE} pixels"),
         });
     }
-    let characters = characters(from)?;
+    let characters = characters(from, &Scratch::beside(output))?;
     let class_names: Vec<String> = characters
         .iter()
         .map(|character| character.name.clone())
@@ -86,15 +87,15 @@ pub fn import_omniglot(
     let shape = square(options.size, 1)?;
     let sizes = vec![DRAWINGS; characters.len()];
     let mut writer = PackWriter::create(output, shape, &sizes, metadata)?;
-    let decode = |file: &FoundFile| picture(file, options.size);
-    write_pictures(&drawings, decode, &mut writer, &|_, _| ())?;
+    let decode = |file: &&FoundFile| picture(file, options.size);
+    write_pictures(&drawings, decode, &mut writer, &|_, _| true)?;
     writer.finish()
 }
 
 /// All characters, background first, by name; checked to be whole.
-fn characters(from: &[PathBuf]) -> Result<Vec<Character>, DataError> {
+fn characters(from: &[PathBuf], scratch: &Scratch) -> Result<Vec<Character>, DataError> {
     let mut sets = [BTreeMap::new(), BTreeMap::new()];
-    for file in find(from, &["png"])? {
+    for file in find(from, scratch, &|inner| has_extension(inner, &["png"]))? {
         if let Some((set, name)) = place(&file) {
             sets[set].entry(name).or_insert_with(Vec::new).push(file);
         }
@@ -160,7 +161,7 @@ fn place(file: &FoundFile) -> Option<(usize, String)> {
     }
     let set = SETS.iter().position(|(set, _)| {
         full.split('/')
-            .any(|part| part == *set || part.strip_suffix(".zip") == Some(*set))
+            .any(|part| part.split('.').next() == Some(*set))
     })?;
     Some((set, format!("{alphabet}/{character}")))
 }

@@ -1,27 +1,35 @@
 //! Picture files into a pack: decoded, brought to one size and kind, in bounded memory.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use image::DynamicImage;
 use image::imageops::FilterType;
+use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage};
 use rayon::prelude::*;
 
 use super::super::error::{DataError, list_names};
 use super::super::pack::{Element, ImageShape, PackMetadata};
 use super::super::pack_writer::PackWriter;
-use super::files::FoundFile;
+use super::files::{FoundFile, has_extension};
+use super::mapped::Slice;
+use super::numpy::Stored;
 
-/// Extensions of the kinds of pictures that can be read.
-pub const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
-/// Pictures decoded before they are written.
+/// Pictures decoded before they are written: at most so many, of at most so many bytes together.
 const CHUNK: usize = 1024;
+const CHUNK_BYTES: usize = 64 << 20;
 /// Largest side of a picture in pixels: a guard against decompression bombs.
 const LARGEST_SIDE: u32 = 16_384;
 /// Sides a pack may have, in pixels.
 const SIDES: std::ops::RangeInclusive<u32> = 1..=1024;
 
-/// Told of how many pictures are done, and of how many there are.
-pub type Watch<'a> = &'a dyn Fn(usize, usize);
+/// Whether a file is called as the kinds of pictures are that can be read.
+pub(super) fn is_picture(inner: &str) -> bool {
+    has_extension(inner, &["jpg", "jpeg", "png"])
+}
+
+/// Told of how many pictures are done, and of how many there are; says whether to go on.
+pub type Watch<'a> = &'a dyn Fn(usize, usize) -> bool;
 
 /// The shape of square pictures of `size` pixels a side.
 ///
@@ -51,46 +59,154 @@ pub fn square(size: u32, channels: usize) -> Result<ImageShape, DataError> {
     })
 }
 
-/// Decodes the files in parallel, as many at a time as fit in memory, and writes them in their order.
-pub(super) fn write_pictures(
-    files: &[&FoundFile],
-    decode: impl Fn(&FoundFile) -> Result<Vec<u8>, DataError> + Sync,
+/// Decodes pictures in parallel, as many at a time as fit in memory, and writes them in their order.
+pub(super) fn write_pictures<P: Sync>(
+    pictures: &[P],
+    decode: impl Fn(&P) -> Result<Vec<u8>, DataError> + Sync,
     writer: &mut PackWriter,
     watch: Watch<'_>,
 ) -> Result<(), DataError> {
-    for (chunk, part) in files.chunks(CHUNK).enumerate() {
-        let pictures = part
+    let chunk_size = (CHUNK_BYTES / writer.image_bytes()).clamp(1, CHUNK);
+    let mut done = 0;
+    for chunk in pictures.chunks(chunk_size) {
+        let decoded = chunk
             .par_iter()
-            .map(|file| decode(file))
+            .map(&decode)
             .collect::<Result<Vec<_>, _>>()?;
-        for picture in &pictures {
+        for picture in &decoded {
             writer.push(picture)?;
         }
-        watch(chunk * CHUNK + part.len(), files.len());
+        done += chunk.len();
+        if !watch(done, pictures.len()) {
+            return Err(DataError::Interrupted);
+        }
     }
     Ok(())
 }
 
-/// `[H, W, C]`, squashed to `shape` where it has another size (Lanczos, as the field's scripts do; the aspect ratio is
-/// not kept).
-fn picture(file: &FoundFile, shape: ImageShape) -> Result<Vec<u8>, DataError> {
-    let bad = |problem: String| DataError::BadImage {
-        file: file.display(),
-        problem,
-    };
-    let decoded = decode(&file.read()?)
-        .map_err(|error| bad(format!("is no readable JPEG or PNG ({error})")))?;
+/// A picture and where it lies.
+#[derive(Clone, Debug)]
+pub(super) enum Picture {
+    /// A file, JPEG or PNG.
+    File(FoundFile),
+    /// One of many such files inside one.
+    Encoded(Arc<EncodedPictures>, usize),
+    /// Pixels among those of many pictures.
+    Pixels(Arc<PixelArray>, usize),
+}
+
+/// JPEG or PNG files inside one file.
+#[derive(Debug)]
+pub(super) struct EncodedPictures {
+    /// The file, for messages.
+    pub file: String,
+    pub pictures: Vec<Stored>,
+}
+
+/// Pixels of many pictures in one file, one byte a channel.
+#[derive(Debug)]
+pub(super) struct PixelArray {
+    pub pixels: Slice,
+    pub height: usize,
+    pub width: usize,
+    pub order: PixelOrder,
+}
+
+/// In which order a picture's pixels lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum PixelOrder {
+    /// Row by row, the three channels together.
+    Colour,
+    /// Channel by channel, each row by row.
+    ColourPlanes,
+    /// Row by row.
+    Grey,
+    /// Column by column.
+    GreyColumns,
+}
+
+impl Picture {
+    /// `[H, W, C]`, squashed to `shape` where it has another size (Lanczos, as the field's scripts do; the aspect ratio
+    /// is not kept).
+    fn pixels(&self, shape: ImageShape) -> Result<Vec<u8>, DataError> {
+        let (encoded, file) = match self {
+            Picture::File(file) => (Cow::Owned(file.read()?), file.display()),
+            Picture::Encoded(all, index) => (
+                all.pictures[*index].read(),
+                format!("{}: number {index}", all.file),
+            ),
+            Picture::Pixels(array, index) => {
+                let picture = array.picture(*index);
+                let length = array.picture_bytes();
+                array.pixels.release(index * length, length);
+                return Ok(fit(picture, shape));
+            }
+        };
+        let decoded = decode(&encoded);
+        if let Picture::Encoded(all, index) = self {
+            all.pictures[*index].release();
+        }
+        let decoded = decoded.map_err(|error| DataError::BadImage {
+            file,
+            problem: format!("is no readable JPEG or PNG ({error})"),
+        })?;
+        Ok(fit(decoded, shape))
+    }
+}
+
+impl PixelArray {
+    /// Bytes of a picture.
+    pub(super) fn picture_bytes(&self) -> usize {
+        let channels = match self.order {
+            PixelOrder::Colour | PixelOrder::ColourPlanes => 3,
+            PixelOrder::Grey | PixelOrder::GreyColumns => 1,
+        };
+        self.height * self.width * channels
+    }
+
+    fn picture(&self, index: usize) -> DynamicImage {
+        let length = self.picture_bytes();
+        let bytes = &self.pixels.as_ref()[index * length..][..length];
+        let (width, height) = (self.width as u32, self.height as u32);
+        let plane = self.height * self.width;
+        match self.order {
+            PixelOrder::Grey | PixelOrder::Colour => {
+                let pixels = bytes.to_vec();
+                if self.order == PixelOrder::Grey {
+                    GrayImage::from_raw(width, height, pixels)
+                        .unwrap_or_default()
+                        .into()
+                } else {
+                    RgbImage::from_raw(width, height, pixels)
+                        .unwrap_or_default()
+                        .into()
+                }
+            }
+            PixelOrder::GreyColumns => GrayImage::from_fn(width, height, |x, y| {
+                Luma([bytes[x as usize * self.height + y as usize]])
+            })
+            .into(),
+            PixelOrder::ColourPlanes => RgbImage::from_fn(width, height, |x, y| {
+                let place = y as usize * self.width + x as usize;
+                Rgb([0, 1, 2].map(|channel| bytes[channel * plane + place]))
+            })
+            .into(),
+        }
+    }
+}
+
+fn fit(decoded: DynamicImage, shape: ImageShape) -> Vec<u8> {
     let (width, height) = (shape.width as u32, shape.height as u32);
     let sized = if (decoded.width(), decoded.height()) == (width, height) {
         decoded
     } else {
         decoded.resize_exact(width, height, FilterType::Lanczos3)
     };
-    Ok(if shape.channels == 1 {
+    if shape.channels == 1 {
         sized.into_luma8().into_raw()
     } else {
         sized.into_rgb8().into_raw()
-    })
+    }
 }
 
 /// By content, not by extension: mini-ImageNet copies hold PNGs named `.jpg`.
@@ -109,12 +225,12 @@ pub(super) fn searched(from: &[PathBuf]) -> String {
 }
 
 /// A class and its pictures, in order.
-pub(super) type ClassFiles = (String, Vec<FoundFile>);
+pub(super) type ClassPictures = (String, Vec<Picture>);
 
 /// Writes all classes as a pack; `metadata.class_names` are filled in.
 pub(super) fn write_classes(
     output: &Path,
-    classes: &[ClassFiles],
+    classes: &[ClassPictures],
     shape: ImageShape,
     mut metadata: PackMetadata,
     watch: Watch<'_>,
@@ -124,9 +240,14 @@ pub(super) fn write_classes(
         "resize_filter".to_owned(),
         format!("lanczos to {shape} where of another size, aspect ratio not kept"),
     );
-    let sizes: Vec<usize> = classes.iter().map(|(_, files)| files.len()).collect();
-    let files: Vec<&FoundFile> = classes.iter().flat_map(|(_, files)| files).collect();
+    let sizes: Vec<usize> = classes.iter().map(|(_, pictures)| pictures.len()).collect();
+    let pictures: Vec<&Picture> = classes.iter().flat_map(|(_, pictures)| pictures).collect();
     let mut writer = PackWriter::create(output, shape, &sizes, metadata)?;
-    write_pictures(&files, |file| picture(file, shape), &mut writer, watch)?;
+    write_pictures(
+        &pictures,
+        |picture| picture.pixels(shape),
+        &mut writer,
+        watch,
+    )?;
     writer.finish()
 }

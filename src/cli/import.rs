@@ -1,0 +1,256 @@
+//! `data import`, and what `train` does where a pack is missing.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use hypertransformer::data::import::cifar::{CifarSplit, import_cifar};
+use hypertransformer::data::import::cub::import_cub;
+use hypertransformer::data::import::embeddings::import_embeddings;
+use hypertransformer::data::import::folders::{FolderOptions, import_folders};
+use hypertransformer::data::import::idx::{IdxOptions, import_idx};
+use hypertransformer::data::import::known::KnownOptions;
+use hypertransformer::data::import::mini_imagenet::import_mini_imagenet;
+use hypertransformer::data::import::omniglot::{OmniglotOptions, import_omniglot};
+use hypertransformer::data::import::tiered_imagenet::import_tiered_imagenet;
+use hypertransformer::data::pack::Pack;
+use hypertransformer::data::synthetic::{SyntheticOptions, write_synthetic_pack};
+use indicatif::ProgressBar;
+
+use super::data::info;
+use super::interrupt_flag;
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Source {
+    /// cifar-100-python.tar.gz (or unpacked), or CIFAR_FS_{train,val,test}.pickle
+    CifarFs,
+    /// CUB_200_2011.tgz, or unpacked
+    Cub,
+    /// {train,val,test}.npz, or {train,val,test}_embeddings.pkl (LEO), or *_embeddings.npy with *_labels.npy
+    Embeddings,
+    /// cifar-100-python.tar.gz (or unpacked), or FC100_{train,val,test}.pickle
+    Fc100,
+    /// Any tree of class folders (class/picture, or train/class/picture and so on), also in zip and tar archives
+    Folder,
+    /// MNIST, EMNIST, Kuzushiji: *-images-idx3-ubyte and *-labels-idx1-ubyte, also gzipped
+    Idx,
+    /// Class folders or flat files named by wnid, or mini-imagenet-cache-*.pkl, or miniImageNet_category_split_*.pickle
+    MiniImagenet,
+    /// images_background.zip and images_evaluation.zip, or a folder with them, packed or unpacked
+    Omniglot,
+    /// Stroke-drawn glyphs, made on the spot; needs no --from
+    Synthetic,
+    /// *_images_png.pkl or *_images.npz with *_labels.pkl, or ILSVRC-2012's training images in folders or tars
+    TieredImagenet,
+}
+
+impl Source {
+    /// Whether the importer knows how many classes and images there are.
+    fn is_known(self) -> bool {
+        matches!(
+            self,
+            Self::CifarFs | Self::Cub | Self::Fc100 | Self::MiniImagenet | Self::TieredImagenet
+        )
+    }
+
+    /// Height and width where `--size` is not given.
+    fn size(self) -> u32 {
+        match self {
+            Self::Idx | Self::Omniglot | Self::Synthetic => 28,
+            Self::CifarFs | Self::Fc100 => 32,
+            _ => 84,
+        }
+    }
+}
+
+#[derive(Args)]
+pub(super) struct ImportArguments {
+    /// What to import
+    #[arg(value_enum)]
+    source: Source,
+    /// Archives, files or folders
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    from: Vec<PathBuf>,
+    /// The pack to write
+    #[arg(long, value_name = "PACK")]
+    output: PathBuf,
+    /// Height and width in pixels [default: 28 for glyphs and digits, 32 for cifar-fs and fc100, 84 for others]
+    #[arg(long)]
+    size: Option<u32>,
+    /// Channels of `folder`: 1 (grey) or 3 (colour)
+    #[arg(long, default_value_t = 3)]
+    channels: usize,
+    /// Split of `folder`: a CSV file with the columns class and split (train, val, test)
+    #[arg(long, value_name = "CSV")]
+    split: Option<PathBuf>,
+    /// Seed of the shuffled split (and of synthetic glyphs)
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Import what is there of a known data set, and note in the pack what is not
+    #[arg(long)]
+    partial: bool,
+}
+
+pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
+    let ImportArguments {
+        source,
+        from,
+        output,
+        seed,
+        ..
+    } = arguments;
+    let (source, seed) = (*source, *seed);
+    let size = arguments.size.unwrap_or(source.size());
+    if from.is_empty() && !matches!(source, Source::Synthetic) {
+        bail!("--from is missing: name the archives or folders that hold the data set");
+    }
+    if arguments.split.is_some() && !matches!(source, Source::Folder) {
+        bail!("--split goes with `folder` only: the other data sets have splits of their own");
+    }
+    if arguments.partial && !source.is_known() {
+        bail!("--partial goes with data sets whose numbers are known: this one is taken as it is");
+    }
+    let bar = ProgressBar::new(0);
+    let interrupted = interrupt_flag("stopping")?;
+    let watch = |done: usize, all: usize| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+        !interrupted.load(Ordering::Relaxed)
+    };
+    let known = KnownOptions {
+        size,
+        partial: arguments.partial,
+        watch: &watch,
+    };
+    let name = || {
+        output
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    match source {
+        Source::CifarFs => import_cifar(CifarSplit::CifarFs, from, output, known)?,
+        Source::Cub => import_cub(from, output, known)?,
+        Source::Embeddings => import_embeddings(from, output)?,
+        Source::Fc100 => import_cifar(CifarSplit::Fc100, from, output, known)?,
+        Source::Folder => {
+            let options = FolderOptions {
+                name: name(),
+                size,
+                channels: arguments.channels,
+                split: arguments.split.clone(),
+                seed,
+            };
+            import_folders(from, output, &options, &watch)?;
+        }
+        Source::Idx => {
+            let options = IdxOptions {
+                name: name(),
+                size,
+                seed,
+            };
+            import_idx(from, output, &options, &watch)?;
+        }
+        Source::MiniImagenet => import_mini_imagenet(from, output, known)?,
+        Source::Omniglot => {
+            let options = OmniglotOptions {
+                size,
+                split_seed: seed,
+            };
+            import_omniglot(from, output, options)?;
+        }
+        Source::Synthetic => {
+            let options = SyntheticOptions {
+                size: size as usize,
+                seed,
+                ..SyntheticOptions::default()
+            };
+            write_synthetic_pack(output, &options)?;
+        }
+        Source::TieredImagenet => import_tiered_imagenet(from, output, known)?,
+    }
+    bar.finish_and_clear();
+    let pack = Pack::open(output)?;
+    if let Some(missing) = pack.metadata().notes.get("partial") {
+        eprintln!("warning: not the whole data set: {missing}");
+    }
+    info(&pack);
+    Ok(())
+}
+
+/// Makes the embedded data set where it is missing; for any other pack tells what to obtain and how to import it.
+pub(super) fn ensure_pack(path: &Path, quiet: bool) -> anyhow::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    if name == "synthetic" {
+        if !quiet {
+            eprintln!("drawing the synthetic data set into {}", path.display());
+        }
+        return Ok(write_synthetic_pack(path, &SyntheticOptions::default())?);
+    }
+    let path = path.display();
+    let Some((_, source, what)) = OBTAIN.iter().find(|(pack, ..)| *pack == name) else {
+        bail!(
+            "the pack {path} is missing\nhint: make it with `hypertransformer data import`, or set data.pack to one you \
+             have"
+        );
+    };
+    let program = std::env::args().next();
+    let program = program.as_deref().unwrap_or("hypertransformer");
+    bail!(
+        "the pack {path} is missing\nhint: obtain {what}, then run:\n  \
+         {program} data import {source} --from FOLDER --output {path}"
+    )
+}
+
+/// Pack, what `data import` calls it, and what to obtain.
+const OBTAIN: [(&str, &str, &str); 7] = [
+    (
+        "omniglot",
+        "omniglot",
+        "images_background.zip and images_evaluation.zip from Lake et al. (https://github.com/brendenlake/omniglot, \
+         folder python)",
+    ),
+    (
+        "mini-imagenet",
+        "mini-imagenet",
+        "the 60,000 images of mini-ImageNet (Vinyals et al. 2016, classes of Ravi and Larochelle 2017; under ImageNet's \
+         terms), as class folders, flat files named by wnid, mini-imagenet-cache-{train,val,test}.pkl (Ren et al.) or \
+         miniImageNet_category_split_*.pickle (MetaOptNet)",
+    ),
+    (
+        "tiered-imagenet",
+        "tiered-imagenet",
+        "tieredImageNet (Ren et al. 2018, https://github.com/renmengye/few-shot-ssl-public; 779,165 images, 12 GB, under \
+         ImageNet's terms): {train,val,test}_images_png.pkl with {train,val,test}_labels.pkl; or ILSVRC-2012's training \
+         images, as folders or as ILSVRC2012_img_train.tar",
+    ),
+    (
+        "tiered-imagenet-leo",
+        "embeddings",
+        "the tieredImageNet embeddings of Rusu et al. (2019, https://github.com/google-deepmind/leo): \
+         {train,val,test}_embeddings.pkl; or train.npz, val.npz and test.npz with the arrays embeddings [N, 640] and \
+         labels [N]",
+    ),
+    (
+        "cifar-fs",
+        "cifar-fs",
+        "cifar-100-python.tar.gz (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html), or \
+         CIFAR_FS_{train,val,test}.pickle (MetaOptNet)",
+    ),
+    (
+        "fc100",
+        "fc100",
+        "cifar-100-python.tar.gz (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html), or \
+         FC100_{train,val,test}.pickle (MetaOptNet)",
+    ),
+    (
+        "cub",
+        "cub",
+        "CUB_200_2011.tgz (Wah et al. 2011, https://www.vision.caltech.edu/datasets/cub_200_2011/)",
+    ),
+];

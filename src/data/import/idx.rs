@@ -1,0 +1,175 @@
+//! The IDX files of MNIST, EMNIST, Kuzushiji and their kin: `*-images-idx3-ubyte`, `*-labels-idx1-ubyte`, also gzipped.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::error::{DataError, list_names};
+use super::super::pack::PackMetadata;
+use super::super::splits::{PartSizes, seeded_split};
+use super::files::{FoundFile, find, last};
+use super::labelled::by_label;
+use super::mapped::{Scratch, Slice};
+use super::pictures::{
+    ClassPictures, Picture, PixelArray, PixelOrder, Watch, searched, square, write_classes,
+};
+
+const IMAGES: &str = "-images-idx3-ubyte";
+const LABELS: &str = "-labels-idx1-ubyte";
+/// How the files of a data set begin, after its name.
+const SETS: [&str; 3] = ["train", "test", "t10k"];
+
+/// What to make of the pictures.
+#[derive(Clone, Debug)]
+pub struct IdxOptions {
+    /// Name of the data set.
+    pub name: String,
+    /// Height and width in pixels.
+    pub size: u32,
+    /// Seed of the split.
+    pub seed: u64,
+}
+
+/// Imports all pairs of images and labels of one data set, its training and test files together: a few-shot split shares
+/// out classes, here 70/10/20 by the seed. EMNIST's images lie on their side in its files and are set upright.
+///
+/// # Errors
+/// If the size is not possible or a file cannot be used; then no pack is left behind.
+pub fn import_idx(
+    from: &[PathBuf],
+    output: &Path,
+    options: &IdxOptions,
+    watch: Watch<'_>,
+) -> Result<(), DataError> {
+    let shape = square(options.size, 1)?;
+    let scratch = Scratch::beside(output);
+    let files = find(from, &scratch, &|inner| {
+        let stem = stem(last(inner));
+        stem.ends_with(IMAGES) || stem.ends_with(LABELS)
+    })?;
+    let incomplete = |problem: String| DataError::Incomplete {
+        data_set: "the data set of IDX files",
+        searched: searched(from),
+        problem,
+    };
+    let mut sets: Vec<&str> = files.iter().map(data_set).collect();
+    sets.sort_unstable();
+    sets.dedup();
+    let [set] = sets[..] else {
+        return Err(incomplete(format!(
+            "files of {}; expected *{IMAGES}[.gz] and *{LABELS}[.gz] of one data set: name its files with --from",
+            list_names(sets, 10)
+        )));
+    };
+    let upright = !set.starts_with("emnist");
+    let mut classes: BTreeMap<usize, Vec<Picture>> = BTreeMap::new();
+    for images in files
+        .iter()
+        .filter(|file| stem(file.name()).ends_with(IMAGES))
+    {
+        let wanted = stem(images.name()).replace(IMAGES, LABELS);
+        let labels = files.iter().find(|file| stem(file.name()) == wanted);
+        let labels = labels.ok_or_else(|| {
+            incomplete(format!("{} has no `{wanted}` beside it", images.display()))
+        })?;
+        let (pixels, dimensions) = read::<3>(images, &scratch)?;
+        let array = Arc::new(PixelArray {
+            pixels,
+            height: dimensions[1],
+            width: dimensions[2],
+            order: if upright {
+                PixelOrder::Grey
+            } else {
+                PixelOrder::GreyColumns
+            },
+        });
+        let (label_bytes, _) = read::<1>(labels, &scratch)?;
+        let numbers: Vec<i64> = label_bytes
+            .as_ref()
+            .iter()
+            .map(|&label| label.into())
+            .collect();
+        let labelled = by_label(&numbers, dimensions[0], |label| Ok(label.to_string()))
+            .map_err(|problem| labels.bad(problem))?;
+        for (_, numbers) in labelled {
+            let label = label_bytes.as_ref()[numbers[0]];
+            let pictures = classes.entry(label.into()).or_default();
+            let of_file = numbers.into_iter();
+            pictures.extend(of_file.map(|number| Picture::Pixels(Arc::clone(&array), number)));
+        }
+    }
+    let classes: Vec<ClassPictures> = classes
+        .into_iter()
+        .map(|(label, pictures)| (label.to_string(), pictures))
+        .collect();
+    let sizes = PartSizes::seventy_ten_twenty(classes.len());
+    let split = seeded_split(classes.len(), sizes, options.seed, 0)?;
+    let metadata = PackMetadata {
+        name: options.name.clone(),
+        class_names: Vec::new(),
+        splits: BTreeMap::from([("seeded".to_owned(), split)]),
+        default_split: "seeded".to_owned(),
+        source: searched(from),
+        licence: "not known to the importer".to_owned(),
+        content_hash: String::new(),
+        notes: BTreeMap::from([
+            ("split_seed".to_owned(), options.seed.to_string()),
+            ("transposed".to_owned(), (!upright).to_string()),
+        ]),
+    };
+    write_classes(output, &classes, shape, metadata, watch)
+}
+
+/// The name without `.gz`.
+fn stem(name: &str) -> &str {
+    name.strip_suffix(".gz").unwrap_or(name)
+}
+
+/// `emnist-balanced` of `emnist-balanced-train-images-idx3-ubyte`; empty for MNIST's own.
+fn data_set(file: &FoundFile) -> &str {
+    let stem = stem(file.name());
+    let stem = stem
+        .strip_suffix(IMAGES)
+        .or_else(|| stem.strip_suffix(LABELS))
+        .unwrap_or(stem);
+    let set = SETS.iter().find_map(|set| stem.strip_suffix(set));
+    set.unwrap_or(stem).trim_end_matches('-')
+}
+
+/// The bytes after the header and the `N` numbers in it.
+fn read<const N: usize>(
+    file: &FoundFile,
+    scratch: &Scratch,
+) -> Result<(Slice, [usize; N]), DataError> {
+    let slice = file
+        .map(scratch)?
+        .gunzipped(scratch)
+        .map_err(|error| file.bad(format!("could not be unpacked ({error}): fetch it again")))?;
+    let bytes = slice.as_ref();
+    let word = |place: usize| {
+        let word = bytes.get(4 * place..4 * place + 4)?;
+        Some(u32::from_be_bytes([word[0], word[1], word[2], word[3]]) as usize)
+    };
+    // Unsigned bytes of N dimensions.
+    if word(0) != Some(0x0800 + N) {
+        return Err(file.bad(format!(
+            "is no IDX file of bytes in {N} dimensions: fetch it again"
+        )));
+    }
+    let mut dimensions = [0; N];
+    for (place, dimension) in dimensions.iter_mut().enumerate() {
+        *dimension = word(place + 1).unwrap_or(0);
+    }
+    let expected = dimensions
+        .iter()
+        .try_fold(1_usize, |product, &side| product.checked_mul(side));
+    let start = 4 * (N + 1);
+    let there = bytes.len().saturating_sub(start);
+    if expected != Some(there) || there == 0 {
+        return Err(file.bad(format!(
+            "has {there} bytes of content, expected {dimensions:?}: fetch it again"
+        )));
+    }
+    let content = slice.part(start, there);
+    Ok((content.unwrap_or(slice), dimensions))
+}

@@ -1,0 +1,177 @@
+//! tieredImageNet (Ren et al. 2018): 351/97/160 classes of ILSVRC-2012, 779,165 images.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::error::DataError;
+use super::super::splits::Part;
+use super::files::{FoundFile, find, last};
+use super::known::{Found, Images, Known, KnownOptions, list, listed_classes, part_files, wnid};
+use super::labelled::{by_label, pixel_array};
+use super::mapped::Scratch;
+use super::numpy::{Dtype, Npz};
+use super::pickle::Pickle;
+use super::pictures::{EncodedPictures, Picture, is_picture};
+
+const KNOWN: Known = Known {
+    name: "tiered-imagenet",
+    title: "tieredImageNet",
+    split: "ren",
+    classes: [351, 97, 160],
+    images: Images::Parts([448_695, 124_261, 206_209]),
+    list: CLASSES,
+    source: "tieredImageNet, Ren et al. (ICLR 2018), from ILSVRC-2012",
+    licence: "ImageNet's terms: non-commercial research and education, no redistribution",
+};
+/// Height and width of the pictures in `*_images.npz`.
+const SIDE: usize = 84;
+/// `part wnid`, in the order of the lists of Ren et al. (2018).
+const CLASSES: &str = include_str!("tiered_imagenet_ren.txt");
+/// Lists of PNG files.
+const ENCODED: [&str; 3] = [
+    "train_images_png.pkl",
+    "val_images_png.pkl",
+    "test_images_png.pkl",
+];
+const PIXELS: [&str; 3] = ["train_images.npz", "val_images.npz", "test_images.npz"];
+const LABELS: [&str; 3] = ["train_labels.pkl", "val_labels.pkl", "test_labels.pkl"];
+
+/// Imports the pickles of PNG files or the arrays of pixels that Ren et al. hand out, with their labels; or files of
+/// ILSVRC-2012 in folders or tars, by the wnid of folder, tar or file. All is read where it lies, picture by picture.
+///
+/// # Errors
+/// If the size is not possible, a file cannot be used, or anything is missing; then no pack is left behind.
+pub fn import_tiered_imagenet(
+    from: &[PathBuf],
+    output: &Path,
+    options: KnownOptions<'_>,
+) -> Result<(), DataError> {
+    let scratch = Scratch::beside(output);
+    let classes: HashSet<&str> = list(CLASSES).map(|(_, name)| name).collect();
+    let files = find(from, &scratch, &|inner| {
+        let name = last(inner);
+        ENCODED.contains(&name)
+            || PIXELS.contains(&name)
+            || LABELS.contains(&name)
+            || is_picture(inner) && wnid(inner).is_none_or(|wnid| classes.contains(wnid))
+    })?;
+    let mut found = Found::default();
+    let encoded = part_files(&files, ENCODED, &mut found.faults)?;
+    let is_encoded = encoded.is_some();
+    let images = match encoded {
+        None => part_files(&files, PIXELS, &mut found.faults)?,
+        some => some,
+    };
+    if let Some(images) = images {
+        let labels = part_files(&files, LABELS, &mut Vec::new())?.unwrap_or_default();
+        for (index, part) in Part::ALL.into_iter().enumerate() {
+            let Some(images) = images[index] else {
+                continue;
+            };
+            let Some(labels) = labels[index] else {
+                return Err(images.bad(format!(
+                    "has no labels: `{}` should lie beside it",
+                    LABELS[index]
+                )));
+            };
+            let add = if is_encoded { add_encoded } else { add_pixels };
+            add(&mut found, part, images, labels, &scratch)?;
+        }
+    } else {
+        add_files(&mut found, from, files)?;
+    }
+    KNOWN.write(from, output, found, options)
+}
+
+fn add_files(found: &mut Found, from: &[PathBuf], files: Vec<FoundFile>) -> Result<(), DataError> {
+    let class_of = |file: &FoundFile| {
+        let folder = file.folder_name().unwrap_or_default();
+        wnid(&format!("{folder}/{}", file.name())).map(str::to_owned)
+    };
+    found.classes = listed_classes(CLASSES, files, class_of, |_| ());
+    if found.classes.iter().all(|class| class.pictures.is_empty()) {
+        return Err(KNOWN.incomplete(
+            from,
+            "nothing of it found; expected {train,val,test}_images_png.pkl or _images.npz with _labels.pkl, or \
+             ILSVRC-2012 as folders or tars named by wnid"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn add_encoded(
+    found: &mut Found,
+    part: Part,
+    images: &FoundFile,
+    labels: &FoundFile,
+    scratch: &Scratch,
+) -> Result<(), DataError> {
+    let pickle = Pickle::open(images, scratch)?;
+    let items = pickle
+        .items(pickle.root())
+        .ok_or_else(|| images.bad("holds no list, expected one of PNG files as uint8 arrays"))?;
+    let stored = |(number, item)| match pickle.as_array(item) {
+        Some(array) if array.dtype == Dtype::BYTE => Ok(array.stored.clone()),
+        other => {
+            let found = other.map_or("something else".to_owned(), ToString::to_string);
+            Err(images.bad(format!(
+                "has {found} as picture {number}, expected a PNG file as a uint8 array"
+            )))
+        }
+    };
+    let pictures: Vec<_> = items
+        .iter()
+        .enumerate()
+        .map(stored)
+        .collect::<Result<_, _>>()?;
+    let count = pictures.len();
+    let file = images.display();
+    let encoded = Arc::new(EncodedPictures { file, pictures });
+    add_labelled(found, part, labels, count, scratch, &|number| {
+        Picture::Encoded(Arc::clone(&encoded), number)
+    })
+}
+
+fn add_pixels(
+    found: &mut Found,
+    part: Part,
+    images: &FoundFile,
+    labels: &FoundFile,
+    scratch: &Scratch,
+) -> Result<(), DataError> {
+    let array = Npz::open(images, scratch)?.array("images", scratch)?;
+    let pixels = pixel_array(images, "images", &array, SIDE, scratch)?;
+    add_labelled(found, part, labels, array.shape[0], scratch, &|number| {
+        Picture::Pixels(Arc::clone(&pixels), number)
+    })
+}
+
+fn add_labelled(
+    found: &mut Found,
+    part: Part,
+    labels: &FoundFile,
+    pictures: usize,
+    scratch: &Scratch,
+    picture: &dyn Fn(usize) -> Picture,
+) -> Result<(), DataError> {
+    let pickle = Pickle::open(labels, scratch)?;
+    let names: Option<Vec<String>> = pickle
+        .optional("label_specific_str")?
+        .and_then(|names| pickle.items(names))
+        .and_then(|names| names.iter().map(|name| pickle.text(name)).collect());
+    let name = |label: usize| match &names {
+        None => Ok(format!("{part}/{label}")),
+        Some(names) => names.get(label).cloned().ok_or_else(|| {
+            format!(
+                "less than {}, the number of `label_specific_str`",
+                names.len()
+            )
+        }),
+    };
+    let classes = by_label(&pickle.integers("label_specific")?, pictures, name)
+        .map_err(|problem| labels.bad(problem))?;
+    found.add_part(part, classes, picture);
+    Ok(())
+}
