@@ -38,6 +38,8 @@ pub struct TrainConfig {
     pub optimizer: OptimizerKind,
     /// Learning rate at its highest.
     pub learning_rate: f64,
+    /// Learning rate of the weight generators, as a factor of the one of the rest of φ.
+    pub generator_rate: f64,
     /// How it moves.
     pub schedule: ScheduleKind,
     /// Steps of linear warm-up (`cosine`).
@@ -117,6 +119,7 @@ impl Default for TrainConfig {
             tasks_per_step: 1,
             optimizer: OptimizerKind::Sgd,
             learning_rate: 0.02,
+            generator_rate: 1.0,
             schedule: ScheduleKind::Decay,
             warmup_steps: 0,
             decay_rate: 0.95,

@@ -73,6 +73,7 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
     faults.least("train.steps", train.steps, 1);
     faults.within("train.tasks_per_step", train.tasks_per_step, 1..=4_096);
     faults.positive("train.learning_rate", train.learning_rate);
+    faults.positive("train.generator_rate", train.generator_rate);
     let rate = train.decay_rate;
     faults.unless(
         rate > 0.0 && rate <= 1.0,

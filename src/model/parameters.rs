@@ -100,6 +100,12 @@ impl ParameterLayout {
         below.map(ParameterSpec::len).sum()
     }
 
+    /// A number for each element of φ, `[total]`, told by its parameter's name.
+    pub fn by_name(&self, number: impl Fn(&str) -> f32) -> Vec<f32> {
+        let each = |spec: &ParameterSpec| std::iter::repeat_n(number(&spec.name), spec.len());
+        self.specs.iter().flat_map(each).collect()
+    }
+
     /// The initial φ, `[total]`: a pure function of the layout and the seed.
     pub fn initial_values(&self, seed: u64) -> Vec<f32> {
         let mut phi = Vec::with_capacity(self.total());

@@ -3,7 +3,7 @@
 use super::allocation::ConvolutionSlices;
 use super::architecture::LayerShape;
 use super::cnn::LearnedParts;
-use super::generator::Target;
+use super::generator::{OutputScale, Target};
 use crate::config::model_options::{CnnOptions, GeneratorOptions, LogitsFeatures};
 
 /// What is learned of a layer.
@@ -32,6 +32,9 @@ pub(super) fn convolution_slices(
     }
 }
 
+/// Start of the learned output scale: that of the logits layer of an 8-channel CNN, for which the recipe was found.
+const SCALE_START: f32 = 1.0 / 3.0;
+
 /// Generated kernels start a tenth as large as the learned ones that they are added to; alone, so that activations
 /// keep their size.
 pub(super) fn convolution_target(
@@ -43,10 +46,10 @@ pub(super) fn convolution_target(
 ) -> Target {
     let area = slices.kernel_size * slices.kernel_size;
     let (fan_in, fan_out) = (slices.inputs * area, slices.outputs * area);
-    let output_scale = if options.learned_base {
-        0.1 * (2.0 / (fan_in + fan_out) as f32).sqrt()
+    let size = if options.learned_base {
+        0.1 * (2.0 / (fan_in + fan_out) as f64).sqrt()
     } else {
-        (1.0 / fan_in as f32).sqrt()
+        (1.0 / fan_in as f64).sqrt()
     };
     let default = slices.inputs.max(slices.outputs);
     let features = options.activation_embedding.unwrap_or(default);
@@ -57,11 +60,15 @@ pub(super) fn convolution_target(
         activations: shape.input,
         flat_length: 0,
         embedding: (features > 0).then_some((features, slices.kernel_size, &[2, 1])),
-        output_scale,
+        output_scale: OutputScale {
+            start: SCALE_START,
+            fixed: size / f64::from(SCALE_START),
+        },
     }
 }
 
-/// A layer from `length` features to logits; its slices hold a bias at their end.
+/// A layer from `length` features to logits; its slices hold a bias at their end. Logits are sums of as many products as
+/// there are features: the fixed scale keeps them, at the start, as large as with 8 features.
 pub(super) fn logits_target(
     name: &str,
     options: &GeneratorOptions,
@@ -79,6 +86,9 @@ pub(super) fn logits_target(
         activations,
         flat_length: if flat { length } else { 0 },
         embedding: (embedded && features > 0).then_some((features, 3, &[1])),
-        output_scale: 1.0 / ((length + 1) as f32).sqrt(),
+        output_scale: OutputScale {
+            start: 1.0 / ((length + 1) as f32).sqrt(),
+            fixed: (3.0 / ((length + 1) as f64).sqrt()).min(1.0),
+        },
     }
 }

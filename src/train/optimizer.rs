@@ -26,6 +26,8 @@ pub struct Optimizer {
     beta2: f64,
     steps: i64,
     moments: Vec<(&'static str, Tensor)>,
+    /// Factor of the learning rate of each element of φ; none: 1.
+    rates: Option<Tensor>,
 }
 
 impl Optimizer {
@@ -43,16 +45,27 @@ impl Optimizer {
             beta2: config.beta2,
             steps: 0,
             moments,
+            rates: None,
         }
+    }
+
+    /// With a factor of the learning rate for each element of φ, like φ in shape and device.
+    #[must_use]
+    pub fn with_rates(self, rates: Option<Tensor>) -> Optimizer {
+        Optimizer { rates, ..self }
     }
 
     /// Moves `phi` in place.
     pub fn step(&mut self, phi: &mut Tensor, gradient: &Tensor, learning_rate: f64) {
         self.steps += 1;
+        let scaled = |change: Tensor| match &self.rates {
+            Some(rates) => change * rates,
+            None => change,
+        };
         tch::no_grad(|| match (self.kind, self.moments.as_mut_slice()) {
             (OptimizerKind::Momentum, [(_, momentum)]) => {
                 *momentum = &*momentum * MOMENTUM + gradient;
-                *phi -= &*momentum * learning_rate;
+                *phi -= scaled(&*momentum * learning_rate);
             }
             (OptimizerKind::Adamw, [(_, first), (_, second)]) => {
                 *first = &*first * BETA1 + gradient * (1.0 - BETA1);
@@ -60,10 +73,13 @@ impl Optimizer {
                 let correction1 = 1.0 - BETA1.powi(self.steps as i32);
                 let correction2 = 1.0 - self.beta2.powi(self.steps as i32);
                 let deviation = (&*second / correction2).sqrt() + EPSILON;
-                *phi *= 1.0 - learning_rate * self.weight_decay;
-                *phi -= &*first / deviation * (learning_rate / correction1);
+                match &self.rates {
+                    Some(rates) => *phi *= 1.0 - rates * (learning_rate * self.weight_decay),
+                    None => *phi *= 1.0 - learning_rate * self.weight_decay,
+                }
+                *phi -= scaled(&*first / deviation * (learning_rate / correction1));
             }
-            _ => *phi -= gradient * learning_rate,
+            _ => *phi -= scaled(gradient * learning_rate),
         });
     }
 
@@ -109,6 +125,37 @@ mod tests {
     use super::*;
 
     const GRADIENTS: [f32; 3] = [1.0, -2.0, 0.5];
+
+    /// An element with factor r moves as one alone would at r times the learning rate.
+    #[test]
+    fn rates_are_factors_of_the_learning_rate() {
+        for kind in [
+            OptimizerKind::Sgd,
+            OptimizerKind::Momentum,
+            OptimizerKind::Adamw,
+        ] {
+            let config = TrainConfig {
+                optimizer: kind,
+                weight_decay: 0.5,
+                ..TrainConfig::default()
+            };
+            let mut phi = Tensor::from_slice(&[1.0f32, 1.0]);
+            let rates = Tensor::from_slice(&[1.0f32, 0.25]);
+            let mut optimizer = Optimizer::new(&config, &phi).with_rates(Some(rates));
+            for gradient in GRADIENTS {
+                optimizer.step(&mut phi, &Tensor::from_slice(&[gradient; 2]), 0.1);
+            }
+            for (element, rate) in [(0, 0.1), (1, 0.025)] {
+                let mut alone = Tensor::from_slice(&[1.0f32]);
+                let mut optimizer = Optimizer::new(&config, &alone);
+                for gradient in GRADIENTS {
+                    optimizer.step(&mut alone, &Tensor::from_slice(&[gradient]), rate);
+                }
+                let difference = phi.double_value(&[element]) - alone.double_value(&[0]);
+                assert!(difference.abs() < 1e-6, "{kind:?}: {difference}");
+            }
+        }
+    }
 
     fn run(config: &TrainConfig) -> f64 {
         let mut phi = Tensor::from_slice(&[1.0f32]);

@@ -14,6 +14,19 @@ use crate::config::to_yaml;
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::parameters::ParameterLayout;
 
+/// Factors of the learning rate, where generators have their own.
+fn rates(experiment: &Experiment, layout: &ParameterLayout, device: Device) -> Option<Tensor> {
+    let rate = experiment.train.generator_rate as f32;
+    let of = |name: &str| {
+        if name.starts_with("generator.") {
+            rate
+        } else {
+            1.0
+        }
+    };
+    (rate != 1.0).then(|| Tensor::from_slice(&layout.by_name(of)).to_device(device))
+}
+
 /// What changes from step to step, and what a checkpoint holds.
 pub(super) struct State {
     /// Steps done.
@@ -37,6 +50,9 @@ impl State {
         folder: &RunFolder,
     ) -> Result<State, TrainError> {
         let (config, device) = (&experiment.train, compute.device);
+        let optimizer = |phi: &Tensor| {
+            Optimizer::new(config, phi).with_rates(rates(experiment, model.layout(), device))
+        };
         let last = folder.checkpoint(&CheckpointChoice::Last);
         if !last.exists() {
             let (phi, buffers) = match &config.start_from {
@@ -57,13 +73,13 @@ impl State {
                 step: 0,
                 best: None,
                 buffers: buffers.to_device(device),
-                optimizer: Optimizer::new(config, &phi),
+                optimizer: optimizer(&phi),
                 phi,
             });
         }
         let saved = checkpoint::load(&last, model.layout(), model.buffers())?;
         let phi = saved.phi.to_device(device);
-        let mut optimizer = Optimizer::new(config, &phi);
+        let mut optimizer = optimizer(&phi);
         optimizer.load_state(&saved.optimizer)?;
         let buffers = saved.buffers.to_device(device);
         Ok(State {
