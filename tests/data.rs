@@ -16,8 +16,12 @@ use proptest::prelude::*;
 
 /// Three classes of 2×2 images, the first byte of each its own number.
 fn tiny_pack(path: &Path, split: SplitScheme) {
+    tiny_pack_called("tiny", path, split);
+}
+
+fn tiny_pack_called(name: &str, path: &Path, split: SplitScheme) {
     let metadata = PackMetadata {
-        name: "tiny".into(),
+        name: name.into(),
         class_names: vec!["a".into(), "b".into(), "c".into()],
         splits: BTreeMap::from([("only".to_owned(), split)]),
         default_split: "only".into(),
@@ -222,6 +226,16 @@ fn turns_are_counter_clockwise_and_alike_for_support_and_query() {
         }
     }
     assert_eq!(seen.len(), 4);
+}
+
+#[test]
+fn a_pack_with_a_known_name_must_hold_what_that_data_set_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("omniglot.safetensors");
+    tiny_pack_called("omniglot", &path, split());
+    let error = verify(&Pack::open(&path).unwrap()).unwrap_err().to_string();
+    let told = "holds 3 classes, 6 images, expected 1623 classes, 32460 images";
+    assert!(error.contains(told), "{error}");
 }
 
 #[test]
