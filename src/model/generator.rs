@@ -32,9 +32,7 @@ pub struct Target {
     pub output_scale: OutputScale,
 }
 
-/// A learned scale for each element of a slice, times a fixed one. The learned one starts about as large as Adam's steps
-/// suit, the fixed one makes the product as small as it should be: learned alone, a scale of 0.02 changes by a third of
-/// itself in one step of 6e-3.
+/// A learned scale for each element of a slice, times a fixed one.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputScale {
     /// Start of the learned scale.

@@ -32,9 +32,6 @@ pub(super) fn convolution_slices(
     }
 }
 
-/// Start of the learned output scale: that of the logits layer of an 8-channel CNN, for which the recipe was found.
-const SCALE_START: f32 = 1.0 / 3.0;
-
 /// Generated kernels start a tenth as large as the learned ones that they are added to; alone, so that activations
 /// keep their size.
 pub(super) fn convolution_target(
@@ -46,10 +43,10 @@ pub(super) fn convolution_target(
 ) -> Target {
     let area = slices.kernel_size * slices.kernel_size;
     let (fan_in, fan_out) = (slices.inputs * area, slices.outputs * area);
-    let size = if options.learned_base {
-        0.1 * (2.0 / (fan_in + fan_out) as f64).sqrt()
+    let start = if options.learned_base {
+        0.1 * (2.0 / (fan_in + fan_out) as f32).sqrt()
     } else {
-        (1.0 / fan_in as f64).sqrt()
+        (1.0 / fan_in as f32).sqrt()
     };
     let default = slices.inputs.max(slices.outputs);
     let features = options.activation_embedding.unwrap_or(default);
@@ -60,10 +57,7 @@ pub(super) fn convolution_target(
         activations: shape.input,
         flat_length: 0,
         embedding: (features > 0).then_some((features, slices.kernel_size, &[2, 1])),
-        output_scale: OutputScale {
-            start: SCALE_START,
-            fixed: size / f64::from(SCALE_START),
-        },
+        output_scale: OutputScale { start, fixed: 1.0 },
     }
 }
 
