@@ -13,8 +13,8 @@ SOURCE := $(if $(filter mini tiered,$(DATASET)),$(DATASET)-imagenet,$(DATASET))
 EXPERIMENT ?= $(EXPERIMENT_$(DATASET))
 RUN ?= runs/$(basename $(notdir $(EXPERIMENT)))
 BINARY := target/release/hypertransformer
-PYTORCH ?= .venv-torch/bin/python
-PYTORCH_SETUP := $(if $(filter .venv-torch/bin/python,$(PYTORCH)),.venv-torch/ready)
+PYTORCH ?= .venv-baselines/bin/python
+PYTORCH_SETUP := $(if $(filter .venv-baselines/bin/python,$(PYTORCH)),.venv-baselines/ready)
 BENCH_RUN := target/bench-run
 # A run that is there is continued, unless ARGS say otherwise.
 RESUME = $(if $(filter --force --resume,$(ARGS)),,$(if $(wildcard $(RUN)/config.yaml),--resume,))
@@ -58,15 +58,19 @@ lint: setup .venv-python/ready ## format, clippy, docs, ruff
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --release --document-private-items
 	.venv-python/bin/ruff check python && .venv-python/bin/ruff format --check python
 
+parity: setup $(PYTORCH_SETUP) ## compare θ, logits, gradients and training steps with PyTorch (installs it), test the baselines
+	PYTORCH=$(PYTORCH) cargo test --release --test parity
+	$(PYTORCH) -m pytest -q python/tests
+
 bench: build $(PYTORCH_SETUP) ## time training episodes, beside PyTorch eager, and the loader on this machine
 	$(BINARY) train experiments/synthetic.yaml --run-dir $(BENCH_RUN) --force --quiet --set train.steps=1 --set train.warmup_steps=0 --set validation.episodes=2
 	@for threads in 1 2; do \
 	$(BINARY) bench step --threads $$threads || exit 1; \
-	$(PYTORCH) python/benchmark_episode.py $(BENCH_RUN)/checkpoints/last.safetensors --threads $$threads || exit 1; done
+	PYTHONPATH=python $(PYTORCH) -m baselines.benchmark $(BENCH_RUN)/checkpoints/last.safetensors --threads $$threads || exit 1; done
 	$(BINARY) bench loader --episodes 20000
 
 clean: ## remove what was built; runs and data stay
-	rm -rf target .venv .venv-python .venv-torch .libtorch
+	rm -rf target .venv .venv-python .venv-baselines .libtorch
 
 # Python tools of their own, so that an active Python that only lends its torch is left alone.
 .venv-python/ready: python/requirements-test.txt
@@ -74,10 +78,10 @@ clean: ## remove what was built; runs and data stay
 	.venv-python/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-# PyTorch for `make bench` (5 GB); PYTORCH=python3 takes one that has torch and safetensors.
-.venv-torch/ready: python/requirements-torch.txt
-	python3 -m venv .venv-torch
-	.venv-torch/bin/pip install --quiet --disable-pip-version-check -r $<
+# PyTorch for `make bench`, `parity` and `compare` (5 GB); PYTORCH=python3 takes one that has what it needs.
+.venv-baselines/ready: python/requirements-baselines.txt python/requirements-torch.txt python/requirements-test.txt
+	python3 -m venv .venv-baselines
+	.venv-baselines/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: help setup build experiment-known train evaluate data tensorboard test lint bench clean
+.PHONY: help setup build experiment-known train evaluate data tensorboard test lint bench parity clean
