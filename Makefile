@@ -11,6 +11,9 @@ EXPERIMENT_tiered := experiments/table1/tiered-imagenet-1shot-8ch.yaml
 # What `data import` calls a DATASET, and the name of its pack.
 SOURCE := $(if $(filter mini tiered,$(DATASET)),$(DATASET)-imagenet,$(DATASET))
 EXPERIMENT ?= $(EXPERIMENT_$(DATASET))
+CHANNELS ?= 4 8 16
+MINUTES ?= 10
+EPISODES ?= 1000
 RUN ?= runs/$(basename $(notdir $(EXPERIMENT)))
 BINARY := target/release/hypertransformer
 PYTORCH ?= .venv-baselines/bin/python
@@ -21,7 +24,7 @@ RESUME = $(if $(filter --force --resume,$(ARGS)),,$(if $(wildcard $(RUN)/config.
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
-	@echo "variables: DATASET=synthetic|omniglot|mini|tiered  EXPERIMENT=FILE.yaml  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH"
+	@echo "variables: DATASET=synthetic|omniglot|mini|tiered  EXPERIMENT=FILE.yaml  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH  CHANNELS='4 8 16'  MINUTES=10  EPISODES=1000"
 
 setup: ## find libtorch 2.13, or install it into .venv (instant the second time)
 	@command -v cargo >/dev/null || { echo "error: cargo is missing: install Rust, see https://rustup.rs" >&2; exit 1; }
@@ -62,6 +65,9 @@ parity: setup $(PYTORCH_SETUP) ## compare θ, logits, gradients and training ste
 	PYTORCH=$(PYTORCH) cargo test --release --test parity
 	$(PYTORCH) -m pytest -q python/tests
 
+compare: experiment-known build $(PYTORCH_SETUP) ## train HT and its rivals for MINUTES of CPU time each, same test episodes, to results/
+	PYTHONPATH=python $(PYTORCH) -m baselines.compare $(EXPERIMENT) --channels $(CHANNELS) --minutes $(MINUTES) --episodes $(EPISODES) $(ARGS)
+
 bench: build $(PYTORCH_SETUP) ## time training episodes, beside PyTorch eager, and the loader on this machine
 	$(BINARY) train experiments/synthetic.yaml --run-dir $(BENCH_RUN) --force --quiet --set train.steps=1 --set train.warmup_steps=0 --set validation.episodes=2
 	@for threads in 1 2; do \
@@ -84,4 +90,4 @@ clean: ## remove what was built; runs and data stay
 	.venv-baselines/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: help setup build experiment-known train evaluate data tensorboard test lint bench parity clean
+.PHONY: help setup build experiment-known train evaluate data tensorboard test lint bench parity compare clean
