@@ -67,7 +67,7 @@ class Rfs(Method):
             self.buffers[f"layer{layer}.mean"] = torch.zeros(shape)
             self.buffers[f"layer{layer}.variance"] = torch.ones(shape)
         if self.options.generations > 0:
-            self.buffers |= {f"teacher.{name}": value for name, value in self.parameters.items()}
+            self.buffers |= {f"teacher.{name}": value.clone() for name, value in self.start.items()}
 
     def rate_factor(self, progress: float) -> float:
         """A half cosine for each generation."""
