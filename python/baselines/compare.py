@@ -53,15 +53,16 @@ class Comparison:
         episode, data = self.experiment["episode"], self.experiment["data"]
         if episode["unlabeled"]:
             sys.exit("error: episode.unlabeled: the rivals know labelled support images only")
-        if episode.get("photo") is not None:
+        if episode["photo"] is not None:
             sys.exit("error: episode.photo: the rivals cannot augment so: set it to null")
+        if episode["augment_evaluation"]:
+            sys.exit("error: episode.augment_evaluation: exported episodes are never augmented")
         self.pack = Pack(Path(data["pack"]))
         self.name = Path(data["pack"]).stem
         self.runs = arguments.runs / self.name
         self.runs.mkdir(parents=True, exist_ok=True)
         self.test = self.episodes("test", arguments.episodes)
         self.validation = self.episodes("validation", 100)
-        jitter = episode.get("jitter")
         self.data = TrainingData(
             self.pack,
             episode["way"],
@@ -69,7 +70,7 @@ class Comparison:
             episode["query"],
             data["split"],
             episode["rotations"],
-            None if jitter is None else Jitter(**jitter),
+            Jitter(**episode["jitter"]),
             arguments.seed,
         )
 

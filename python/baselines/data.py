@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ class TrainingData:
     query: int
     scheme: str | None = None
     rotations: str = "none"
-    jitter: Jitter | None = None
+    jitter: Jitter = field(default_factory=Jitter)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -149,10 +149,6 @@ class TrainingData:
         if self.rotations not in ("none", "per_class"):
             raise ValueError(f"episode.rotations: {self.rotations}: expected none or per_class")
         self.classes = self.pack.classes("train", self.scheme)
-
-    def augmented(self, images: Tensor, random: np.random.Generator) -> Tensor:
-        """Jittered, if so wished."""
-        return images if self.jitter is None else self.jitter.apply(images, random)
 
     def episode(self, index: int) -> Episode:
         """Episode `index`: as many queries of each class, none of them in the support set."""
@@ -171,7 +167,7 @@ class TrainingData:
                 for own, turn in zip(pixels.split(per_class), turns, strict=True)
             ]
             pixels = torch.cat(turned)
-        pixels = self.augmented(pixels, random)
+        pixels = self.jitter.apply(pixels, random)
         pixels = pixels.view(self.way, per_class, *pixels.shape[1:])
         slots = torch.arange(self.way)
         return Episode(
@@ -188,5 +184,5 @@ class TrainingData:
         classes = np.asarray(self.classes)[places]
         starts, ends = self.pack.offsets[classes], self.pack.offsets[classes + 1]
         images = starts + (random.random(size) * (ends - starts)).astype(np.int64)
-        pixels = self.augmented(self.pack.tensor(images), random)
+        pixels = self.jitter.apply(self.pack.tensor(images), random)
         return pixels, torch.from_numpy(places)
