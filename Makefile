@@ -11,17 +11,20 @@ EXPERIMENT_tiered := experiments/table1/tiered-imagenet-1shot-8ch.yaml
 # What `data import` calls a DATASET, and the name of its pack.
 SOURCE := $(if $(filter mini tiered,$(DATASET)),$(DATASET)-imagenet,$(DATASET))
 EXPERIMENT ?= $(EXPERIMENT_$(DATASET))
+CHANNELS ?= 4 8 16
+MINUTES ?= 10
+EPISODES ?= 1000
 RUN ?= runs/$(basename $(notdir $(EXPERIMENT)))
 BINARY := target/release/hypertransformer
-PYTORCH ?= .venv-torch/bin/python
-PYTORCH_SETUP := $(if $(filter .venv-torch/bin/python,$(PYTORCH)),.venv-torch/ready)
+PYTORCH ?= .venv-baselines/bin/python
+PYTORCH_SETUP := $(if $(filter .venv-baselines/bin/python,$(PYTORCH)),.venv-baselines/ready)
 BENCH_RUN := target/bench-run
 # A run that is there is continued, unless ARGS say otherwise.
 RESUME = $(if $(filter --force --resume,$(ARGS)),,$(if $(wildcard $(RUN)/config.yaml),--resume,))
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
-	@echo "variables: DATASET=synthetic|omniglot|mini|tiered  EXPERIMENT=FILE.yaml  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH"
+	@echo "variables: DATASET=synthetic|omniglot|mini|tiered  EXPERIMENT=FILE.yaml  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH  CHANNELS='4 8 16'  MINUTES=10  EPISODES=1000"
 
 setup: ## find libtorch 2.13, or install it into .venv (instant the second time)
 	@command -v cargo >/dev/null || { echo "error: cargo is missing: install Rust, see https://rustup.rs" >&2; exit 1; }
@@ -58,15 +61,22 @@ lint: setup .venv-python/ready ## format, clippy, docs, ruff
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --release --document-private-items
 	.venv-python/bin/ruff check python && .venv-python/bin/ruff format --check python
 
+parity: setup $(PYTORCH_SETUP) ## compare θ, logits, gradients and training steps with PyTorch (installs it), test the baselines
+	PYTORCH=$(PYTORCH) cargo test --release --test parity
+	$(PYTORCH) -m pytest -q python/tests
+
+compare: experiment-known build $(PYTORCH_SETUP) ## train HT and its rivals for MINUTES of CPU time each, same test episodes, to results/
+	PYTHONPATH=python $(PYTORCH) -m baselines.compare $(EXPERIMENT) --channels $(CHANNELS) --minutes $(MINUTES) --episodes $(EPISODES) $(ARGS)
+
 bench: build $(PYTORCH_SETUP) ## time training episodes, beside PyTorch eager, and the loader on this machine
 	$(BINARY) train experiments/synthetic.yaml --run-dir $(BENCH_RUN) --force --quiet --set train.steps=1 --set train.warmup_steps=0 --set validation.episodes=2
 	@for threads in 1 2; do \
 	$(BINARY) bench step --threads $$threads || exit 1; \
-	$(PYTORCH) python/benchmark_episode.py $(BENCH_RUN)/checkpoints/last.safetensors --threads $$threads || exit 1; done
+	PYTHONPATH=python $(PYTORCH) -m baselines.benchmark $(BENCH_RUN)/checkpoints/last.safetensors --threads $$threads || exit 1; done
 	$(BINARY) bench loader --episodes 20000
 
 clean: ## remove what was built; runs and data stay
-	rm -rf target .venv .venv-python .venv-torch .libtorch
+	rm -rf target .venv .venv-python .venv-baselines .libtorch
 
 # Python tools of their own, so that an active Python that only lends its torch is left alone.
 .venv-python/ready: python/requirements-test.txt
@@ -74,10 +84,10 @@ clean: ## remove what was built; runs and data stay
 	.venv-python/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-# PyTorch for `make bench` (5 GB); PYTORCH=python3 takes one that has torch and safetensors.
-.venv-torch/ready: python/requirements-torch.txt
-	python3 -m venv .venv-torch
-	.venv-torch/bin/pip install --quiet --disable-pip-version-check -r $<
+# PyTorch for `make bench`, `parity` and `compare` (5 GB); PYTORCH=python3 takes one that has what it needs.
+.venv-baselines/ready: python/requirements-baselines.txt python/requirements-torch.txt python/requirements-test.txt
+	python3 -m venv .venv-baselines
+	.venv-baselines/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: help setup build experiment-known train evaluate data tensorboard test lint bench clean
+.PHONY: help setup build experiment-known train evaluate data tensorboard test lint bench parity compare clean

@@ -4,6 +4,7 @@ mod analyze;
 mod bench;
 mod data;
 mod doctor;
+mod episodes;
 mod evaluate;
 mod import;
 mod inspect;
@@ -42,6 +43,9 @@ enum Command {
     /// Import, show and check image packs
     #[command(subcommand)]
     Data(data::DataCommand),
+    /// Write lists of episodes that other programs can be measured on
+    #[command(subcommand)]
+    Episodes(episodes::EpisodesCommand),
     /// Look into a trained run: attention maps; how well its CNN could do at best
     #[command(subcommand)]
     Analyze(analyze::AnalyzeCommand),
@@ -77,6 +81,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Data(command) => data::run(&command),
+        Command::Episodes(command) => episodes::run(&command),
         Command::Analyze(command) => analyze::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor => doctor::run(),

@@ -137,6 +137,7 @@ pub struct Episode {
 #[derive(Clone)]
 pub struct EpisodeSampler {
     pack: Arc<Pack>,
+    scheme: String,
     part: Part,
     classes: Vec<usize>,
     shape: EpisodeShape,
@@ -158,6 +159,7 @@ impl EpisodeSampler {
         let classes = pack.split(scheme, part)?.to_vec();
         let sampler = EpisodeSampler {
             pack,
+            scheme: scheme.to_owned(),
             part,
             classes,
             shape,
@@ -249,6 +251,21 @@ impl EpisodeSampler {
     /// Where the images come from.
     pub fn pack(&self) -> &Pack {
         &self.pack
+    }
+
+    /// Name of the class split.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// Which classes of it.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
+    /// Seed of the draws.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Sizes of the episodes.

@@ -4,6 +4,7 @@ mod affine;
 mod augment;
 mod colors;
 pub mod episode;
+pub mod episode_list;
 pub mod error;
 pub mod import;
 pub mod loader;

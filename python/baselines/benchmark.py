@@ -1,6 +1,6 @@
 """Times one training episode (forward and backward) in PyTorch eager, for `make bench`.
 
-    python python/benchmark_episode.py CHECKPOINT --way 20 --shot 1 --query 3 --threads 1
+    python -m baselines.benchmark CHECKPOINT --way 20 --shot 1 --query 3 --threads 1
 
 The checkpoint gives the sizes of the model; images are random, which changes no time.
 """
@@ -14,9 +14,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
-from reference import logits
+from baselines.hypertransformer import HyperTransformer
 
 
 def main() -> None:
@@ -31,13 +30,8 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=400)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    tensors = load_file(arguments.checkpoint)
-    prefix = "phi."
-    phi = {
-        name.removeprefix(prefix): tensor.requires_grad_()
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
+    model = HyperTransformer.load(arguments.checkpoint)
+    phi = [parameter.requires_grad_() for parameter in model.phi.values()]
     way, size = arguments.way, arguments.size
     support = torch.rand(way * arguments.shot, 1, size, size)
     query = torch.rand(way * arguments.query, 1, size, size)
@@ -46,8 +40,8 @@ def main() -> None:
     times = []
     for episode in range(arguments.episodes + 10):
         start = time.perf_counter()
-        answers = logits(phi, support, support_labels, query)
-        torch.autograd.grad(F.cross_entropy(answers, query_labels), list(phi.values()))
+        answers = model.forward(support, support_labels, query, training=True).logits
+        torch.autograd.grad(F.cross_entropy(answers, query_labels), phi)
         if episode >= 10:
             times.append(time.perf_counter() - start)
     median = 1000 * statistics.median(times)

@@ -1,0 +1,188 @@
+"""Packs, memory-mapped, and episodes: those that the program exported, and ones to train on."""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from torch import Tensor
+
+
+@dataclass
+class Episode:
+    """One few-shot task."""
+
+    support: Tensor
+    """`[N, C, H, W]`, 0 to 1"""
+    support_labels: Tensor
+    """`[N]`, class slots"""
+    query: Tensor
+    """`[Q, C, H, W]`"""
+    query_labels: Tensor
+    """`[Q]`"""
+
+
+class Pack:
+    """A data set as one safetensors file, mapped and never read whole."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the header."""
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        length = int.from_bytes(mapped[:8], "little")
+        header = json.loads(mapped[8 : 8 + length])
+        if header["images"]["dtype"] != "U8":
+            raise ValueError(f"{path}: expected images as bytes, not embeddings")
+
+        def tensor(name: str, kind: type) -> np.ndarray:
+            start = 8 + length + header[name]["data_offsets"][0]
+            shape = header[name]["shape"]
+            return np.frombuffer(mapped, kind, math.prod(shape), start).reshape(shape)
+
+        self.path = path
+        self.images = tensor("images", np.uint8)
+        self.offsets = tensor("class_offsets", np.int64)
+        self.metadata = json.loads(header["__metadata__"]["pack"])
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return self.images.shape[3]
+
+    def tensor(self, indices: np.ndarray) -> Tensor:
+        """Images `[N, C, H, W]`, 0 to 1."""
+        bytes_ = torch.from_numpy(self.images[indices])
+        return bytes_.permute(0, 3, 1, 2).to(torch.float32).contiguous() / 255
+
+    def classes(self, part: str, scheme: str | None = None) -> list[int]:
+        """Classes of `train`, `validation` or `test`."""
+        return self.metadata["splits"][scheme or self.metadata["default_split"]][part]
+
+
+class EpisodeList:
+    """What `hypertransformer episodes export` wrote."""
+
+    def __init__(self, path: Path, pack: Pack) -> None:
+        """Refuse a list that was drawn from another pack."""
+        with safe_open(path, "np") as file:
+            self.facts: dict[str, Any] = json.loads(file.metadata()["episodes"])
+            self.columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        expected, found = self.facts["pack_content_hash"], pack.metadata["content_hash"]
+        if expected != found:
+            raise ValueError(
+                f"{path} lists images of the pack with content {expected}, but {pack.path} has "
+                f"{found}: export the list again"
+            )
+        self.pack = pack
+
+    def __len__(self) -> int:
+        """Number of episodes."""
+        return len(self.columns["support"])
+
+    def __getitem__(self, index: int) -> Episode:
+        """Episode `index` with its pixels."""
+        row = {name: values[index] for name, values in self.columns.items()}
+        return Episode(
+            self.pack.tensor(row["support"]),
+            torch.from_numpy(row["support_labels"]),
+            self.pack.tensor(row["query"]),
+            torch.from_numpy(row["query_labels"]),
+        )
+
+
+@dataclass
+class Jitter:
+    """Ranges of a random affine map of each image, `episode.jitter` of an experiment."""
+
+    rotation: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+    shift: float = 0.0
+
+    def apply(self, images: Tensor, random: np.random.Generator) -> Tensor:
+        """Each of `[N, C, H, W]` by a map of its own; bilinear, zeros outside."""
+        if not any((self.rotation, self.scale, self.shear, self.shift)):
+            return images
+        count = len(images)
+
+        def draw(most: float) -> Tensor:
+            return torch.from_numpy(random.uniform(-most, most, count)).to(images.dtype)
+
+        angle, scale, shear = (
+            draw(math.radians(self.rotation)),
+            1 + draw(self.scale),
+            draw(self.shear),
+        )
+        cosine, sine = angle.cos() * scale, angle.sin() * scale
+        # grid_sample measures from −1 to 1: a shift by a fraction of the image is twice as much.
+        rows = [
+            torch.stack([cosine, cosine * shear - sine, 2 * draw(self.shift)], 1),
+            torch.stack([sine, sine * shear + cosine, 2 * draw(self.shift)], 1),
+        ]
+        grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, align_corners=False)
+
+
+@dataclass
+class TrainingData:
+    """Episodes and batches of the training classes; number i is a function of the seed and i."""
+
+    pack: Pack
+    way: int
+    shot: int
+    query: int
+    scheme: str | None = None
+    rotations: str = "none"
+    jitter: Jitter = field(default_factory=Jitter)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Find the classes."""
+        if self.rotations not in ("none", "per_class"):
+            raise ValueError(f"episode.rotations: {self.rotations}: expected none or per_class")
+        self.classes = self.pack.classes("train", self.scheme)
+
+    def episode(self, index: int) -> Episode:
+        """Episode `index`: as many queries of each class, none of them in the support set."""
+        random = np.random.default_rng([self.seed, 1, index])
+        chosen = random.choice(self.classes, self.way, replace=False)
+        per_class = self.shot + self.query
+        images = np.empty((self.way, per_class), np.int64)
+        for slot, class_ in enumerate(chosen):
+            start, end = self.pack.offsets[class_ : class_ + 2]
+            images[slot] = start + random.choice(end - start, per_class, replace=False)
+        pixels = self.pack.tensor(images.reshape(-1))
+        if self.rotations == "per_class":
+            turns = random.integers(4, size=self.way)
+            turned = [
+                torch.rot90(own, int(turn), (2, 3))
+                for own, turn in zip(pixels.split(per_class), turns, strict=True)
+            ]
+            pixels = torch.cat(turned)
+        pixels = self.jitter.apply(pixels, random)
+        pixels = pixels.view(self.way, per_class, *pixels.shape[1:])
+        slots = torch.arange(self.way)
+        return Episode(
+            pixels[:, : self.shot].flatten(0, 1),
+            slots.repeat_interleave(self.shot),
+            pixels[:, self.shot :].flatten(0, 1),
+            slots.repeat_interleave(self.query),
+        )
+
+    def batch(self, index: int, size: int) -> tuple[Tensor, Tensor]:
+        """`size` training images and the places of their classes among the training classes."""
+        random = np.random.default_rng([self.seed, 2, index])
+        places = random.integers(len(self.classes), size=size)
+        classes = np.asarray(self.classes)[places]
+        starts, ends = self.pack.offsets[classes], self.pack.offsets[classes + 1]
+        images = starts + (random.random(size) * (ends - starts)).astype(np.int64)
+        pixels = self.jitter.apply(self.pack.tensor(images), random)
+        return pixels, torch.from_numpy(places)

@@ -1,0 +1,82 @@
+//! `episodes export`: the list of episodes that `evaluate` uses, for programs in any language.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use hypertransformer::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
+use hypertransformer::data::episode_list::write_episode_list;
+use hypertransformer::data::pack::{Pack, Part};
+
+#[derive(Subcommand)]
+pub(super) enum EpisodesCommand {
+    /// Write the image indices of episodes as one safetensors file; `evaluate` with the same sizes, split and seed
+    /// uses exactly these
+    Export(ExportArguments),
+}
+
+#[derive(Args)]
+pub(super) struct ExportArguments {
+    /// The pack
+    pack: PathBuf,
+    /// Classes to draw episodes from
+    #[arg(long, default_value = "test")]
+    split: Part,
+    /// Class split of the pack [default: the pack's own]
+    #[arg(long, value_name = "NAME")]
+    scheme: Option<String>,
+    /// Classes of an episode
+    #[arg(long, default_value_t = 20, value_parser = count(2))]
+    way: u64,
+    /// Labelled images a class
+    #[arg(long, default_value_t = 1, value_parser = count(1))]
+    shot: u64,
+    /// Query images a class, episode.evaluation_query of an experiment
+    #[arg(long, default_value_t = 5, value_parser = count(1))]
+    query: u64,
+    /// Unlabelled images a class in the support set
+    #[arg(long, default_value_t = 0, value_parser = count(0))]
+    unlabeled: u64,
+    /// Further classes with unlabelled images only
+    #[arg(long, default_value_t = 0, value_parser = count(0))]
+    distractors: u64,
+    /// Number of episodes
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    episodes: u64,
+    /// Seed of the episode list
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The file to write
+    #[arg(long, value_name = "FILE.safetensors")]
+    output: PathBuf,
+}
+
+fn count(least: u64) -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(least..=10_000)
+}
+
+pub(super) fn run(command: &EpisodesCommand) -> anyhow::Result<ExitCode> {
+    let EpisodesCommand::Export(arguments) = command;
+    let pack = Arc::new(Pack::open(&arguments.pack)?);
+    let default = pack.metadata().default_split.clone();
+    let scheme = arguments.scheme.as_deref().unwrap_or(&default);
+    let shape = EpisodeShape {
+        way: arguments.way as usize,
+        shot: arguments.shot as usize,
+        unlabeled: arguments.unlabeled as usize,
+        distractors: arguments.distractors as usize,
+        query: arguments.query as usize,
+    };
+    let (part, seed) = (arguments.split, arguments.seed);
+    let sampler = EpisodeSampler::new(pack, scheme, part, shape, EpisodeDraw::PLAIN, seed)?;
+    write_episode_list(&arguments.output, &sampler, arguments.episodes)?;
+    eprintln!(
+        "written: {} ({} episodes of `{scheme}`, {part}, {}-way {}-shot, seed {seed})",
+        arguments.output.display(),
+        arguments.episodes,
+        shape.way,
+        shape.shot
+    );
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,300 @@
+//! θ, logits, gradients and training steps of every variant against an independent implementation in plain PyTorch
+//! (`python/baselines/hypertransformer.py`), in double precision.
+
+mod common;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Setup, VARIANTS, double, double_batch, experiment, of_variant};
+use hypertransformer::config::to_yaml;
+use hypertransformer::data::episode::Episode;
+use hypertransformer::model::batch_norm::BatchNormMode;
+use hypertransformer::model::episode_batch::{EpisodeBatch, real_classes};
+use hypertransformer::model::hooks::Hooks;
+use hypertransformer::model::hypertransformer::{Prediction, Theta};
+use hypertransformer::model::parameters::{ParameterLayout, leaf};
+use hypertransformer::train::checkpoint::{self, Checkpoint};
+use hypertransformer::train::optimizer::{Optimizer, clip};
+use serde_json::{Value, json};
+use tch::{Device, Kind, Reduction, Tensor};
+
+/// Factor of the penalties in the compared loss, which has every term of training.
+const PENALTY: f64 = 0.01;
+
+/// A Python with torch: `PYTORCH`, or that of `make parity`.
+fn pytorch() -> Option<PathBuf> {
+    let here = common::repository(".venv-baselines/bin/python");
+    let python = std::env::var_os("PYTORCH").map_or(here, PathBuf::from);
+    let there = Command::new(&python)
+        .args(["-c", "import torch, safetensors, yaml"])
+        .output();
+    if there.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    eprintln!(
+        "skipped: {} has no torch: `make parity` installs it, or set PYTORCH",
+        python.display()
+    );
+    None
+}
+
+/// Every term of a training loss, of one episode.
+fn objective(
+    setup: &Setup,
+    phi: &Tensor,
+    batch: &EpisodeBatch,
+    classes: &Tensor,
+    (mode, training): (BatchNormMode, bool),
+) -> (Tensor, Prediction) {
+    let views = setup.model.views(phi, &double(&setup.buffers));
+    let hooks = Hooks {
+        heads: training,
+        ..Hooks::default()
+    };
+    let prediction = setup.model.forward(&views, batch, mode, training, hooks);
+    let labels = batch.query_labels.get(0);
+    let cross_entropy = |logits: &Tensor, labels: &Tensor, smoothing: f64| {
+        logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, smoothing)
+    };
+    let mut loss = cross_entropy(&prediction.logits.get(0), &labels, 0.1);
+    loss += prediction.theta.squared_norm() * PENALTY;
+    if let Some(variation) = &prediction.theta.variation {
+        loss += variation * PENALTY;
+    }
+    if let Some(heads) = &prediction.heads {
+        for logits in &heads.warm_up {
+            loss += cross_entropy(&logits.get(0), &labels, 0.0);
+        }
+        if let Some(logits) = &heads.real_classes {
+            loss += cross_entropy(logits, classes, 0.0);
+        }
+    }
+    (loss, prediction)
+}
+
+/// θ of the only task, by the names that Python gives.
+fn named_theta(theta: &Theta) -> Vec<(String, Tensor)> {
+    // Weights that all tasks share have no axis of tasks.
+    let of_task = |weights: &Tensor, shared: usize| match weights.dim() {
+        dimensions if dimensions == shared => weights.detach(),
+        _ => weights.detach().get(0),
+    };
+    let mut named = Vec::new();
+    for (index, (weights, _)) in theta.layers.iter().enumerate() {
+        let mut add = |kind: &str, tensor: Tensor| {
+            named.push((format!("theta.layer{}.{kind}", index + 1), tensor));
+        };
+        add("kernel", of_task(&weights.kernel, 4));
+        if let Some(bias) = &weights.bias {
+            add("bias", of_task(bias, 1));
+        }
+        add("gamma", of_task(&weights.batch_norm.0, 1));
+        add("beta", of_task(&weights.batch_norm.1, 1));
+    }
+    named.push((
+        "theta.logits.weight".to_owned(),
+        theta.logits.weight.detach().get(0),
+    ));
+    named.push((
+        "theta.logits.bias".to_owned(),
+        theta.logits.bias.detach().get(0),
+    ));
+    named
+}
+
+/// The parts of a flat vector like φ by name.
+fn named(prefix: &str, layout: &ParameterLayout, flat: &Tensor) -> Vec<(String, Tensor)> {
+    let mut offset = 0;
+    layout
+        .specs()
+        .iter()
+        .map(|spec| {
+            let length = spec.len() as i64;
+            let part = flat.narrow(0, offset, length).view(&spec.shape[..]);
+            offset += length;
+            (format!("{prefix}.{}", spec.name), part)
+        })
+        .collect()
+}
+
+/// One episode as the tensors that Python reads.
+fn episode_tensors(batch: &EpisodeBatch, classes: &Tensor) -> Vec<(String, Tensor)> {
+    let mut tensors: Vec<(String, Tensor)> = [
+        ("support", &batch.support),
+        ("support_labels", &batch.support_labels),
+        ("query", &batch.query),
+        ("query_labels", &batch.query_labels),
+    ]
+    .map(|(name, tensor)| (name.to_owned(), tensor.get(0)))
+    .into();
+    if let Some(mask) = &batch.support_mask {
+        tensors.push(("seen".to_owned(), mask.get(0)));
+    }
+    tensors.push(("real_classes".to_owned(), classes.shallow_clone()));
+    tensors
+}
+
+/// Writes a case's folder: its checkpoint, by the program's own writer, and how to compute.
+fn write_case(folder: &Path, setup: &Setup, overrides: &[&str], case: &Value) {
+    std::fs::create_dir(folder).unwrap();
+    let saved = Checkpoint {
+        step: 0,
+        best: None,
+        phi: setup.phi.copy(),
+        buffers: setup.buffers.copy(),
+        optimizer: HashMap::new(),
+        experiment: to_yaml(&experiment(overrides)),
+    };
+    let (layout, buffers) = (setup.model.layout(), setup.model.buffers());
+    let file = folder.join("checkpoint.safetensors");
+    checkpoint::save(&file, layout, buffers, &saved).unwrap();
+    std::fs::write(folder.join("case.json"), case.to_string()).unwrap();
+}
+
+/// Hides the second labelled sample, and the last one, which is unlabelled where any is.
+fn hide_some(batch: &mut EpisodeBatch) {
+    let samples = batch.support.size()[1] as usize;
+    let mut seen = vec![1.0; samples];
+    seen[1] = 0.0;
+    seen[samples - 1] = 0.0;
+    batch.hide(&[seen]);
+    let mask = batch.support_mask.take().map(|mask| double(&mask));
+    batch.support_mask = mask;
+}
+
+/// Moving averages as after some training.
+fn stir_buffers(setup: &mut Setup) {
+    let specs = setup.model.buffers().specs();
+    let values: Vec<f32> = specs
+        .iter()
+        .flat_map(|spec| {
+            let start = if spec.name.ends_with("variance") {
+                0.5
+            } else {
+                -0.2
+            };
+            (0..spec.len()).map(move |index| start + 0.1 * (index % 5) as f32)
+        })
+        .collect();
+    setup.buffers = Tensor::from_slice(&values);
+}
+
+/// Runs the comparison of all cases in `folder`.
+fn compare(python: &Path, folder: &Path) -> serde_json::Map<String, Value> {
+    let output = Command::new(python)
+        .args(["-m", "baselines.parity"])
+        .arg(folder)
+        .env("PYTHONPATH", common::repository("python"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A model whose heads lead the way and tell real classes.
+const HEADS: [&str; 3] = [
+    "train.warmup_head_steps=10",
+    "train.real_class_head={weight: 0.1, classes: 60}",
+    "generator.generates=last 1",
+];
+
+#[test]
+fn theta_logits_and_gradients_of_every_variant_equal_those_of_pytorch() {
+    let Some(python) = pytorch() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let variants: Vec<&[&str]> = VARIANTS.iter().copied().chain([&HEADS[..]]).collect();
+    let modes = [
+        BatchNormMode::Query,
+        BatchNormMode::Support,
+        BatchNormMode::Running,
+    ];
+    for (number, overrides) in variants.iter().enumerate() {
+        let (mut setup, episodes) = of_variant(overrides);
+        stir_buffers(&mut setup);
+        for (place, mode) in modes.into_iter().enumerate() {
+            let episode: &[Episode] = &episodes[place..=place];
+            let mut batch = double_batch(episode);
+            // Each mode with and without hidden samples, each variant too.
+            if (number + place) % 2 == 1 {
+                hide_some(&mut batch);
+            }
+            let training = mode != BatchNormMode::Running;
+            let classes = real_classes(episode, Device::Cpu).get(0);
+            let phi = leaf(&double(&setup.phi));
+            let (loss, found) = objective(&setup, &phi, &batch, &classes, (mode, training));
+            let gradient = Tensor::run_backward(&[&loss], &[&phi], false, false).swap_remove(0);
+            let mut tensors = episode_tensors(&batch, &classes);
+            tensors.push(("logits".to_owned(), found.logits.detach().get(0)));
+            tensors.extend(named_theta(&found.theta));
+            tensors.extend(named("gradient", setup.model.layout(), &gradient));
+            let tensors: Vec<_> = tensors
+                .into_iter()
+                .map(|(name, tensor)| (name, tensor.contiguous()))
+                .collect();
+            let path = folder.path().join(format!("{number:02}-{mode}"));
+            let case = json!({"mode": mode, "training": training});
+            write_case(&path, &setup, overrides, &case);
+            Tensor::write_safetensors(&tensors, path.join("episode.safetensors")).unwrap();
+        }
+    }
+    let found = compare(&python, folder.path());
+    assert_eq!(found.len(), 3 * variants.len());
+    for (case, differences) in found {
+        for what in ["theta", "logits", "gradient"] {
+            let far = differences[what].as_f64().unwrap();
+            let number: usize = case[..2].parse().unwrap();
+            assert!(far < 1e-8, "{case} {:?}: {differences}", variants[number]);
+        }
+    }
+}
+
+#[test]
+fn twenty_training_steps_equal_those_of_pytorch() {
+    const STEPS: usize = 20;
+    let Some(python) = pytorch() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let pack = tempfile::tempdir().unwrap();
+    let sampler = common::sampler(&common::small_pack(pack.path()), (5, 1, 4));
+    let batches: Vec<EpisodeBatch> = (0..STEPS as u64)
+        .map(|index| double_batch(&[sampler.episode(index)]))
+        .collect();
+    let everything: &[&str] = &["generator.generates=all", "generator.learned_base=true"];
+    for (name, variant) in [("logits", &[][..]), ("all", everything)] {
+        for (optimizer, rate) in [("sgd", 0.02), ("momentum", 0.005), ("adamw", 0.006)] {
+            let chosen = format!("train.optimizer={optimizer}");
+            let overrides: Vec<&str> = variant.iter().copied().chain([&*chosen]).collect();
+            let setup = common::setup(&overrides, 0.05);
+            let config = experiment(&overrides).train;
+            let (mode, longest) = (BatchNormMode::Support, 0.5);
+            let mut phi = double(&setup.phi);
+            let mut steps = Optimizer::new(&config, &phi);
+            let mut tensors = Vec::new();
+            for (step, batch) in batches.iter().enumerate() {
+                let classes = Tensor::zeros([5], (Kind::Int64, Device::Cpu));
+                let asked = leaf(&phi);
+                let (loss, _) = objective(&setup, &asked, batch, &classes, (mode, true));
+                let gradient =
+                    Tensor::run_backward(&[&loss], &[&asked], false, false).swap_remove(0);
+                steps.step(&mut phi, &clip(&gradient, Some(longest)).0, rate);
+                let numbered = |(name, tensor)| (format!("step{step}.{name}"), tensor);
+                tensors.extend(episode_tensors(batch, &classes).into_iter().map(numbered));
+            }
+            tensors.extend(named("phi", setup.model.layout(), &phi));
+            let case = json!({
+                "mode": mode, "training": true, "steps": STEPS, "optimizer": optimizer,
+                "learning_rate": rate, "clip_norm": longest, "beta2": config.beta2,
+                "weight_decay": config.weight_decay,
+            });
+            let path = folder.path().join(format!("{name}-{optimizer}"));
+            write_case(&path, &setup, &overrides, &case);
+            Tensor::write_safetensors(&tensors, path.join("training.safetensors")).unwrap();
+        }
+    }
+    for (case, found) in compare(&python, folder.path()) {
+        assert!(found["moved"].as_f64().unwrap() > 1e-3, "{case}: {found}");
+        assert!(found["phi"].as_f64().unwrap() < 1e-7, "{case}: {found}");
+    }
+}
