@@ -175,20 +175,29 @@ class Comparison:
         self, channels: int, folder: Path
     ) -> tuple[MakeClassifier, str, int, float]:
         """Trained by the Rust program, read back into PyTorch."""
-        run, spent = folder / "run", folder / "seconds.json"
-        if not spent.exists():
+        run, plan = folder / "run", folder / "plan.json"
+        if not plan.exists():
+            shutil.rmtree(folder / "calibration", ignore_errors=True)
             seconds = self.train_run(channels, CALIBRATION_STEPS, folder / "calibration")
-            shutil.rmtree(folder / "calibration")
             steps = int(60 * self.arguments.minutes / seconds * CALIBRATION_STEPS)
-            seconds = self.train_run(channels, max(steps, 2 * VALIDATIONS), run)
-            spent.write_text(json.dumps(seconds))
+            steps = max(steps, 2 * VALIDATIONS)
+            plan.write_text(json.dumps({"steps": steps, "seconds": 0.0, "done": False}))
+            shutil.rmtree(folder / "calibration")
+        state = json.loads(plan.read_text())
+        if not state["done"]:
+            start = children_seconds()
+            try:
+                self.train_run(channels, state["steps"], run)
+                state["done"] = True
+            finally:
+                state["seconds"] += children_seconds() - start
+                plan.write_text(json.dumps(state))
         model = HyperTransformer.load(run / "checkpoints" / "best.safetensors")
         parameters = sum(value.numel() for value in model.phi.values())
-        minutes = json.loads(spent.read_text()) / 60
-        return model.classifier, model.batch_norm, parameters, minutes
+        return model.classifier, model.batch_norm, parameters, state["seconds"] / 60
 
     def train_run(self, channels: int, steps: int, run: Path) -> float:
-        """CPU seconds of a training."""
+        """Train, or go on with the run that is there; CPU seconds that it took."""
         every = steps // VALIDATIONS
         settings = {
             "cnn.channels": channels,
@@ -199,14 +208,22 @@ class Comparison:
             "validation.every": max(every, 1),
             "validation.episodes": 100 if steps > CALIBRATION_STEPS else 2,
         }
-        words = ["train", str(self.arguments.experiment), "--run-dir", str(run), "--force"]
+        words = ["train", str(self.arguments.experiment), "--run-dir", str(run)]
+        words.append(
+            "--resume" if (run / "checkpoints" / "last.safetensors").exists() else "--force"
+        )
         words += ["--threads", str(self.arguments.threads)]
         for key, value in settings.items():
             words += ["--set", f"{key}={value}"]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        start = children_seconds()
         self.program(*words)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return children_seconds() - start
+
+
+def children_seconds() -> float:
+    """CPU time of the programs that ran so far."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:

@@ -26,6 +26,25 @@ BATCH_NORM_EPSILON = 1e-3
 LAYER_NORM_EPSILON = 1e-6
 LEAKY_SLOPE = 0.1
 
+# Settings that a checkpoint may be older than, as they were before they could be chosen.
+CNN_DEFAULTS: Options = {
+    "stride": 1,
+    "padding": "same",
+    "pooling": "max",
+    "pooled_layers": None,
+    "activation": "relu",
+    "head": "flatten",
+}
+GENERATOR_DEFAULTS: Options = {
+    "allocation": "output",
+    "generate_bias": False,
+    "generate_batch_norm": False,
+    "kind": "encoder",
+    "pre_norm": False,
+    "logits_features": "embedded",
+    "per_layer": {},
+}
+
 
 @dataclass
 class Theta:
@@ -173,7 +192,8 @@ class HyperTransformer:
     def __init__(self, experiment: Options, phi: Parameters, buffers: Parameters) -> None:
         """Take the resolved experiment and tensors by the names of a checkpoint."""
         self.phi, self.buffers = phi, buffers
-        self.cnn, self.generator = experiment["cnn"], experiment["generator"]
+        self.cnn = CNN_DEFAULTS | experiment["cnn"]
+        self.generator = GENERATOR_DEFAULTS | experiment["generator"]
         self.batch_norm = experiment["batch_norm"]
 
     @staticmethod
