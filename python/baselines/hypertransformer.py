@@ -328,6 +328,9 @@ class HyperTransformer:
             local += self.activation_embedding(name, activations, (1,))
         length = features.shape[1] + 1
         slices = self.slices(name, [*local, *image_features], labels, seen, length)
+        if f"{name}.output_scale" in self.phi:
+            # With the start of Appendix A logits begin as large as with 8 features.
+            slices = slices * min(1.0, 3.0 / length**0.5)
         return slices[:, :-1], slices[:, -1]
 
     def activations(self, theta: Theta, images: Tensor, own: bool) -> list[Tensor]:
