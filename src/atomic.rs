@@ -1,7 +1,11 @@
 //! Whole files or none: temporary file, fsync, rename, fsync of the folder.
 
+use std::fs::Permissions;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 /// Replaces `path` by `bytes`; a reader, or a crash, finds the old file or the new one.
 ///
@@ -13,11 +17,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         _ => Path::new("."),
     };
     std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".partial-")
-        .tempfile_in(folder)?;
+    let mut file = temporary_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     std::fs::File::open(folder)?.sync_all()
+}
+
+/// A file that is gone unless it is persisted under its own name; others may read it as far as the umask lets them.
+///
+/// # Errors
+/// What the operating system says.
+pub fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(".partial-")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)
 }

@@ -229,6 +229,18 @@ fn turns_are_counter_clockwise_and_alike_for_support_and_query() {
 }
 
 #[test]
+fn a_pack_may_be_read_by_whom_the_umask_lets() {
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |name: &str| {
+        let metadata = std::fs::metadata(folder.path().join(name)).unwrap();
+        std::os::unix::fs::PermissionsExt::mode(&metadata.permissions())
+    };
+    tiny_pack(&folder.path().join("tiny.safetensors"), split());
+    std::fs::write(folder.path().join("plain"), "").unwrap();
+    assert_eq!(mode("tiny.safetensors"), mode("plain"));
+}
+
+#[test]
 fn a_pack_with_a_known_name_must_hold_what_that_data_set_holds() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("omniglot.safetensors");

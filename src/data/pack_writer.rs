@@ -8,6 +8,7 @@ use tempfile::NamedTempFile;
 
 use super::error::DataError;
 use super::pack::{Element, ImageShape, METADATA_KEY, PackMetadata};
+use crate::atomic;
 
 /// Stands where the content hash comes, as long as one.
 const HASH_TO_COME: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -54,10 +55,7 @@ impl PackWriter {
             .filter(|parent| !parent.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(DataError::io("make the folder of", path))?;
-        let temporary = tempfile::Builder::new()
-            .prefix(".partial-")
-            .tempfile_in(folder);
-        let temporary = temporary.map_err(DataError::io("write", path))?;
+        let temporary = atomic::temporary_in(folder).map_err(DataError::io("write", path))?;
         let mut writer = PackWriter {
             path: path.to_path_buf(),
             file: BufWriter::with_capacity(1 << 20, temporary),
