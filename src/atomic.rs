@@ -1,6 +1,7 @@
 //! Whole files or none: temporary file, fsync, rename, fsync of the folder.
 
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Replaces `path` by `bytes`; a reader, or a crash, finds the old file or the new one.
@@ -15,6 +16,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let mut file = tempfile::Builder::new()
         .prefix(".partial-")
+        // As any new file, less what the user's umask takes away; a temporary file is the owner's alone otherwise.
+        .permissions(std::fs::Permissions::from_mode(0o666))
         .tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;

@@ -1,11 +1,11 @@
 //! `evaluate-folder`: accuracy of a generated CNN on labelled pictures, and what it takes for what.
 
-use std::io::Cursor;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use hypertransformer::analysis::canvas::write_png;
 use hypertransformer::analysis::heatmap::{Heatmap, draw};
 use hypertransformer::atomic;
 use hypertransformer::data::labelled_pictures::LabelledPictures;
@@ -74,16 +74,11 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
         "labels": cnn.labels,
         "confusion": answers.confusion.outer_iter().map(|row| row.to_vec()).collect::<Vec<_>>(),
     });
-    let mut png = Cursor::new(Vec::new());
-    draw(&[vec![heatmap(&answers)]]).write_to(&mut png, image::ImageFormat::Png)?;
-    for (extension, bytes) in [
-        ("json", serde_json::to_vec_pretty(&summary)?),
-        ("png", png.into_inner()),
-    ] {
-        let path = file(extension);
-        atomic::write(&path, &bytes)
-            .with_context(|| format!("could not write {}", path.display()))?;
-    }
+    let failed = |path: &Path| format!("could not write {}", path.display());
+    let json = serde_json::to_vec_pretty(&summary)?;
+    atomic::write(&file("json"), &json).with_context(|| failed(&file("json")))?;
+    let picture = draw(&[vec![heatmap(&answers)]]);
+    write_png(&picture, &file("png")).with_context(|| failed(&file("png")))?;
     println!("{answers}\n");
     print!("{}", table(&cnn.labels, &answers));
     eprintln!("written: {}.json and {}.png", stem.display(), stem.display());

@@ -32,7 +32,7 @@ pub(super) fn run(opened: &OpenedWriter, list: &Path, force: bool) -> anyhow::Re
     for task in &tasks {
         task.check(force)?;
     }
-    let interrupted = interrupt_flag()?;
+    let interrupted = interrupt_flag("finishing the CNNs in hand")?;
     let bar = ProgressBar::new(tasks.len() as u64);
     let start = Instant::now();
     let (mut times, mut failed) = (Vec::new(), 0);
