@@ -132,3 +132,115 @@ impl Setup {
 pub fn farthest(left: &Tensor, right: &Tensor) -> f64 {
     (left - right).abs().max().double_value(&[])
 }
+
+/// The paper's initialisation and features.
+pub const PAPER: [&str; 2] = ["initialization=paper", "generator.logits_features=embedded"];
+
+/// Overrides of each variant, to the fast preset.
+pub const VARIANTS: [&[&str]; 19] = [
+    &[],
+    &PAPER,
+    &["generator.generates=all", "generator.learned_base=true"],
+    &[
+        "generator.generates=last 2",
+        "generator.activation_embedding=3",
+    ],
+    &[
+        PAPER[0],
+        "generator.generates=all",
+        "generator.logits_features=both",
+    ],
+    &[
+        PAPER[0],
+        "generator.generates=all",
+        "generator.allocation=spatial",
+    ],
+    &[
+        PAPER[0],
+        "generator.generates=layers 1 3",
+        "cnn.block=[convolution, activation, pool, batch_norm]",
+        "generator.generate_bias=true",
+        "generator.generate_batch_norm=true",
+    ],
+    &[
+        "generator.generates=first 2",
+        "generator.generate_batch_norm=true",
+        "generator.learned_base=true",
+    ],
+    &[
+        PAPER[0],
+        "generator.kind=encoder_decoder",
+        "generator.generates=last 1",
+    ],
+    &[
+        PAPER[0],
+        "generator.kind=separate",
+        "generator.generates=first 1",
+    ],
+    &[
+        "generator.pre_norm=true",
+        "generator.generates=all",
+        "generator.learned_base=true",
+    ],
+    &[
+        "cnn.layers=2",
+        "cnn.kernel_size=9",
+        "cnn.stride=4",
+        "cnn.block=[convolution, batch_norm, activation]",
+        "generator.generates=all",
+    ],
+    &[
+        "cnn.pooling=average",
+        "cnn.activation=leaky_relu",
+        "generator.generates=last 1",
+    ],
+    &[
+        "cnn.padding=valid",
+        "cnn.layers=3",
+        "cnn.stride=2",
+        "cnn.head=average",
+        "cnn.block=[convolution, batch_norm, activation]",
+        "generator.generates=all",
+    ],
+    &[
+        "cnn.layers=5",
+        "cnn.pooled_layers=3",
+        "generator.generates=last 2",
+    ],
+    &[
+        "generator.image_embedding=0",
+        "generator.inner_fraction=0",
+        "generator.generates=all",
+    ],
+    &[
+        "generator.generates=last 2",
+        "generator.per_layer={3: {allocation: spatial, layers: 1}, logits: {label_dim: 16, heads: 4}}",
+    ],
+    &[
+        "generator.image_embedding_batch_norm=false",
+        "generator.generates=first 1",
+    ],
+    &[
+        "episode.unlabeled=2",
+        "episode.distractors=1",
+        "generator.generates=last 1",
+    ],
+];
+
+/// A model of a variant and three episodes for it.
+pub fn of_variant(overrides: &[&str]) -> (Setup, Vec<Episode>) {
+    let folder = tempfile::tempdir().unwrap();
+    let unlabeled = overrides.contains(&"episode.unlabeled=2");
+    let shape = EpisodeShape {
+        way: 5,
+        shot: 2,
+        unlabeled: if unlabeled { 2 } else { 0 },
+        distractors: usize::from(unlabeled),
+        query: 3,
+    };
+    let pack = Arc::new(Pack::open(&small_pack(folder.path())).unwrap());
+    let sampler =
+        EpisodeSampler::new(pack, "default", Part::Train, shape, EpisodeDraw::PLAIN, 0).unwrap();
+    let episodes = (0..3).map(|index| sampler.episode(index)).collect();
+    (setup(overrides, 0.05), episodes)
+}
