@@ -140,6 +140,7 @@ fn episode_tensors(batch: &EpisodeBatch, classes: &Tensor) -> Vec<(String, Tenso
 fn write_case(folder: &Path, setup: &Setup, overrides: &[&str], case: &Value) {
     std::fs::create_dir(folder).unwrap();
     let saved = Checkpoint {
+        preparation: None,
         step: 0,
         best: None,
         phi: setup.phi.copy(),

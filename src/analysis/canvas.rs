@@ -41,7 +41,7 @@ pub(super) fn write(picture: &mut RgbImage, text: &str, (left, top): (u32, u32))
 
 /// # Errors
 /// If the file cannot be written.
-pub(super) fn write_png(picture: &RgbImage, path: &Path) -> io::Result<()> {
+pub fn write_png(picture: &RgbImage, path: &Path) -> io::Result<()> {
     let mut bytes = io::Cursor::new(Vec::new());
     picture
         .write_to(&mut bytes, ImageFormat::Png)

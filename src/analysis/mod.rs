@@ -2,7 +2,7 @@
 //! training.
 
 pub mod attention;
-mod canvas;
+pub mod canvas;
 pub mod contact_sheet;
 pub mod heatmap;
 pub mod oracle;

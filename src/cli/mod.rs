@@ -2,15 +2,22 @@
 
 mod analyze;
 mod bench;
+mod bundle;
+mod classify;
 mod data;
 mod doctor;
 mod episodes;
 mod evaluate;
+mod evaluate_folder;
+mod generate;
+mod generate_list;
 mod import;
 mod inspect;
 mod opened_run;
+mod opened_writer;
 mod oracle;
 mod preview;
+mod serve;
 mod train;
 
 use std::path::Path;
@@ -49,6 +56,16 @@ enum Command {
     /// Look into a trained run: attention maps; how well its CNN could do at best
     #[command(subcommand)]
     Analyze(analyze::AnalyzeCommand),
+    /// Write a small CNN from a few labelled pictures of your own: ONNX, safetensors, a card
+    Generate(generate::GenerateArguments),
+    /// Ask a generated CNN about pictures
+    Classify(classify::ClassifyArguments),
+    /// Measure a generated CNN on labelled pictures
+    EvaluateFolder(evaluate_folder::EvaluateFolderArguments),
+    /// Draw classes in a browser and watch the CNN that is written for them
+    Serve(serve::ServeArguments),
+    /// Make one file of a run, for `generate` and `serve` on other machines
+    Bundle(bundle::BundleArguments),
     /// Time training steps or the episode loader on this machine
     Bench(bench::BenchArguments),
     /// Tell what is linked, which device and threads there are, and what is wrong with the installation
@@ -83,6 +100,11 @@ pub(crate) fn run() -> ExitCode {
         Command::Data(command) => data::run(&command),
         Command::Episodes(command) => episodes::run(&command),
         Command::Analyze(command) => analyze::run(&command),
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::Classify(arguments) => classify::run(&arguments),
+        Command::EvaluateFolder(arguments) => evaluate_folder::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Bundle(arguments) => bundle::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor => doctor::run(),
     });

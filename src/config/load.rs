@@ -96,6 +96,22 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment, ConfigError
     })
 }
 
+/// Reads an experiment that was written out whole, as checkpoints hold it; `path` is where it comes from.
+///
+/// # Errors
+/// If anything in it is wrong.
+pub fn parse(text: &str, path: &Path) -> Result<Experiment, ConfigError> {
+    let experiment: Experiment = serde_yaml::from_str(text)
+        .map_err(|error| ConfigError::Syntax(path.to_path_buf(), error.to_string()))?;
+    match faults(&experiment) {
+        faults if faults.is_empty() => Ok(experiment),
+        faults => Err(ConfigError::Faults {
+            file: path.to_path_buf(),
+            faults,
+        }),
+    }
+}
+
 /// The whole experiment, every key written out.
 pub fn to_yaml(experiment: &Experiment) -> String {
     serde_yaml::to_string(experiment).unwrap_or_default()

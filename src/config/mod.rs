@@ -10,4 +10,4 @@ pub mod model_options;
 pub mod train_options;
 mod validate;
 
-pub use load::{ConfigError, load, to_yaml};
+pub use load::{ConfigError, load, parse, to_yaml};

@@ -133,6 +133,15 @@ pub enum DataError {
     #[error("interrupted; no pack was written")]
     Interrupted,
 
+    /// A user's own pictures cannot be used.
+    #[error("`{path}` {problem}")]
+    Pictures {
+        /// The folder or list.
+        path: PathBuf,
+        /// What is wrong with it, and what was expected.
+        problem: String,
+    },
+
     /// The given files do not hold the whole data set.
     #[error("{data_set} is not complete in {searched}: {problem}")]
     Incomplete {

@@ -62,7 +62,10 @@ pub fn write_synthetic_pack(path: &Path, options: &SyntheticOptions) -> Result<(
         source: "random strokes drawn by hypertransformer".to_owned(),
         licence: "CC0-1.0".to_owned(),
         content_hash: String::new(),
-        notes: BTreeMap::from([("seed".to_owned(), seed.to_string())]),
+        notes: BTreeMap::from([
+            ("ink".to_owned(), "high (255), background 0".to_owned()),
+            ("seed".to_owned(), seed.to_string()),
+        ]),
     };
     let shape = ImageShape {
         height: size,

@@ -1,5 +1,7 @@
 //! The evaluation protocol: a fixed list of episodes, their accuracies, the mean and its interval.
 
+pub mod answers;
+
 use serde::Serialize;
 use tch::{Kind, Tensor};
 

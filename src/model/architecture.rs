@@ -128,7 +128,7 @@ impl CnnConfig {
     }
 
     /// Operations of a block before and after its batch-norm, the convolution left out.
-    pub(super) fn sides(&self, layer: usize) -> (Vec<BlockOperation>, Vec<BlockOperation>) {
+    pub fn sides(&self, layer: usize) -> (Vec<BlockOperation>, Vec<BlockOperation>) {
         let mut sides = self
             .options
             .block

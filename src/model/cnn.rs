@@ -97,6 +97,11 @@ impl Cnn {
         }
     }
 
+    /// Its layers and sizes, without weights.
+    pub fn config(&self) -> &CnnConfig {
+        &self.config
+    }
+
     /// Sizes of each block.
     pub fn shapes(&self) -> &[LayerShape] {
         &self.shapes
@@ -321,7 +326,7 @@ impl Cnn {
 }
 
 /// Slope of the leaky ReLU below 0.
-const LEAK: f64 = 0.1;
+pub const LEAK: f64 = 0.1;
 
 /// A kernel, `[O, I, k, k]` or `[T, O, I, k, k]`, times factors of its output channels, `[O]` or `[T, O]`.
 fn scaled(kernel: &Tensor, factors: &Tensor) -> Tensor {

@@ -34,6 +34,17 @@ impl EpisodeBatch {
         }
     }
 
+    /// A support set, `[N, C, H, W]` and `[N]`, that nobody asks about anything.
+    pub fn of_support(pictures: &Tensor, labels: &Tensor) -> EpisodeBatch {
+        EpisodeBatch {
+            support: pictures.unsqueeze(0),
+            support_labels: labels.unsqueeze(0),
+            support_mask: None,
+            query: pictures.narrow(0, 0, 0).unsqueeze(0),
+            query_labels: labels.narrow(0, 0, 0).unsqueeze(0),
+        }
+    }
+
     /// Hides the support samples whose element is 0: one list of N for each episode.
     pub fn hide(&mut self, seen: &[Vec<f32>]) {
         let rows: Vec<Tensor> = seen.iter().map(|row| Tensor::from_slice(row)).collect();

@@ -1,6 +1,6 @@
 //! The HyperTransformer: support set → θ, layer by layer → logits of the queries (Fig. 1).
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::allocation::{ConvolutionSlices, LogitsWeights, logits_from_slices, mean_squared_norm};
 use super::architecture::{CnnConfig, ImagesTooSmall};
@@ -213,6 +213,17 @@ impl HyperTransformer {
         }
     }
 
+    /// θ alone; the queries of `batch` are not looked at.
+    pub fn theta(&self, views: &Views, batch: &EpisodeBatch, batch_norm: BatchNormMode) -> Theta {
+        let pass = views.pass(batch, batch_norm, false, Hooks::default());
+        self.generate(&pass, batch, &mut Observed::default()).theta
+    }
+
+    /// The target CNN, without weights.
+    pub fn cnn(&self) -> &Cnn {
+        &self.cnn
+    }
+
     /// Who attends to whom while θ is made: name of each attention's parameters and its weights,
     /// `[T, heads, asking, attended]`.
     pub fn attention(
@@ -307,6 +318,11 @@ pub struct Views {
 }
 
 impl Views {
+    /// Where φ lies.
+    pub fn device(&self) -> Device {
+        self.parameters.device()
+    }
+
     fn pass<'a>(
         &'a self,
         batch: &'a EpisodeBatch,

@@ -156,6 +156,11 @@ impl Parameters {
     pub fn get(&self, id: ParameterId) -> &Tensor {
         &self.0[id.0]
     }
+
+    /// Where they lie.
+    pub fn device(&self) -> Device {
+        self.0.first().map_or(Device::Cpu, Tensor::device)
+    }
 }
 
 /// A dense layer x Wᵀ + b.

@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 use thiserror::Error;
 
 use crate::atomic;
+use crate::data::preparation::Preparation;
 use crate::model::parameters::{ParameterLayout, concatenated};
 
 const FORMAT_VERSION: u32 = 1;
@@ -23,6 +24,8 @@ struct Facts {
     best_step: Option<u64>,
     best_validation_accuracy: Option<String>,
     experiment: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preparation: Option<Preparation>,
 }
 
 /// Everything a resumed run needs, on the CPU.
@@ -40,6 +43,8 @@ pub struct Checkpoint {
     pub optimizer: HashMap<String, Tensor>,
     /// The experiment as YAML.
     pub experiment: String,
+    /// How pictures are prepared: in a bundle, which has to do without its pack.
+    pub preparation: Option<Preparation>,
 }
 
 /// What can be wrong with a checkpoint.
@@ -104,6 +109,7 @@ pub fn save(
         // Rust prints the shortest text that reads back as the same number.
         best_validation_accuracy: checkpoint.best.map(|(_, accuracy)| accuracy.to_string()),
         experiment: checkpoint.experiment.clone(),
+        preparation: checkpoint.preparation.clone(),
     };
     // One key only: a map of several would be written in another order each time.
     let facts = serde_json::to_string(&facts).unwrap_or_default();
@@ -133,6 +139,40 @@ pub fn load(
     buffers: &ParameterLayout,
 ) -> Result<Checkpoint, CheckpointError> {
     let damaged = |problem: String| CheckpointError::Damaged(path.to_path_buf(), problem);
+    let (bytes, facts) = read(path)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let accuracy = facts
+        .best_validation_accuracy
+        .and_then(|text| text.parse().ok());
+    let best = facts.best_step.zip(accuracy);
+    let optimizer = file
+        .iter()
+        .filter_map(|(name, view)| {
+            Some((name.strip_prefix("optimizer.")?.to_owned(), tensor(&view)))
+        })
+        .collect();
+    Ok(Checkpoint {
+        step: facts.step,
+        best,
+        phi: flat(path, &file, "phi", layout)?,
+        buffers: flat(path, &file, "buffers", buffers)?,
+        optimizer,
+        experiment: facts.experiment,
+        preparation: facts.preparation,
+    })
+}
+
+/// The experiment of a checkpoint, as YAML, and how its pictures are prepared if it is a bundle.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn described(path: &Path) -> Result<(String, Option<Preparation>), CheckpointError> {
+    let (_, facts) = read(path)?;
+    Ok((facts.experiment, facts.preparation))
+}
+
+fn read(path: &Path) -> Result<(Vec<u8>, Facts), CheckpointError> {
+    let damaged = |problem: String| CheckpointError::Damaged(path.to_path_buf(), problem);
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => CheckpointError::Missing(path.to_path_buf()),
         _ => CheckpointError::Access(path.to_path_buf(), error),
@@ -152,25 +192,7 @@ pub fn load(
             "format version {found}, expected {FORMAT_VERSION}"
         )));
     }
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-    let accuracy = facts
-        .best_validation_accuracy
-        .and_then(|text| text.parse().ok());
-    let best = facts.best_step.zip(accuracy);
-    let optimizer = file
-        .iter()
-        .filter_map(|(name, view)| {
-            Some((name.strip_prefix("optimizer.")?.to_owned(), tensor(&view)))
-        })
-        .collect();
-    Ok(Checkpoint {
-        step: facts.step,
-        best,
-        phi: flat(path, &file, "phi", layout)?,
-        buffers: flat(path, &file, "buffers", buffers)?,
-        optimizer,
-        experiment: facts.experiment,
-    })
+    Ok((bytes, facts))
 }
 
 /// Removes the oldest `step-N` checkpoints beyond `keep`.

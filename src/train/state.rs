@@ -106,6 +106,7 @@ impl State {
             buffers: host(&self.buffers),
             optimizer: self.optimizer.state().into_iter().collect(),
             experiment: to_yaml(experiment),
+            preparation: None,
         };
         checkpoint::save(path, model.layout(), model.buffers(), &saved)?;
         Ok(())

@@ -14,5 +14,5 @@ mod numpy;
 pub mod omniglot;
 mod pickle;
 pub mod pictures;
-mod tables;
+pub(super) mod tables;
 pub mod tiered_imagenet;

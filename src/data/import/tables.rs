@@ -8,7 +8,7 @@ use super::super::error::DataError;
 ///
 /// # Errors
 /// If the file cannot be read, is no CSV, lacks a column, or holds nothing.
-pub(super) fn two_columns(
+pub(in crate::data) fn two_columns(
     path: &Path,
     names: [&str; 2],
 ) -> Result<Vec<(String, String)>, DataError> {

@@ -1,0 +1,75 @@
+//! `classify`: pictures asked of a generated CNN; nothing else is needed.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use hypertransformer::data::preparation::Invert;
+use hypertransformer::export::model_file;
+use serde_json::json;
+
+#[derive(Args)]
+pub(super) struct ClassifyArguments {
+    /// NAME.onnx or NAME.safetensors of `generate`
+    model: PathBuf,
+    /// Pictures
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// How many classes are told
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    top: u16,
+    /// One JSON object a line: file, label, probability, top
+    #[arg(long)]
+    json: bool,
+    /// Turn grey values over [default: as the model was made]
+    #[arg(long, value_enum)]
+    invert: Option<Invert>,
+}
+
+pub(super) fn run(arguments: &ClassifyArguments) -> anyhow::Result<ExitCode> {
+    tch::set_num_threads(1);
+    let mut cnn = model_file::read(&arguments.model)?;
+    cnn.preparation.invert = arguments.invert.unwrap_or(cnn.preparation.invert);
+    let mut output = std::io::stdout().lock();
+    let mut failed = 0;
+    for file in &arguments.files {
+        let pixels = match cnn.preparation.file(file) {
+            Ok(pixels) => pixels,
+            Err(error) => {
+                failed += 1;
+                eprintln!("error: {error}");
+                continue;
+            }
+        };
+        let probabilities = cnn.probabilities(&pixels);
+        let mut ranked: Vec<(&str, f64)> = cnn
+            .labels
+            .iter()
+            .map(String::as_str)
+            .zip(probabilities)
+            .collect();
+        ranked.sort_by(|left, right| right.1.total_cmp(&left.1));
+        let (label, probability) = ranked[0];
+        ranked.truncate(usize::from(arguments.top));
+        let line = if arguments.json {
+            let file = file.display().to_string();
+            json!({ "file": file, "label": label, "probability": probability, "top": ranked })
+                .to_string()
+        } else {
+            let told = |(label, probability): &(&str, f64)| format!("{label} {probability:.3}");
+            let answers: Vec<String> = ranked.iter().map(told).collect();
+            format!("{}\t{}", file.display(), answers.join("\t"))
+        };
+        writeln!(output, "{line}").context("could not write to stdout")?;
+    }
+    if failed > 0 {
+        eprintln!(
+            "{failed} of {} files could not be classified",
+            arguments.files.len()
+        );
+        return Ok(ExitCode::from(1));
+    }
+    Ok(ExitCode::SUCCESS)
+}

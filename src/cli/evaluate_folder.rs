@@ -1,0 +1,126 @@
+//! `evaluate-folder`: accuracy of a generated CNN on labelled pictures, and what it takes for what.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use hypertransformer::analysis::canvas::write_png;
+use hypertransformer::analysis::heatmap::{Heatmap, draw};
+use hypertransformer::atomic;
+use hypertransformer::data::labelled_pictures::LabelledPictures;
+use hypertransformer::data::preparation::Invert;
+use hypertransformer::evaluate::answers::Answers;
+use hypertransformer::export::generation::most_probable;
+use hypertransformer::export::model_file;
+use serde_json::json;
+
+use super::generate::without_extension;
+
+#[derive(Args)]
+pub(super) struct EvaluateFolderArguments {
+    /// NAME.onnx or NAME.safetensors of `generate`
+    model: PathBuf,
+    /// Labelled pictures: a folder of class folders, or a CSV file with the columns file and label
+    folder: PathBuf,
+    /// Where the results go, .json and .png [default: NAME-evaluation beside the model]
+    #[arg(long, value_name = "NAME")]
+    output: Option<PathBuf>,
+    /// Turn grey values over [default: as the model was made]
+    #[arg(long, value_enum)]
+    invert: Option<Invert>,
+}
+
+pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCode> {
+    tch::set_num_threads(1);
+    let mut cnn = model_file::read(&arguments.model)?;
+    cnn.preparation.invert = arguments.invert.unwrap_or(cnn.preparation.invert);
+    let asked = LabelledPictures::read(&arguments.folder, &cnn.preparation)?;
+    let slot = |label: &String| cnn.labels.iter().position(|known| known == label);
+    let slots: Vec<Option<usize>> = asked.classes.iter().map(slot).collect();
+    let unknown: Vec<&str> = asked
+        .classes
+        .iter()
+        .zip(&slots)
+        .filter(|(_, slot)| slot.is_none())
+        .map(|(label, _)| label.as_str())
+        .collect();
+    ensure!(
+        unknown.is_empty(),
+        "{} has classes that the model does not know: {}; it knows {}",
+        arguments.folder.display(),
+        unknown.join(", "),
+        cnn.labels.join(", ")
+    );
+    let pairs = asked.pictures.iter().map(|picture| {
+        let answer = most_probable(&cnn.probabilities(&picture.pixels));
+        (slots[picture.class].unwrap_or_default(), answer)
+    });
+    let answers = Answers::of(cnn.labels.len(), pairs);
+    let stem = arguments.output.clone().unwrap_or_else(|| {
+        let mut stem = without_extension(&arguments.model).into_os_string();
+        stem.push("-evaluation");
+        stem.into()
+    });
+    let stem = without_extension(&stem);
+    let file = |extension: &str| PathBuf::from(format!("{}.{extension}", stem.display()));
+    let summary = json!({
+        "model": arguments.model.display().to_string(),
+        "folder": arguments.folder.display().to_string(),
+        "accuracy": answers.accuracy(),
+        "accuracy_interval95": answers.interval(),
+        "pictures": answers.total(),
+        "right": answers.right(),
+        "labels": cnn.labels,
+        "confusion": answers.confusion.outer_iter().map(|row| row.to_vec()).collect::<Vec<_>>(),
+    });
+    let failed = |path: &Path| format!("could not write {}", path.display());
+    let json = serde_json::to_vec_pretty(&summary)?;
+    atomic::write(&file("json"), &json).with_context(|| failed(&file("json")))?;
+    let picture = draw(&[vec![heatmap(&answers)]]);
+    write_png(&picture, &file("png")).with_context(|| failed(&file("png")))?;
+    println!("{answers}\n");
+    print!("{}", table(&cnn.labels, &answers));
+    eprintln!("written: {}.json and {}.png", stem.display(), stem.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Rows: the true class; columns: the answer, by the number that the class has in its row.
+fn table(labels: &[String], answers: &Answers) -> String {
+    let name = labels
+        .iter()
+        .map(|label| label.chars().count())
+        .max()
+        .unwrap_or(0);
+    let largest = answers.confusion.iter().copied().max().unwrap_or(0);
+    let cell = largest.max(labels.len()).to_string().len() + 1;
+    let header: String = (1..=labels.len())
+        .map(|number| format!("{number:>cell$}"))
+        .collect();
+    let number = labels.len().to_string().len();
+    let mut text = format!("{:>width$}{header}\n", "", width = number + 1 + name);
+    for (index, (label, row)) in labels.iter().zip(answers.confusion.outer_iter()).enumerate() {
+        let counts: String = row
+            .iter()
+            .map(|count| match count {
+                0 => format!("{:>cell$}", "."),
+                _ => format!("{count:>cell$}"),
+            })
+            .collect();
+        text += &format!("{:>number$} {label:<name$}{counts}\n", index + 1);
+    }
+    text
+}
+
+fn heatmap(answers: &Answers) -> Heatmap {
+    let classes = answers.confusion.nrows();
+    let numbers: Vec<(String, usize)> = (1..=classes)
+        .map(|number| (number.to_string(), 1))
+        .collect();
+    Heatmap {
+        title: "rows true, columns answered".to_owned(),
+        row_groups: numbers.clone(),
+        column_groups: numbers,
+        values: answers.confusion.mapv(|count| count as f32),
+    }
+}

@@ -1,0 +1,100 @@
+//! θ → a CNN that stands alone, batch-norm folded into the convolutions that it follows.
+
+use ndarray::ArrayD;
+use tch::{Kind, Tensor};
+
+use super::standalone::{Layer, Operation};
+use crate::model::architecture::{Activation, BlockOperation, CnnConfig, Head, Padding, Pooling};
+use crate::model::batch_norm::Affine;
+use crate::model::cnn::LEAK;
+use crate::model::hypertransformer::Theta;
+
+/// The layers of one task's θ; of its logits those of the first `classes` slots.
+pub(super) fn layers(config: &CnnConfig, theta: &Theta, classes: usize) -> Vec<Layer> {
+    let options = &config.options;
+    let mut layers = Vec::new();
+    for (index, (weights, statistics)) in theta.layers.iter().enumerate() {
+        let name = format!("layer{}", index + 1);
+        let (before, after) = config.sides(index);
+        let Affine { scale, shift } = Affine::normalising(&weights.batch_norm, statistics);
+        let (scale, shift) = (scale.view([-1]), shift.view([-1]));
+        let kernel = weights.kernel.reshape(last_four(&weights.kernel));
+        let bias = weights.bias.as_ref().map(|bias| bias.view([-1]));
+        // Right after the convolution it is part of it: scale · (K ∗ x + b) + shift.
+        let folds = before.is_empty();
+        let (kernel, bias) = match (folds, bias) {
+            (true, None) => (kernel * scale.view([-1, 1, 1, 1]), shift.shallow_clone()),
+            (true, Some(bias)) => (kernel * scale.view([-1, 1, 1, 1]), bias * &scale + &shift),
+            (false, bias) => (kernel, bias.unwrap_or_else(|| shift.zeros_like())),
+        };
+        layers.push(Layer {
+            name: name.clone(),
+            operation: Operation::Convolution {
+                stride: options.stride,
+                padding: match options.padding {
+                    Padding::Same => options.kernel_size / 2,
+                    Padding::Valid => 0,
+                },
+            },
+            weights: Some((array(&kernel), array(&bias))),
+        });
+        let plain = |operation: &BlockOperation| {
+            let (suffix, operation) = match operation {
+                BlockOperation::Pool => match options.pooling {
+                    Pooling::Max => ("pool", Operation::MaxPool),
+                    Pooling::Average => ("pool", Operation::AveragePool),
+                },
+                BlockOperation::Activation => match options.activation {
+                    Activation::Relu => ("activation", Operation::Relu),
+                    Activation::LeakyRelu => {
+                        let slope = LEAK as f32;
+                        ("activation", Operation::LeakyRelu { slope })
+                    }
+                },
+                BlockOperation::Convolution | BlockOperation::BatchNorm => return None,
+            };
+            Some(Layer::plain(format!("{name}.{suffix}"), operation))
+        };
+        layers.extend(before.iter().filter_map(plain));
+        if !folds {
+            layers.push(Layer {
+                name: format!("{name}.batch_norm"),
+                operation: Operation::Affine,
+                weights: Some((
+                    array(&scale.view([-1, 1, 1])),
+                    array(&shift.view([-1, 1, 1])),
+                )),
+            });
+        }
+        layers.extend(after.iter().filter_map(plain));
+    }
+    layers.push(match options.head {
+        Head::Flatten => Layer::plain("features".to_owned(), Operation::Flatten),
+        Head::Average => Layer::plain("features".to_owned(), Operation::GlobalAverage),
+    });
+    let first = |values: &Tensor| values.get(0).narrow(0, 0, classes as i64);
+    layers.push(Layer {
+        name: "logits".to_owned(),
+        operation: Operation::Dense,
+        weights: Some((
+            array(&first(&theta.logits.weight)),
+            array(&first(&theta.logits.bias)),
+        )),
+    });
+    layers
+}
+
+/// `[O, I, k, k]` of a kernel that all tasks share, or of the only one.
+fn last_four(kernel: &Tensor) -> Vec<i64> {
+    let size = kernel.size();
+    size[size.len() - 4..].to_vec()
+}
+
+fn array(values: &Tensor) -> ArrayD<f32> {
+    let shape: Vec<usize> = values.size().iter().map(|&length| length as usize).collect();
+    let flat = values.detach().to_device(tch::Device::Cpu).contiguous();
+    let mut numbers = vec![0f32; flat.numel()];
+    flat.to_kind(Kind::Float)
+        .copy_data(&mut numbers, flat.numel());
+    ArrayD::from_shape_vec(shape, numbers).expect("as many numbers as the shape says")
+}

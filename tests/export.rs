@@ -1,0 +1,184 @@
+//! Exported CNNs: as the model they come from, in our reader and in another runtime.
+
+mod common;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+
+use common::{VARIANTS, experiment, farthest, of_variant, repository};
+use hypertransformer::data::episode::{Episode, ImageSet};
+use hypertransformer::data::labelled_pictures::{LabelledPicture, LabelledPictures};
+use hypertransformer::data::preparation::{Filter, Invert, Preparation};
+use hypertransformer::export::generation::CnnWriter;
+use hypertransformer::export::model_file::{onnx_bytes, read, safetensors_bytes};
+use hypertransformer::export::standalone::{Operation, StandaloneCnn};
+use hypertransformer::model::batch_norm::BatchNormMode;
+use hypertransformer::model::episode_batch::{EpisodeBatch, tensor_of_images};
+use hypertransformer::model::hooks::Hooks;
+use safetensors::tensor::{Dtype, TensorView};
+use tch::{Device, Tensor};
+
+const PREPARATION: Preparation = Preparation {
+    channels: 1,
+    height: 28,
+    width: 28,
+    filter: Filter::Triangle,
+    ink: true,
+    invert: Invert::Auto,
+};
+
+/// Labelled and unlabelled pictures of an episode's support set.
+fn support(episode: &Episode, way: usize) -> (LabelledPictures, Vec<Vec<u8>>) {
+    let ImageSet { images, labels, .. } = &episode.support;
+    let (mut pictures, mut unlabeled) = (Vec::new(), Vec::new());
+    for (pixels, &label) in images.outer_iter().zip(labels) {
+        let pixels = pixels.iter().copied().collect();
+        match label as usize {
+            class if class < way => pictures.push(LabelledPicture {
+                file: "picture.png".into(),
+                class,
+                pixels,
+            }),
+            _ => unlabeled.push(pixels),
+        }
+    }
+    let classes = (0..way).map(|class| format!("class {class}")).collect();
+    (LabelledPictures { classes, pictures }, unlabeled)
+}
+
+/// The CNN of an episode, its pictures `[Q, C, H, W]`, and the logits that the whole model gives them, `[Q, n]`.
+fn case(overrides: &[&str], mode: BatchNormMode, episode: usize) -> (StandaloneCnn, Tensor, Tensor) {
+    let (mut setup, episodes) = of_variant(overrides);
+    // Moving averages as training leaves them, of another episode.
+    let other = EpisodeBatch::new(&episodes[(episode + 1) % 3..][..1], Device::Cpu);
+    let views = setup.model.views(&setup.phi, &setup.buffers);
+    let trained = setup
+        .model
+        .forward(&views, &other, mode, true, Hooks::default());
+    setup.buffers = trained.observed.unwrap().detach();
+    let episode = &episodes[episode];
+    let writer = CnnWriter::new(
+        setup.model.clone(),
+        &experiment(overrides),
+        PREPARATION,
+        Some(mode),
+        ("a test", 0),
+    )
+    .unwrap();
+    let views = writer.views(&setup.phi, &setup.buffers);
+    let (support, unlabeled) = support(episode, 5);
+    let cnn = writer.write(&views, &support, &unlabeled).unwrap();
+    let expected = setup.predict(std::slice::from_ref(episode), mode).logits;
+    let pictures = tensor_of_images(&episode.query, Device::Cpu);
+    (cnn, pictures, expected.squeeze_dim(0))
+}
+
+/// Every variant, with both kinds of statistics that a CNN can take along.
+fn cases() -> Vec<(String, StandaloneCnn, Tensor, Tensor)> {
+    let modes = [BatchNormMode::Support, BatchNormMode::Running];
+    let all = VARIANTS.iter().enumerate();
+    all.flat_map(|(index, overrides)| {
+        modes.map(|mode| {
+            let (cnn, pictures, logits) = case(overrides, mode, index % 3);
+            (format!("{index:02}-{mode}"), cnn, pictures, logits)
+        })
+    })
+    .collect()
+}
+
+#[test]
+fn a_cnn_alone_gives_the_logits_of_the_whole_model() {
+    for (name, cnn, pictures, logits) in cases() {
+        let difference = farthest(&cnn.logits(&pictures), &logits);
+        assert!(difference < 1e-4, "{name}: {difference}");
+        assert!(logits.std(false).double_value(&[]) > 1e-3, "{name}");
+    }
+}
+
+#[test]
+fn files_read_back_as_what_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, cnn, ..) in cases() {
+        let path = folder.path().join("model");
+        std::fs::write(&path, onnx_bytes(&cnn)).unwrap();
+        assert_eq!(read(&path).unwrap(), cnn, "{name}");
+        std::fs::write(&path, safetensors_bytes(&cnn).unwrap()).unwrap();
+        assert_eq!(read(&path).unwrap(), cnn, "{name}");
+    }
+}
+
+#[test]
+fn batch_norm_right_after_a_convolution_is_part_of_it() {
+    let (cnn, ..) = case(VARIANTS[0], BatchNormMode::Support, 0);
+    let is_affine = |cnn: &StandaloneCnn| {
+        let mut operations = cnn.layers.iter().map(|layer| layer.operation);
+        operations.any(|operation| operation == Operation::Affine)
+    };
+    assert!(!is_affine(&cnn));
+    // Four 3×3 convolutions with a bias for each channel, and 5 classes of 8 features.
+    let parameters = (9 + 1) * 8 + 3 * (8 * 9 + 1) * 8 + 5 * (8 + 1);
+    assert_eq!(cnn.cost().unwrap().parameters, parameters);
+    let after_pooling = ["cnn.block=[convolution, activation, pool, batch_norm]"];
+    let (cnn, ..) = case(&after_pooling, BatchNormMode::Support, 0);
+    assert!(is_affine(&cnn));
+}
+
+/// Python with onnx and onnxruntime, if it is there.
+fn python() -> Option<std::path::PathBuf> {
+    let python = repository(".venv-python/bin/python");
+    let there = Command::new(&python)
+        .args(["-c", "import onnx, onnxruntime"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    there.then_some(python)
+}
+
+#[test]
+fn onnxruntime_gives_the_same_logits() {
+    let Some(python) = python() else {
+        eprintln!("skipped: no onnxruntime in .venv-python; `make test` installs it");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (name, cnn, pictures, logits) in cases() {
+        let path = folder.path().join(format!("{name}.onnx"));
+        std::fs::write(&path, onnx_bytes(&cnn)).unwrap();
+        write_cases(&path, &pictures, &logits);
+    }
+    let output = Command::new(python)
+        .arg(repository("python/check_onnx.py"))
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let fault = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{fault}");
+    eprintln!("{told}");
+    assert!(told.starts_with("38 models"), "{told}");
+}
+
+fn write_cases(onnx: &Path, pictures: &Tensor, logits: &Tensor) {
+    let bytes = |tensor: &Tensor| {
+        let tensor = tensor.contiguous();
+        let mut numbers = vec![0f32; tensor.numel()];
+        tensor.copy_data(&mut numbers, tensor.numel());
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
+        bytes.collect::<Vec<u8>>()
+    };
+    let shape = |tensor: &Tensor| {
+        let size = tensor.size();
+        size.iter().map(|&length| length as usize).collect()
+    };
+    let stored = [("pictures", pictures), ("logits", logits)].map(|(name, tensor)| {
+        let (shape, bytes): (Vec<usize>, _) = (shape(tensor), bytes(tensor));
+        (name, shape, bytes)
+    });
+    let views = stored.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap();
+        (*name, view)
+    });
+    let none = None::<HashMap<String, String>>;
+    let file = safetensors::serialize(views, none).unwrap();
+    std::fs::write(onnx.with_extension("cases.safetensors"), file).unwrap();
+}
