@@ -44,9 +44,14 @@ impl LabelledPictures {
             path: path.to_path_buf(),
             problem,
         };
-        let by_class = match path.is_dir() {
-            true => class_folders(path)?,
-            false => listed(path)?,
+        let by_class = if path.is_dir() {
+            class_folders(path)?
+        } else if path.exists() {
+            listed(path)?
+        } else {
+            return Err(refuse(
+                "is not there; expected a folder of class folders, or a CSV list".to_owned(),
+            ));
         };
         if let Some(name) = twin(by_class.keys()) {
             return Err(refuse(format!(
