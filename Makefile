@@ -48,12 +48,24 @@ data: build ## import DATASET from FROM=PATH into data/ (ARGS=--partial: what is
 	@test -n "$(FROM)" || { echo "usage: make data DATASET=omniglot|mini|tiered|cifar-fs|fc100|cub FROM=path/to/files" >&2; exit 2; }
 	$(BINARY) data import $(SOURCE) --from $(FROM) --output data/$(SOURCE).safetensors $(ARGS)
 
+demo: build ## from pictures in examples/ to a CNN and its answers, with the model in the box
+	$(BINARY) generate models/omniglot-20way.safetensors --support examples/glyphs/support --out target/demo/glyphs --force
+	$(BINARY) classify target/demo/glyphs.onnx examples/glyphs/query/*/4.png
+	$(BINARY) evaluate-folder target/demo/glyphs.onnx examples/glyphs/query
+
+serve: build ## draw classes in a browser, with the model in the box (ARGS: see serve --help)
+	$(BINARY) serve $(ARGS)
+
 tensorboard: .venv-python/ready ## watch all runs
 	.venv-python/bin/tensorboard --logdir runs
 
 test: setup .venv-python/ready ## all tests, Rust and Python
 	cargo test --release
 	.venv-python/bin/pytest -q python
+
+test-page: build .venv-python/ready ## the page of `serve` in a headless Chromium (Debian: chromium)
+	.venv-python/bin/pip install --quiet --disable-pip-version-check -r python/requirements-page.txt
+	.venv-python/bin/pytest -q -rs python/tests/test_page.py
 
 lint: setup .venv-python/ready ## format, clippy, docs, ruff
 	cargo fmt --check
@@ -90,4 +102,4 @@ clean: ## remove what was built; runs and data stay
 	.venv-baselines/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: help setup build experiment-known train evaluate data tensorboard test lint bench parity compare clean
+.PHONY: help setup build experiment-known train evaluate data demo serve tensorboard test test-page lint bench parity compare clean

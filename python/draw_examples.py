@@ -1,7 +1,7 @@
 """Writes examples/: glyphs of the synthetic data set as pictures, dark ink on light paper.
 
-target/release/hypertransformer data import synthetic --size 105 --output data/glyphs-105.safetensors
-.venv-python/bin/python python/draw_examples.py data/glyphs-105.safetensors examples/glyphs
+target/release/hypertransformer data import synthetic --size 105 --output data/big.safetensors
+.venv-python/bin/python python/draw_examples.py data/big.safetensors examples/glyphs
 """
 
 import json

@@ -75,7 +75,8 @@ impl Preparation {
             let value = metadata.notes.get(key);
             value.is_some_and(|value| value.starts_with(start))
         };
-        let ink = note("ink", "high");
+        // Synthetic packs of old do not say so.
+        let ink = note("ink", "high") || metadata.name == "synthetic";
         Ok(Preparation {
             channels: shape.channels,
             height: shape.height,
