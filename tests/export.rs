@@ -48,7 +48,11 @@ fn support(episode: &Episode, way: usize) -> (LabelledPictures, Vec<Vec<u8>>) {
 }
 
 /// The CNN of an episode, its pictures `[Q, C, H, W]`, and the logits that the whole model gives them, `[Q, n]`.
-fn case(overrides: &[&str], mode: BatchNormMode, episode: usize) -> (StandaloneCnn, Tensor, Tensor) {
+fn case(
+    overrides: &[&str],
+    mode: BatchNormMode,
+    episode: usize,
+) -> (StandaloneCnn, Tensor, Tensor) {
     let (mut setup, episodes) = of_variant(overrides);
     // Moving averages as training leaves them, of another episode.
     let other = EpisodeBatch::new(&episodes[(episode + 1) % 3..][..1], Device::Cpu);

@@ -293,7 +293,10 @@ fn text_and_tiny_and_huge_and_missing_pictures_are_told_all_at_once() {
     });
     assert!(told.contains("holds 4 files that cannot be used"), "{told}");
     assert!(told.contains("notes.txt` is no readable JPEG"), "{told}");
-    assert!(told.contains("is 1×1 pixels, expected 4 to 16384"), "{told}");
+    assert!(
+        told.contains("is 1×1 pixels, expected 4 to 16384"),
+        "{told}"
+    );
     assert!(told.contains("is 20000×20000 pixels"), "{told}");
     assert!(told.contains("could not read"), "{told}");
 }
@@ -334,7 +337,10 @@ fn pictures_beside_class_folders_are_told() {
     let told = refusal(|support| {
         std::fs::copy(support.join("glyph0001/1.png"), support.join("loose.png")).unwrap();
     });
-    assert!(told.contains("loose.png") && told.contains("folder/class/picture"), "{told}");
+    assert!(
+        told.contains("loose.png") && told.contains("folder/class/picture"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -357,7 +363,10 @@ fn more_classes_than_the_trained_way_say_what_to_train() {
             std::fs::copy(support.join("glyph0001/1.png"), folder.join("1.png")).unwrap();
         }
     });
-    assert!(told.contains("21 classes") && told.contains("episode.way=21"), "{told}");
+    assert!(
+        told.contains("21 classes") && told.contains("episode.way=21"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -418,7 +427,10 @@ fn what_is_no_generated_cnn_is_told() {
         let cut = folder.path().join("cut");
         for length in [0, 1, 9, bytes.len() / 2, bytes.len() - 1] {
             std::fs::write(&cut, &bytes[..length]).unwrap();
-            assert!(classify(&cut).contains("is no model"), "{extension} {length}");
+            assert!(
+                classify(&cut).contains("is no model"),
+                "{extension} {length}"
+            );
         }
     }
 }
@@ -430,7 +442,12 @@ fn a_checkpoint_is_not_taken_for_a_bundle_nor_a_query_model_for_an_inductive_one
     let pack = common::small_pack(folder.path());
     let pack = format!("data.pack={}", pack.display());
     let mut train = hypertransformer();
-    train.args(["train", "experiments/synthetic.yaml", "--quiet", "--run-dir"]);
+    train.args([
+        "train",
+        "experiments/synthetic.yaml",
+        "--quiet",
+        "--run-dir",
+    ]);
     train.arg(&run);
     for set in [
         &*pack,
@@ -447,11 +464,16 @@ fn a_checkpoint_is_not_taken_for_a_bundle_nor_a_query_model_for_an_inductive_one
         let mut command = hypertransformer();
         command.arg("generate").arg(model).args(["--support"]);
         command.arg(examples(folder.path()));
-        command.arg("--out").arg(folder.path().join("mine")).args(extra);
+        command
+            .arg("--out")
+            .arg(folder.path().join("mine"))
+            .args(extra);
         command.assert()
     };
     let last = run.join("checkpoints/last.safetensors");
-    with(&last, &[]).code(1).stderr(contains("hypertransformer bundle"));
+    with(&last, &[])
+        .code(1)
+        .stderr(contains("hypertransformer bundle"));
     let bundle = folder.path().join("bundle.safetensors");
     hypertransformer()
         .args(["bundle", "--checkpoint", "last", "--out"])
@@ -465,7 +487,9 @@ fn a_checkpoint_is_not_taken_for_a_bundle_nor_a_query_model_for_an_inductive_one
     }
     // The model is 5-way, the examples have six classes.
     let support = ["--checkpoint", "last", "--batch-norm", "support"];
-    with(&run, &support).code(1).stderr(contains("for 5 at most"));
+    with(&run, &support)
+        .code(1)
+        .stderr(contains("for 5 at most"));
     std::fs::remove_dir_all(folder.path().join("support")).unwrap();
     let unlabeled = ["--unlabeled", "examples/glyphs/query/glyph0001"];
     hypertransformer()
@@ -530,7 +554,9 @@ fn real_drawings_give_the_accuracy_that_evaluate_counts() {
             }
         }
         let out = folder.path().join("mine");
-        generate(&folder.path().join("support"), &out).assert().success();
+        generate(&folder.path().join("support"), &out)
+            .assert()
+            .success();
         hypertransformer()
             .arg("evaluate-folder")
             .args([out.with_extension("onnx"), folder.path().join("query")])

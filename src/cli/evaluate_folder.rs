@@ -81,7 +81,11 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
     write_png(&picture, &file("png")).with_context(|| failed(&file("png")))?;
     println!("{answers}\n");
     print!("{}", table(&cnn.labels, &answers));
-    eprintln!("written: {}.json and {}.png", stem.display(), stem.display());
+    eprintln!(
+        "written: {}.json and {}.png",
+        stem.display(),
+        stem.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -99,7 +103,11 @@ fn table(labels: &[String], answers: &Answers) -> String {
         .collect();
     let number = labels.len().to_string().len();
     let mut text = format!("{:>width$}{header}\n", "", width = number + 1 + name);
-    for (index, (label, row)) in labels.iter().zip(answers.confusion.outer_iter()).enumerate() {
+    for (index, (label, row)) in labels
+        .iter()
+        .zip(answers.confusion.outer_iter())
+        .enumerate()
+    {
         let counts: String = row
             .iter()
             .map(|count| match count {

@@ -38,15 +38,17 @@ pub(super) fn run(opened: &OpenedWriter, list: &Path, force: bool) -> anyhow::Re
     let (mut times, mut failed) = (Vec::new(), 0);
     for round in tasks.chunks(ROUND) {
         let (writer, shared) = (&opened.writer, [&opened.phi, &opened.buffers]);
-        let done = opened.compute.map(round, 1, shared, |group, [phi, buffers]| {
-            let views = writer.views(&phi, &buffers);
-            let one = |task: &Task| {
-                let made = task.make(writer, &views)?;
-                task.write(&made, None)?;
-                Ok(made.milliseconds)
-            };
-            group.iter().map(one).collect::<Vec<anyhow::Result<f64>>>()
-        });
+        let done = opened
+            .compute
+            .map(round, 1, shared, |group, [phi, buffers]| {
+                let views = writer.views(&phi, &buffers);
+                let one = |task: &Task| {
+                    let made = task.make(writer, &views)?;
+                    task.write(&made, None)?;
+                    Ok(made.milliseconds)
+                };
+                group.iter().map(one).collect::<Vec<anyhow::Result<f64>>>()
+            });
         for (task, result) in round.iter().zip(done.into_iter().flatten()) {
             match result {
                 Ok(milliseconds) => times.push(milliseconds),

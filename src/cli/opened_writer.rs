@@ -58,11 +58,7 @@ pub(super) fn open(run: &Path, choice: &CheckpointChoice) -> anyhow::Result<Open
         true => of_bundle(run)?,
         false => of_folder(run, choice)?,
     };
-    let image = (
-        preparation.channels,
-        preparation.height,
-        preparation.width,
-    );
+    let image = (preparation.channels, preparation.height, preparation.width);
     let model = HyperTransformer::new(&experiment, image)?;
     let saved = checkpoint::load(&file, model.layout(), model.buffers())?;
     Ok(Opened {
@@ -111,7 +107,13 @@ impl OpenedWriter {
         preparation.invert = arguments.invert;
         let compute = arguments.compute.start()?;
         let origin = (&*run.display().to_string(), saved.step);
-        let writer = CnnWriter::new(model, &experiment, preparation, arguments.batch_norm, origin)?;
+        let writer = CnnWriter::new(
+            model,
+            &experiment,
+            preparation,
+            arguments.batch_norm,
+            origin,
+        )?;
         Ok(OpenedWriter {
             phi: saved.phi.to_device(compute.device),
             buffers: saved.buffers.to_device(compute.device),

@@ -80,7 +80,10 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     eprintln!("open it in a browser; stop with Ctrl-C");
     for mut request in server.incoming_requests() {
         let answer = match (request.method(), request.url()) {
-            (Method::Get, "/") => Ok(response(PAGE.as_bytes().to_vec(), "text/html; charset=utf-8")),
+            (Method::Get, "/") => Ok(response(
+                PAGE.as_bytes().to_vec(),
+                "text/html; charset=utf-8",
+            )),
             (Method::Get, "/model") => Ok(model(&opened)),
             (Method::Post, "/generate") => generate(&mut request, &opened, &views),
             (Method::Post, "/onnx") => onnx(&mut request, &opened, &views),
@@ -160,7 +163,10 @@ fn write(
     cnn.map_err(|error| Refusal(400, error.to_string()))
 }
 
-fn read(request: &mut Request, opened: &OpenedWriter) -> Result<(Drawn, LabelledPictures), Refusal> {
+fn read(
+    request: &mut Request,
+    opened: &OpenedWriter,
+) -> Result<(Drawn, LabelledPictures), Refusal> {
     let refuse = |text: String| Refusal(400, text);
     let mut body = Vec::new();
     request

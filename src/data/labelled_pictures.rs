@@ -169,8 +169,9 @@ fn class_folders(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataEr
         path: folder.to_path_buf(),
         problem,
     };
-    let (folders, loose): (Vec<PathBuf>, Vec<PathBuf>) =
-        files_in(folder)?.into_iter().partition(|path| path.is_dir());
+    let (folders, loose): (Vec<PathBuf>, Vec<PathBuf>) = files_in(folder)?
+        .into_iter()
+        .partition(|path| path.is_dir());
     if !loose.is_empty() {
         let names = list_names(loose.iter().map(|path| path.display()), 3);
         return Err(refuse(format!(

@@ -121,14 +121,20 @@ impl Card {
                 if picture.class == class {
                     let source = data_url(&picture.pixels, preparation);
                     let file = escaped(&picture.file.display().to_string());
-                    let _ = write!(pictures, r#"<img src="{source}" alt="{file}" title="{file}">"#);
+                    let _ = write!(
+                        pictures,
+                        r#"<img src="{source}" alt="{file}" title="{file}">"#
+                    );
                 }
             }
             let label = escaped(&of_class.label);
             let _ = writeln!(rows, "<tr><th>{label}</th><td>{pictures}</td></tr>");
         }
         let held_out = self.held_out.as_ref().map_or_else(
-            || "not known: no class has two pictures; `evaluate-folder` measures it on others".to_owned(),
+            || {
+                "not known: no class has two pictures; `evaluate-folder` measures it on others"
+                    .to_owned()
+            },
             |held_out| {
                 format!(
                     "{}, each picture asked of the CNN that the others give",
@@ -144,7 +150,10 @@ impl Card {
             ("classes", self.classes.len().to_string()),
             ("held-out accuracy", held_out),
             ("parameters", self.cost.parameters.to_string()),
-            ("multiply-adds", format!("{} a picture", self.cost.multiply_adds)),
+            (
+                "multiply-adds",
+                format!("{} a picture", self.cost.multiply_adds),
+            ),
             (
                 "size",
                 format!(
@@ -199,7 +208,8 @@ fn data_url(pixels: &[u8], preparation: &Preparation) -> String {
         1 => GrayImage::from_raw(width, height, pixels.to_vec())
             .map(|picture| picture.write_to(&mut png, ImageFormat::Png)),
         _ => {
-            let interleaved = (0..area).flat_map(|place| [0, 1, 2].map(|c| pixels[c * area + place]));
+            let interleaved =
+                (0..area).flat_map(|place| [0, 1, 2].map(|c| pixels[c * area + place]));
             RgbImage::from_raw(width, height, interleaved.collect())
                 .map(|picture| picture.write_to(&mut png, ImageFormat::Png))
         }

@@ -91,7 +91,11 @@ fn last_four(kernel: &Tensor) -> Vec<i64> {
 }
 
 fn array(values: &Tensor) -> ArrayD<f32> {
-    let shape: Vec<usize> = values.size().iter().map(|&length| length as usize).collect();
+    let shape: Vec<usize> = values
+        .size()
+        .iter()
+        .map(|&length| length as usize)
+        .collect();
     let flat = values.detach().to_device(tch::Device::Cpu).contiguous();
     let mut numbers = vec![0f32; flat.numel()];
     flat.to_kind(Kind::Float)

@@ -177,7 +177,10 @@ impl CnnWriter {
             let mut others = support.clone();
             let asked = others.pictures.remove(index);
             let cnn = self.write(views, &others, unlabeled)?;
-            Ok((asked.class, most_probable(&cnn.probabilities(&asked.pixels))))
+            Ok((
+                asked.class,
+                most_probable(&cnn.probabilities(&asked.pixels)),
+            ))
         };
         let pairs = compute.map(&held_out, 1, shared, |group, [phi, buffers]| {
             let views = self.views(&phi, &buffers);

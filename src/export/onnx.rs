@@ -83,7 +83,9 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<StandaloneCnn, String> {
         .iter()
         .find(|property| property.key == METADATA_KEY)
         .ok_or_else(|| {
-            format!("it is an ONNX model whose metadata lack `{METADATA_KEY}`: another program made it")
+            format!(
+                "it is an ONNX model whose metadata lack `{METADATA_KEY}`: another program made it"
+            )
         })?;
     let weights = model
         .graph
@@ -91,8 +93,8 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<StandaloneCnn, String> {
         .initializer
         .into_iter()
         .map(|tensor| {
-            let values = array(&tensor)
-                .ok_or_else(|| format!("the tensor `{}` is damaged", tensor.name))?;
+            let values =
+                array(&tensor).ok_or_else(|| format!("the tensor `{}` is damaged", tensor.name))?;
             Ok((tensor.name, values))
         })
         .collect::<Result<Weights, String>>()?;
@@ -115,10 +117,7 @@ fn nodes_of(layer: &Layer, input: String, output: String) -> Vec<NodeProto> {
     match layer.operation {
         Operation::Convolution { stride, padding } => {
             let [stride, padding] = [stride, padding].map(|length| length as i64);
-            let attributes = vec![
-                ints("strides", &[stride; 2]),
-                ints("pads", &[padding; 4]),
-            ];
+            let attributes = vec![ints("strides", &[stride; 2]), ints("pads", &[padding; 4])];
             vec![node("Conv", vec![input, weight, bias], &output, attributes)]
         }
         Operation::Affine => vec![
@@ -139,7 +138,12 @@ fn nodes_of(layer: &Layer, input: String, output: String) -> Vec<NodeProto> {
         Operation::AveragePool => vec![node("AveragePool", vec![input], &output, pool())],
         Operation::GlobalAverage => vec![
             node("GlobalAveragePool", vec![input], &between, vec![]),
-            node("Flatten", vec![between.clone()], &output, vec![int("axis", 1)]),
+            node(
+                "Flatten",
+                vec![between.clone()],
+                &output,
+                vec![int("axis", 1)],
+            ),
         ],
         Operation::Flatten => vec![node("Flatten", vec![input], &output, vec![int("axis", 1)])],
         Operation::Dense => {
@@ -193,7 +197,10 @@ fn tensor(name: String, values: &ArrayD<f32>) -> TensorProto {
         dims: values.shape().iter().map(|&length| length as i64).collect(),
         data_type: FLOAT_ELEMENT,
         name,
-        raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        raw_data: values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect(),
     }
 }
 

@@ -15,16 +15,21 @@ pub(super) fn to_bytes(cnn: &StandaloneCnn) -> Result<Vec<u8>, String> {
     for layer in &cnn.layers {
         if let Some((weight, bias)) = &layer.weights {
             for (kind, values) in [("weight", weight), ("bias", bias)] {
-                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                tensors.push((format!("{}.{kind}", layer.name), values.shape().to_vec(), bytes));
+                let bytes: Vec<u8> = values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect();
+                tensors.push((
+                    format!("{}.{kind}", layer.name),
+                    values.shape().to_vec(),
+                    bytes,
+                ));
             }
         }
     }
     let views = tensors
         .iter()
-        .map(|(name, shape, bytes)| {
-            Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
-        })
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|error| error.to_string())?;
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), description(cnn))]);
@@ -36,9 +41,8 @@ pub(super) fn to_bytes(cnn: &StandaloneCnn) -> Result<Vec<u8>, String> {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn from_bytes(bytes: &[u8]) -> Result<StandaloneCnn, String> {
-    let damaged = |error: safetensors::SafeTensorError| {
-        format!("it is no whole safetensors file ({error})")
-    };
+    let damaged =
+        |error: safetensors::SafeTensorError| format!("it is no whole safetensors file ({error})");
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let metadata = header.metadata().as_ref();
     let text = metadata

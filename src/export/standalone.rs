@@ -202,9 +202,7 @@ impl Layer {
             }
             (Operation::Affine, Some((scale, shift))) => values * scale + shift,
             (Operation::Dense, Some((weight, bias))) => values.linear(&weight, Some(&bias)),
-            (Operation::LeakyRelu { slope }, _) => {
-                values.maximum(&(values * f64::from(slope)))
-            }
+            (Operation::LeakyRelu { slope }, _) => values.maximum(&(values * f64::from(slope))),
             (Operation::MaxPool, _) => values.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false),
             (Operation::AveragePool, _) => {
                 values.avg_pool2d([2, 2], [2, 2], [0, 0], false, true, None)
