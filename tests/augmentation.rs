@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use hypertransformer::config::augmentation::{ColorDraw, PhotoOptions};
 use hypertransformer::config::experiment::Rotations;
 use hypertransformer::data::PackWriter;
 use hypertransformer::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape, ImageSet};
-use hypertransformer::data::pack::{Element, ImageShape, Pack, PackMetadata, Part, SplitScheme};
+use hypertransformer::data::pack::{Element, ImageShape, Pack, Part, SplitScheme};
 use hypertransformer::train::{evaluation_sampler, training_sampler};
 use ndarray::Axis;
 
@@ -21,16 +21,8 @@ fn pack(path: &Path, channels: usize, pixel: impl Fn(usize, [usize; 3]) -> u8) -
         validation: (6..12).collect(),
         test: Vec::new(),
     };
-    let metadata = PackMetadata {
-        name: "made".into(),
-        class_names: (0..12).map(|class| format!("class {class}")).collect(),
-        splits: BTreeMap::from([("only".to_owned(), all)]),
-        default_split: "only".into(),
-        source: String::new(),
-        licence: String::new(),
-        content_hash: String::new(),
-        notes: BTreeMap::new(),
-    };
+    let class_names = (0..12).map(|class| format!("class {class}")).collect();
+    let metadata = common::pack_metadata("made", class_names, all);
     let shape = ImageShape {
         height: 12,
         width: 12,

@@ -10,7 +10,7 @@ use hypertransformer::config::experiment::{QuerySampling, Rotations};
 use hypertransformer::data::PackWriter;
 use hypertransformer::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
 use hypertransformer::data::loader::EpisodeLoader;
-use hypertransformer::data::pack::{Element, ImageShape, Pack, PackMetadata, Part, SplitScheme};
+use hypertransformer::data::pack::{Element, ImageShape, Pack, Part, SplitScheme};
 use hypertransformer::data::verify::verify;
 use proptest::prelude::*;
 
@@ -20,16 +20,8 @@ fn tiny_pack(path: &Path, split: SplitScheme) {
 }
 
 fn tiny_pack_called(name: &str, path: &Path, split: SplitScheme) {
-    let metadata = PackMetadata {
-        name: name.into(),
-        class_names: vec!["a".into(), "b".into(), "c".into()],
-        splits: BTreeMap::from([("only".to_owned(), split)]),
-        default_split: "only".into(),
-        source: String::new(),
-        licence: String::new(),
-        content_hash: String::new(),
-        notes: BTreeMap::new(),
-    };
+    let class_names = vec!["a".into(), "b".into(), "c".into()];
+    let metadata = common::pack_metadata(name, class_names, split);
     let shape = ImageShape {
         height: 2,
         width: 2,

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use hypertransformer::data::preparation::Invert;
-use hypertransformer::export::model_file;
 use serde_json::json;
+
+use super::opened_cnn::CnnArguments;
 
 #[derive(Args)]
 pub(super) struct ClassifyArguments {
-    /// NAME.onnx or NAME.safetensors of `generate`
-    model: PathBuf,
+    #[command(flatten)]
+    cnn: CnnArguments,
     /// Pictures
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -23,15 +23,10 @@ pub(super) struct ClassifyArguments {
     /// One JSON object a line: file, label, probability, top
     #[arg(long)]
     json: bool,
-    /// Turn grey values over [default: as the model was made]
-    #[arg(long, value_enum)]
-    invert: Option<Invert>,
 }
 
 pub(super) fn run(arguments: &ClassifyArguments) -> anyhow::Result<ExitCode> {
-    tch::set_num_threads(1);
-    let mut cnn = model_file::read(&arguments.model)?;
-    cnn.preparation.invert = arguments.invert.unwrap_or(cnn.preparation.invert);
+    let cnn = arguments.cnn.open()?;
     let mut output = std::io::stdout().lock();
     let mut failed = 0;
     for file in &arguments.files {

@@ -9,32 +9,26 @@ use hypertransformer::analysis::canvas::write_png;
 use hypertransformer::analysis::heatmap::{Heatmap, draw};
 use hypertransformer::atomic;
 use hypertransformer::data::labelled_pictures::LabelledPictures;
-use hypertransformer::data::preparation::Invert;
 use hypertransformer::evaluate::answers::Answers;
 use hypertransformer::export::generation::most_probable;
-use hypertransformer::export::model_file;
 use serde_json::json;
 
-use super::generate::without_extension;
+use super::generate::{appended, without_extension};
+use super::opened_cnn::CnnArguments;
 
 #[derive(Args)]
 pub(super) struct EvaluateFolderArguments {
-    /// NAME.onnx or NAME.safetensors of `generate`
-    model: PathBuf,
+    #[command(flatten)]
+    cnn: CnnArguments,
     /// Labelled pictures: a folder of class folders, or a CSV file with the columns file and label
     folder: PathBuf,
     /// Where the results go, .json and .png [default: NAME-evaluation beside the model]
     #[arg(long, value_name = "NAME")]
     output: Option<PathBuf>,
-    /// Turn grey values over [default: as the model was made]
-    #[arg(long, value_enum)]
-    invert: Option<Invert>,
 }
 
 pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCode> {
-    tch::set_num_threads(1);
-    let mut cnn = model_file::read(&arguments.model)?;
-    cnn.preparation.invert = arguments.invert.unwrap_or(cnn.preparation.invert);
+    let cnn = arguments.cnn.open()?;
     let asked = LabelledPictures::read(&arguments.folder, &cnn.preparation)?;
     let slot = |label: &String| cnn.labels.iter().position(|known| known == label);
     let slots: Vec<Option<usize>> = asked.classes.iter().map(slot).collect();
@@ -57,15 +51,13 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
         (slots[picture.class].unwrap_or_default(), answer)
     });
     let answers = Answers::of(cnn.labels.len(), pairs);
-    let stem = arguments.output.clone().unwrap_or_else(|| {
-        let mut stem = without_extension(&arguments.model).into_os_string();
-        stem.push("-evaluation");
-        stem.into()
-    });
-    let stem = without_extension(&stem);
-    let file = |extension: &str| PathBuf::from(format!("{}.{extension}", stem.display()));
+    let stem = match &arguments.output {
+        Some(output) => without_extension(output),
+        None => appended(&without_extension(&arguments.cnn.model), "-evaluation"),
+    };
+    let file = |extension: &str| appended(&stem, &format!(".{extension}"));
     let summary = json!({
-        "model": arguments.model.display().to_string(),
+        "model": arguments.cnn.model.display().to_string(),
         "folder": arguments.folder.display().to_string(),
         "accuracy": answers.accuracy(),
         "accuracy_interval95": answers.interval(),

@@ -9,7 +9,7 @@ use clap::Args;
 use hypertransformer::atomic;
 use hypertransformer::data::labelled_pictures::{LabelledPictures, unlabeled_pictures};
 use hypertransformer::evaluate::answers::Answers;
-use hypertransformer::export::card::Card;
+use hypertransformer::export::card::{Card, NOT_KNOWN};
 use hypertransformer::export::generation::CnnWriter;
 use hypertransformer::export::model_file::{onnx_bytes, safetensors_bytes};
 use hypertransformer::export::standalone::StandaloneCnn;
@@ -92,9 +92,7 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
     );
     match held_out {
         Some(answers) => println!("held out one by one: {answers}"),
-        None => println!(
-            "accuracy not known: no class has two pictures; `evaluate-folder` measures it on others"
-        ),
+        None => println!("accuracy {NOT_KNOWN}"),
     }
     eprintln!("written: {name}.onnx, {name}.safetensors, {name}.html and {name}.json");
     Ok(ExitCode::SUCCESS)
@@ -106,6 +104,13 @@ pub(super) fn without_extension(name: &Path) -> PathBuf {
         Some("onnx" | "safetensors" | "html" | "json") => name.with_extension(""),
         _ => name.to_path_buf(),
     }
+}
+
+/// The path with this at its end, whatever dots are in it.
+pub(super) fn appended(path: &Path, end: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(end);
+    path.into()
 }
 
 impl Task {
@@ -175,9 +180,6 @@ impl Task {
     }
 
     fn file(&self, extension: &str) -> PathBuf {
-        let mut path = self.out.clone().into_os_string();
-        path.push(".");
-        path.push(extension);
-        path.into()
+        appended(&self.out, &format!(".{extension}"))
     }
 }

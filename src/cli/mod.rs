@@ -13,6 +13,7 @@ mod generate;
 mod generate_list;
 mod import;
 mod inspect;
+mod opened_cnn;
 mod opened_run;
 mod opened_writer;
 mod oracle;

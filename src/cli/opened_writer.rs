@@ -58,8 +58,7 @@ pub(super) fn open(run: &Path, choice: &CheckpointChoice) -> anyhow::Result<Open
         true => of_bundle(run)?,
         false => of_folder(run, choice)?,
     };
-    let image = (preparation.channels, preparation.height, preparation.width);
-    let model = HyperTransformer::new(&experiment, image)?;
+    let model = HyperTransformer::new(&experiment, preparation.shape().into())?;
     let saved = checkpoint::load(&file, model.layout(), model.buffers())?;
     Ok(Opened {
         experiment,

@@ -53,7 +53,7 @@ impl<'a> Augmenter<'a> {
             map = Affine::draw(&self.draw.jitter, self.shape, self.random).of(map);
         }
         let Some(photo) = &self.draw.photo else {
-            return self.write(source, map, target);
+            return write(source, self.shape, map, target);
         };
         if photo.flip && self.random.below(2) == 1 {
             map = Affine::mirror().of(map);
@@ -65,19 +65,17 @@ impl<'a> Augmenter<'a> {
         if photo.crop < 1.0 {
             map = Affine::draw_crop(photo.crop, self.shape, self.random).of(map);
         }
-        let mut recolored = std::mem::take(&mut self.recolored);
-        recolored.clear();
-        recolored.extend_from_slice(source);
-        colors.apply(&mut recolored, self.shape.channels);
-        self.write(&recolored, map, target);
-        self.recolored = recolored;
+        self.recolored.clear();
+        self.recolored.extend_from_slice(source);
+        colors.apply(&mut self.recolored, self.shape.channels);
+        write(&self.recolored, self.shape, map, target);
     }
+}
 
-    fn write(&self, source: &[u8], map: Affine, target: &mut [u8]) {
-        if map == Affine::IDENTITY {
-            channels_first(source, self.shape, target);
-        } else {
-            map.apply(source, self.shape, target);
-        }
+fn write(source: &[u8], shape: ImageShape, map: Affine, target: &mut [u8]) {
+    if map == Affine::IDENTITY {
+        channels_first(source, shape, target);
+    } else {
+        map.apply(source, shape, target);
     }
 }

@@ -50,10 +50,7 @@ impl PackWriter {
             total += size as i64;
             offsets.push(total);
         }
-        let folder = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
+        let folder = atomic::folder_of(path);
         std::fs::create_dir_all(folder).map_err(DataError::io("make the folder of", path))?;
         let temporary = atomic::temporary_in(folder).map_err(DataError::io("write", path))?;
         let mut writer = PackWriter {

@@ -1,6 +1,27 @@
-//! Pixels of one image on their way from a pack into an episode.
+//! Pixels of one image on their way from a file into a pack, and from a pack into an episode.
+
+use image::DynamicImage;
+use image::imageops::FilterType;
 
 use super::pack::ImageShape;
+
+/// Largest side of a picture in pixels: a guard against decompression bombs.
+pub(super) const LARGEST_SIDE: u32 = 16_384;
+
+/// A picture as `[H, W, C]`, squashed to `shape` where it has another size: the aspect ratio is not kept.
+pub(super) fn fit(picture: DynamicImage, shape: ImageShape, filter: FilterType) -> Vec<u8> {
+    let (width, height) = (shape.width as u32, shape.height as u32);
+    let sized = if (picture.width(), picture.height()) == (width, height) {
+        picture
+    } else {
+        picture.resize_exact(width, height, filter)
+    };
+    if shape.channels == 1 {
+        sized.into_luma8().into_raw()
+    } else {
+        sized.into_rgb8().into_raw()
+    }
+}
 
 /// `[H, W, C]` → `[C, H, W]`
 pub(super) fn channels_first(source: &[u8], shape: ImageShape, target: &mut [u8]) {

@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
 use super::pack::{Element, ImageShape, PackMetadata};
+use super::pixels::{LARGEST_SIDE, channels_first, fit};
 
-/// Largest side of a picture in pixels: a guard against decompression bombs.
-const LARGEST_SIDE: u32 = 16_384;
 /// Smallest side: less than this shows nothing.
 const SMALLEST_SIDE: u32 = 4;
 /// Largest file in bytes.
@@ -90,6 +89,11 @@ impl Preparation {
         })
     }
 
+    /// Channels, rows, columns.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.channels, self.height, self.width]
+    }
+
     /// A picture file as `[C, H, W]` bytes.
     ///
     /// # Errors
@@ -119,7 +123,6 @@ impl Preparation {
             file: name.to_owned(),
             problem,
         })?;
-        let (height, width) = (self.height as u32, self.width as u32);
         let filter = match self.filter {
             Filter::Triangle => FilterType::Triangle,
             Filter::Lanczos3 => FilterType::Lanczos3,
@@ -133,22 +136,20 @@ impl Preparation {
                     .for_each(|pixel| pixel.0[0] = 255 - pixel.0[0]);
             }
             let mut grey = squared(grey);
+            let (height, width) = (self.height as u32, self.width as u32);
             if grey.dimensions() != (width, height) {
                 grey = resize(&grey, width, height, filter);
             }
             return Ok(grey.into_raw().repeat(self.channels));
         }
-        let sized = match (picture.width(), picture.height()) == (width, height) {
-            true => picture,
-            false => picture.resize_exact(width, height, filter),
+        let shape = ImageShape {
+            height: self.height,
+            width: self.width,
+            channels: self.channels,
+            element: Element::Byte,
         };
-        let mut pixels = if self.channels == 1 {
-            sized.into_luma8().into_raw()
-        } else {
-            let interleaved = sized.into_rgb8().into_raw();
-            let plane = |channel: usize| interleaved.iter().skip(channel).step_by(3).copied();
-            (0..3).flat_map(plane).collect()
-        };
+        let mut pixels = vec![0; shape.bytes()];
+        channels_first(&fit(picture, shape, filter), shape, &mut pixels);
         if self.invert == Invert::Yes {
             pixels.iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
         }

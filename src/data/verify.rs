@@ -3,17 +3,8 @@
 use std::collections::HashMap;
 
 use super::error::DataError;
+use super::import::known_counts;
 use super::pack::{Pack, Part};
-
-/// Names of packs whose classes and images are known in number.
-const KNOWN: [(&str, usize, usize); 6] = [
-    ("cifar-fs", 100, 60_000),
-    ("cub", 200, 11_788),
-    ("fc100", 100, 60_000),
-    ("mini-imagenet", 100, 60_000),
-    ("omniglot", 1_623, 32_460),
-    ("tiered-imagenet", 608, 779_165),
-];
 
 /// What [`verify`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +36,8 @@ pub fn verify(pack: &Pack) -> Result<VerifyReport, DataError> {
         });
     }
     let found = (pack.class_count(), pack.image_count());
-    let known = KNOWN.iter().find(|(name, ..)| *name == metadata.name);
-    if let Some(&(_, classes, images)) = known.filter(|_| !metadata.notes.contains_key("partial"))
+    let known = known_counts(&metadata.name);
+    if let Some((classes, images)) = known.filter(|_| !metadata.notes.contains_key("partial"))
         && found != (classes, images)
     {
         return Err(DataError::NotTheKnownDataSet {

@@ -13,6 +13,10 @@ use crate::data::labelled_pictures::LabelledPictures;
 use crate::data::preparation::Preparation;
 use crate::evaluate::answers::Answers;
 
+/// What is said of the accuracy where no picture could be held out.
+pub const NOT_KNOWN: &str =
+    "not known: no class has two pictures; `evaluate-folder` measures it on others";
+
 /// What a generated CNN is.
 #[derive(Clone, Debug, Serialize)]
 pub struct Card {
@@ -131,10 +135,7 @@ impl Card {
             let _ = writeln!(rows, "<tr><th>{label}</th><td>{pictures}</td></tr>");
         }
         let held_out = self.held_out.as_ref().map_or_else(
-            || {
-                "not known: no class has two pictures; `evaluate-folder` measures it on others"
-                    .to_owned()
-            },
+            || NOT_KNOWN.to_owned(),
             |held_out| {
                 format!(
                     "{}, each picture asked of the CNN that the others give",

@@ -1,6 +1,6 @@
 //! A trained HyperTransformer and labelled pictures → a CNN that stands alone.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::standalone::{FORMAT_VERSION, Origin, StandaloneCnn};
 use super::{ExportError, fold};
@@ -10,7 +10,7 @@ use crate::data::labelled_pictures::LabelledPictures;
 use crate::data::preparation::Preparation;
 use crate::evaluate::answers::Answers;
 use crate::model::batch_norm::BatchNormMode;
-use crate::model::episode_batch::EpisodeBatch;
+use crate::model::episode_batch::{EpisodeBatch, tensor_of_bytes};
 use crate::model::hypertransformer::{HyperTransformer, Views};
 
 /// Pictures that are held out at most, one after the other; each costs a generation.
@@ -123,18 +123,9 @@ impl CnnWriter {
             .chain(unlabeled.iter().map(|_| self.way as i64))
             .collect();
         let preparation = &self.preparation;
-        let shape = [
-            labels.len(),
-            preparation.channels,
-            preparation.height,
-            preparation.width,
-        ]
-        .map(|length| length as i64);
-        let pictures = Tensor::from_slice(&pixels)
-            .to_device(views.device())
-            .to_kind(Kind::Float)
-            .view(&shape[..])
-            / 255.0;
+        let [channels, height, width] = preparation.shape();
+        let shape = [labels.len(), channels, height, width];
+        let pictures = tensor_of_bytes(&pixels, shape, views.device());
         let labels = Tensor::from_slice(&labels).to_device(views.device());
         let batch = EpisodeBatch::of_support(&pictures, &labels);
         let theta = tch::no_grad(|| self.model.theta(views, &batch, self.batch_norm));

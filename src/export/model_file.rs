@@ -96,3 +96,9 @@ pub(super) fn array(shape: &[i64], bytes: &[u8]) -> Option<ArrayD<f32>> {
         .collect();
     ArrayD::from_shape_vec(shape, numbers).ok()
 }
+
+/// The numbers as bytes, of which [`array()`] makes them again.
+pub(super) fn little_endian(values: &ArrayD<f32>) -> Vec<u8> {
+    let numbers = values.iter();
+    numbers.flat_map(|value| value.to_le_bytes()).collect()
+}

@@ -3,7 +3,7 @@
 use ndarray::ArrayD;
 use prost::Message;
 
-use super::model_file::{Weights, assemble, description};
+use super::model_file::{Weights, assemble, description, little_endian};
 use super::onnx_messages::{
     AttributeProto, DimensionProto, FLOAT, FLOAT_ELEMENT, GraphProto, INT, INTS, ModelProto,
     NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto,
@@ -37,12 +37,11 @@ pub(super) fn to_bytes(cnn: &StandaloneCnn) -> Vec<u8> {
         value = output;
     }
     let preparation = &cnn.preparation;
-    let picture = [preparation.channels, preparation.height, preparation.width];
     let graph = GraphProto {
         node: nodes,
         name: "generated_cnn".to_owned(),
         initializer: initializers,
-        input: vec![batched("pictures", &picture)],
+        input: vec![batched("pictures", &preparation.shape())],
         output: vec![batched("logits", &[cnn.labels.len()])],
     };
     let labels = serde_json::to_string(&cnn.labels).unwrap_or_default();
@@ -197,10 +196,7 @@ fn tensor(name: String, values: &ArrayD<f32>) -> TensorProto {
         dims: values.shape().iter().map(|&length| length as i64).collect(),
         data_type: FLOAT_ELEMENT,
         name,
-        raw_data: values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect(),
+        raw_data: little_endian(values),
     }
 }
 

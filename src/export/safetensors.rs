@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::model_file::{Weights, array, assemble, description};
+use super::model_file::{Weights, array, assemble, description, little_endian};
 use super::standalone::StandaloneCnn;
 
 /// Key of the description in the file's metadata.
@@ -15,15 +15,8 @@ pub(super) fn to_bytes(cnn: &StandaloneCnn) -> Result<Vec<u8>, String> {
     for layer in &cnn.layers {
         if let Some((weight, bias)) = &layer.weights {
             for (kind, values) in [("weight", weight), ("bias", bias)] {
-                let bytes: Vec<u8> = values
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect();
-                tensors.push((
-                    format!("{}.{kind}", layer.name),
-                    values.shape().to_vec(),
-                    bytes,
-                ));
+                let name = format!("{}.{kind}", layer.name);
+                tensors.push((name, values.shape().to_vec(), little_endian(values)));
             }
         }
     }

@@ -2,9 +2,10 @@
 
 use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::data::preparation::Preparation;
+use crate::model::episode_batch::tensor_of_bytes;
 
 /// Version of the description in exported files.
 pub const FORMAT_VERSION: u32 = 1;
@@ -104,17 +105,8 @@ impl StandaloneCnn {
 
     /// A prepared picture, `[C, H, W]` bytes → the probability of each class.
     pub fn probabilities(&self, pixels: &[u8]) -> Vec<f64> {
-        let Preparation {
-            channels,
-            height,
-            width,
-            ..
-        } = self.preparation;
-        let shape = [1, channels, height, width].map(|length| length as i64);
-        let picture = Tensor::from_slice(pixels)
-            .to_kind(Kind::Float)
-            .view(&shape[..])
-            / 255.0;
+        let [channels, height, width] = self.preparation.shape();
+        let picture = tensor_of_bytes(pixels, [1, channels, height, width], Device::Cpu);
         let logits = tch::no_grad(|| self.logits(&picture));
         let probabilities = logits.to_kind(Kind::Double).softmax(-1, Kind::Double);
         let mut values = vec![0.0; self.labels.len()];
@@ -127,13 +119,7 @@ impl StandaloneCnn {
     /// # Errors
     /// Which layer that is, and how.
     pub fn cost(&self) -> Result<Cost, String> {
-        let Preparation {
-            channels,
-            height,
-            width,
-            ..
-        } = self.preparation;
-        let mut shape = vec![channels, height, width];
+        let mut shape = self.preparation.shape().to_vec();
         let (mut parameters, mut multiply_adds) = (0, 0);
         for layer in &self.layers {
             let weights = layer.weights.as_ref();

@@ -76,23 +76,24 @@ fn stack(
     (Tensor::stack(&images, 0), Tensor::stack(&labels, 0))
 }
 
-/// `[N, C, H, W]`: bytes travel to the device, floats are made there: 0 … 255 → 0 … 1. Embeddings, `[N, D, 1, 1]`, come
+/// `[N, C, H, W]`: bytes travel to the device, floats are made there. Embeddings, `[N, D, 1, 1]`, come
 /// as they are.
 pub fn tensor_of_images(set: &ImageSet, device: Device) -> Tensor {
     let images = set.images.as_standard_layout();
     let bytes = images.as_slice().expect("the layout is standard");
-    let mut shape: Vec<i64> = images.shape().iter().map(|&length| length as i64).collect();
+    let (count, planes, height, width) = images.dim();
     match set.element {
-        Element::Byte => {
-            Tensor::from_slice(bytes)
-                .to_device(device)
-                .to_kind(Kind::Float)
-                .view(&shape[..])
-                / 255.0
-        }
+        Element::Byte => tensor_of_bytes(bytes, [count, planes, height, width], device),
         Element::Float => {
-            shape[1] /= 4;
+            let shape = [count, planes / 4, height, width].map(|length| length as i64);
             Tensor::from_data_size(bytes, &shape, Kind::Float).to_device(device)
         }
     }
+}
+
+/// Pixels of a shape: 0 … 255 → 0 … 1.
+pub fn tensor_of_bytes(bytes: &[u8], shape: [usize; 4], device: Device) -> Tensor {
+    let shape = shape.map(|length| length as i64);
+    let numbers = Tensor::from_slice(bytes).to_device(device);
+    numbers.to_kind(Kind::Float).view(&shape[..]) / 255.0
 }

@@ -1,13 +1,14 @@
 //! What several tests need: a small synthetic pack and experiment.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hypertransformer::config::experiment::Experiment;
 use hypertransformer::config::load;
 use hypertransformer::data::episode::{Episode, EpisodeDraw, EpisodeSampler, EpisodeShape};
-use hypertransformer::data::pack::{Pack, Part};
+use hypertransformer::data::pack::{Pack, PackMetadata, Part, SplitScheme};
 use hypertransformer::data::synthetic::{SyntheticOptions, write_synthetic_pack};
 use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::model::episode_batch::EpisodeBatch;
@@ -25,6 +26,20 @@ pub fn hypertransformer() -> assert_cmd::Command {
     let mut command = assert_cmd::Command::cargo_bin("hypertransformer").unwrap();
     command.current_dir(repository(""));
     command
+}
+
+/// What a pack made for a test tells of itself, with one split, `only`.
+pub fn pack_metadata(name: &str, class_names: Vec<String>, split: SplitScheme) -> PackMetadata {
+    PackMetadata {
+        name: name.to_owned(),
+        class_names,
+        splits: BTreeMap::from([("only".to_owned(), split)]),
+        default_split: "only".to_owned(),
+        source: String::new(),
+        licence: String::new(),
+        content_hash: String::new(),
+        notes: BTreeMap::new(),
+    }
 }
 
 /// 60 glyph classes in `folder`.

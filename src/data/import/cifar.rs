@@ -32,7 +32,7 @@ pub enum CifarSplit {
 }
 
 impl CifarSplit {
-    fn known(self) -> Known {
+    pub(super) fn known(self) -> Known {
         match self {
             Self::CifarFs => Known {
                 name: "cifar-fs",

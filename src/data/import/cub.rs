@@ -7,7 +7,7 @@ use super::files::{FoundFile, find, has_extension};
 use super::known::{Found, Images, Known, KnownOptions, listed_classes};
 use super::mapped::Scratch;
 
-const KNOWN: Known = Known {
+pub(super) const KNOWN: Known = Known {
     name: "cub",
     title: "CUB-200-2011",
     split: "easyfsl",

@@ -81,6 +81,17 @@ impl Found {
 }
 
 impl Known {
+    /// Classes and images in all.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let classes = self.classes.iter().sum();
+        let images = match self.images {
+            Images::EachClass(count) => count * classes,
+            Images::Parts(counts) => counts.iter().sum(),
+            Images::All(count) => count,
+        };
+        (classes, images)
+    }
+
     /// The error that it is not complete.
     pub(super) fn incomplete(&self, from: &[PathBuf], problem: String) -> DataError {
         DataError::Incomplete {

@@ -11,6 +11,7 @@ use flate2::read::MultiGzDecoder;
 use memmap2::{Mmap, UncheckedAdvice};
 
 use super::super::error::DataError;
+use crate::atomic;
 
 /// Bytes that are read before their memory is given back.
 const STRIDE: usize = 32 << 20;
@@ -146,10 +147,7 @@ pub struct Scratch(PathBuf);
 impl Scratch {
     /// Beside the pack that is to be written.
     pub(super) fn beside(output: &Path) -> Scratch {
-        let folder = output
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        Scratch(folder.unwrap_or(Path::new(".")).to_path_buf())
+        Scratch(atomic::folder_of(output).to_path_buf())
     }
 
     /// Writes all bytes to a file without a name, which goes with the last slice of it, and maps it.

@@ -14,7 +14,7 @@ use super::pickle::Pickle;
 use super::pictures::{Picture, is_picture};
 use super::tables::two_columns;
 
-const KNOWN: Known = Known {
+pub(super) const KNOWN: Known = Known {
     name: "mini-imagenet",
     title: "mini-ImageNet",
     split: "ravi",

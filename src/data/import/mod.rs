@@ -16,3 +16,20 @@ mod pickle;
 pub mod pictures;
 pub(super) mod tables;
 pub mod tiered_imagenet;
+
+use cifar::CifarSplit;
+
+/// Classes and images of the data set whose packs are called so, if it is known.
+pub(super) fn known_counts(name: &str) -> Option<(usize, usize)> {
+    let known = [
+        CifarSplit::CifarFs.known(),
+        CifarSplit::Fc100.known(),
+        cub::KNOWN,
+        mini_imagenet::KNOWN,
+        tiered_imagenet::KNOWN,
+    ];
+    let found = known.iter().find(|known| known.name == name);
+    found
+        .map(known::Known::counts)
+        .or_else(|| (name == omniglot::NAME).then(omniglot::counts))
+}

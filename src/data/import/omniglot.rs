@@ -14,6 +14,8 @@ use super::files::{FoundFile, find, has_extension};
 use super::mapped::Scratch;
 use super::pictures::{searched, square, write_pictures};
 
+/// What its packs are called.
+pub(super) const NAME: &str = "omniglot";
 /// Pixels of an original picture's side.
 const NATIVE_SIZE: u32 = 105;
 const DRAWINGS: usize = 20;
@@ -67,7 +69,7 @@ pub fn import_omniglot(
         "triangle, antialiased"
     };
     let metadata = PackMetadata {
-        name: "omniglot".to_owned(),
+        name: NAME.to_owned(),
         splits: splits(&characters, options.split_seed)?,
         class_names,
         default_split: "paper".to_owned(),
@@ -90,6 +92,12 @@ pub fn import_omniglot(
     let decode = |file: &&FoundFile| picture(file, options.size);
     write_pictures(&drawings, decode, &mut writer, &|_, _| true)?;
     writer.finish()
+}
+
+/// Characters and drawings in all.
+pub(super) fn counts() -> (usize, usize) {
+    let characters = SETS.iter().map(|(_, count)| count).sum();
+    (characters, characters * DRAWINGS)
 }
 
 /// All characters, background first, by name; checked to be whole.

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::super::error::{DataError, list_names};
 use super::super::pack::{Element, ImageShape, PackMetadata};
 use super::super::pack_writer::PackWriter;
+use super::super::pixels::{LARGEST_SIDE, fit};
 use super::files::{FoundFile, has_extension};
 use super::mapped::Slice;
 use super::numpy::Stored;
@@ -18,8 +19,6 @@ use super::numpy::Stored;
 /// Pictures decoded before they are written: at most so many, of at most so many bytes together.
 const CHUNK: usize = 1024;
 const CHUNK_BYTES: usize = 64 << 20;
-/// Largest side of a picture in pixels: a guard against decompression bombs.
-const LARGEST_SIDE: u32 = 16_384;
 /// Sides a pack may have, in pixels.
 const SIDES: std::ops::RangeInclusive<u32> = 1..=1024;
 
@@ -139,7 +138,7 @@ impl Picture {
                 let picture = array.picture(*index);
                 let length = array.picture_bytes();
                 array.pixels.release(index * length, length);
-                return Ok(fit(picture, shape));
+                return Ok(fit(picture, shape, FilterType::Lanczos3));
             }
         };
         let decoded = decode(&encoded);
@@ -150,7 +149,7 @@ impl Picture {
             file,
             problem: format!("is no readable JPEG or PNG ({error})"),
         })?;
-        Ok(fit(decoded, shape))
+        Ok(fit(decoded, shape, FilterType::Lanczos3))
     }
 }
 
@@ -192,20 +191,6 @@ impl PixelArray {
             })
             .into(),
         }
-    }
-}
-
-fn fit(decoded: DynamicImage, shape: ImageShape) -> Vec<u8> {
-    let (width, height) = (shape.width as u32, shape.height as u32);
-    let sized = if (decoded.width(), decoded.height()) == (width, height) {
-        decoded
-    } else {
-        decoded.resize_exact(width, height, FilterType::Lanczos3)
-    };
-    if shape.channels == 1 {
-        sized.into_luma8().into_raw()
-    } else {
-        sized.into_rgb8().into_raw()
     }
 }
 

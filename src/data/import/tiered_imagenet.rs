@@ -14,7 +14,7 @@ use super::numpy::{Dtype, Npz};
 use super::pickle::Pickle;
 use super::pictures::{EncodedPictures, Picture, is_picture};
 
-const KNOWN: Known = Known {
+pub(super) const KNOWN: Known = Known {
     name: "tiered-imagenet",
     title: "tieredImageNet",
     split: "ren",

@@ -1,0 +1,27 @@
+//! A generated CNN opened to be asked.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use hypertransformer::data::preparation::Invert;
+use hypertransformer::export::ExportError;
+use hypertransformer::export::model_file;
+use hypertransformer::export::standalone::StandaloneCnn;
+
+#[derive(Args)]
+pub(super) struct CnnArguments {
+    /// NAME.onnx or NAME.safetensors of `generate`
+    pub(super) model: PathBuf,
+    /// Turn grey values over [default: as the model was made]
+    #[arg(long, value_enum)]
+    invert: Option<Invert>,
+}
+
+impl CnnArguments {
+    pub(super) fn open(&self) -> Result<StandaloneCnn, ExportError> {
+        tch::set_num_threads(1);
+        let mut cnn = model_file::read(&self.model)?;
+        cnn.preparation.invert = self.invert.unwrap_or(cnn.preparation.invert);
+        Ok(cnn)
+    }
+}
