@@ -47,6 +47,21 @@ pub enum ComputeError {
     Threads(usize, #[source] rayon::ThreadPoolBuildError),
 }
 
+/// How many items are computed as one batch. On a CPU the number does not follow that of threads, for rounding, and
+/// with it every bit of a result, depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Together {
+    /// On a CPU: some share the cost of calling libtorch, too many no longer fit its caches.
+    pub cpu: usize,
+    /// On a GPU.
+    pub gpu: usize,
+}
+
+impl Together {
+    /// One by one.
+    pub const ALONE: Together = Together { cpu: 1, gpu: 1 };
+}
+
 /// Where and on how many threads tasks are computed.
 pub struct Compute {
     /// Where tensors live.
@@ -93,24 +108,26 @@ impl Compute {
         })
     }
 
-    /// Applies `work` to groups of items and returns the results in order: one item a group on a CPU (each worker
-    /// takes its own), up to `gpu_group` on a GPU. Every call of `work` gets its own handles of `shared`.
+    /// Applies `work` to groups of items and returns the results in order; on a CPU each worker takes a group of its
+    /// own. Every call of `work` gets its own handles of `shared`.
     pub fn map<Item: Sync, Output: Send>(
         &self,
         items: &[Item],
-        gpu_group: usize,
+        together: Together,
         shared: [&Tensor; 2],
         work: impl Fn(&[Item], [Tensor; 2]) -> Output + Sync,
     ) -> Vec<Output> {
         let handles = || shared.map(Tensor::shallow_clone);
         if self.device != Device::Cpu {
             return items
-                .chunks(gpu_group.max(1))
+                .chunks(together.gpu.max(1))
                 .map(|group| work(group, handles()))
                 .collect();
         }
-        let jobs: Vec<(&[Item], [Tensor; 2])> =
-            items.chunks(1).map(|group| (group, handles())).collect();
+        let jobs: Vec<(&[Item], [Tensor; 2])> = items
+            .chunks(together.cpu.max(1))
+            .map(|group| (group, handles()))
+            .collect();
         self.pool.install(|| {
             jobs.into_par_iter()
                 .with_max_len(1)

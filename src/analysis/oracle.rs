@@ -4,7 +4,7 @@
 use serde::Serialize;
 use tch::Tensor;
 
-use crate::compute::Compute;
+use crate::compute::{Compute, Together};
 use crate::config::model_options::CnnOptions;
 use crate::config::train_options::{OptimizerKind, ScheduleKind, TrainConfig};
 use crate::data::episode::EpisodeSampler;
@@ -44,7 +44,7 @@ pub fn oracle(
         let one = |&episode: &u64| train_one(compute, &model, sampler, episode, options);
         group.iter().map(one).collect()
     };
-    let records = compute.map(episodes, 1, [&nothing, &nothing], train);
+    let records = compute.map(episodes, Together::ALONE, [&nothing, &nothing], train);
     Ok(records.into_iter().flatten().collect())
 }
 

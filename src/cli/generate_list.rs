@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
+use hypertransformer::compute::Together;
 use indicatif::ProgressBar;
 use serde::Deserialize;
 
@@ -40,7 +41,7 @@ pub(super) fn run(opened: &OpenedWriter, list: &Path, force: bool) -> anyhow::Re
         let (writer, shared) = (&opened.writer, [&opened.phi, &opened.buffers]);
         let done = opened
             .compute
-            .map(round, 1, shared, |group, [phi, buffers]| {
+            .map(round, Together::ALONE, shared, |group, [phi, buffers]| {
                 let views = writer.views(&phi, &buffers);
                 let one = |task: &Task| {
                     let made = task.make(writer, &views)?;

@@ -34,6 +34,8 @@ pub struct TrainConfig {
     pub steps: u64,
     /// T, episodes a step.
     pub tasks_per_step: usize,
+    /// How many of them are one batch of a CPU thread, the same for any number of threads; null: half of T, at most 4.
+    pub tasks_together: Option<usize>,
     /// Which optimizer.
     pub optimizer: OptimizerKind,
     /// Learning rate at its highest.
@@ -117,6 +119,7 @@ impl Default for TrainConfig {
         TrainConfig {
             steps: 10_000,
             tasks_per_step: 1,
+            tasks_together: None,
             optimizer: OptimizerKind::Sgd,
             learning_rate: 0.02,
             generator_rate: 1.0,
@@ -140,6 +143,14 @@ impl Default for TrainConfig {
             keep_checkpoints: 3,
             log_test_accuracy: false,
         }
+    }
+}
+
+impl TrainConfig {
+    /// Tasks in one batch of a CPU thread: more are faster, but two threads are to have work.
+    pub fn tasks_together(&self) -> usize {
+        let usual = (self.tasks_per_step / 2).clamp(1, 4);
+        self.tasks_together.unwrap_or(usual)
     }
 }
 

@@ -72,6 +72,7 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
     faults.0.extend(generator_faults(experiment));
     faults.least("train.steps", train.steps, 1);
     faults.within("train.tasks_per_step", train.tasks_per_step, 1..=4_096);
+    faults.within("train.tasks_together", train.tasks_together(), 1..=4_096);
     faults.positive("train.learning_rate", train.learning_rate);
     faults.positive("train.generator_rate", train.generator_rate);
     let rate = train.decay_rate;

@@ -5,7 +5,7 @@ pub mod answers;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use crate::compute::Compute;
+use crate::compute::{Compute, Together};
 use crate::data::episode::EpisodeSampler;
 use crate::model::batch_norm::BatchNormMode;
 use crate::model::episode_batch::EpisodeBatch;
@@ -97,8 +97,8 @@ pub struct Trained<'a> {
 /// Episodes computed between two reports of progress.
 const ROUND: u64 = 64;
 
-/// Episodes in one batch on a GPU.
-const GPU_GROUP: usize = 16;
+/// Episodes in one batch.
+const TOGETHER: Together = Together { cpu: 4, gpu: 16 };
 
 /// Episodes 0 … `episodes` of `sampler`, one record each, in order. `advance` is told how many are done after each
 /// round and says whether to go on; if not, the records so far are returned.
@@ -117,7 +117,7 @@ pub fn evaluate(
     for start in (0..episodes).step_by(ROUND as usize) {
         let indices: Vec<u64> = (start..(start + ROUND).min(episodes)).collect();
         let shared = [trained.phi, trained.buffers];
-        let found = compute.map(&indices, GPU_GROUP, shared, |group, [phi, buffers]| {
+        let found = compute.map(&indices, TOGETHER, shared, |group, [phi, buffers]| {
             tch::no_grad(|| {
                 let drawn: Vec<_> = group.iter().map(|&index| sampler.episode(index)).collect();
                 let batch = EpisodeBatch::new(&drawn, device);

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::standalone::{FORMAT_VERSION, Origin, StandaloneCnn};
 use super::{ExportError, fold};
-use crate::compute::Compute;
+use crate::compute::{Compute, Together};
 use crate::config::experiment::Experiment;
 use crate::data::labelled_pictures::LabelledPictures;
 use crate::data::preparation::Preparation;
@@ -173,11 +173,16 @@ impl CnnWriter {
                 most_probable(&cnn.probabilities(&asked.pixels)),
             ))
         };
-        let pairs = compute.map(&held_out, 1, shared, |group, [phi, buffers]| {
-            let views = self.views(&phi, &buffers);
-            let answers = group.iter().map(|index| answer(&views, index));
-            answers.collect::<Result<Vec<_>, ExportError>>()
-        });
+        let pairs = compute.map(
+            &held_out,
+            Together::ALONE,
+            shared,
+            |group, [phi, buffers]| {
+                let views = self.views(&phi, &buffers);
+                let answers = group.iter().map(|index| answer(&views, index));
+                answers.collect::<Result<Vec<_>, ExportError>>()
+            },
+        );
         let pairs: Vec<_> = pairs.into_iter().collect::<Result<_, _>>()?;
         let pairs = pairs.into_iter().flatten();
         Ok(Some(Answers::of(support.classes.len(), pairs)))

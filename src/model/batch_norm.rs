@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
+use super::convolution::patches;
 use super::hooks::Hooks;
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters, concatenated};
 
@@ -72,6 +73,57 @@ impl Statistics {
         let half = mean(&(&grouped * grouped.detach()));
         let squares = &half * 2.0 - half.detach();
         let mean = mean(&grouped);
+        let variance = (squares - mean.square()).clamp_min(0.0);
+        Statistics { mean, variance }
+    }
+
+    /// Statistics of `images`, `[T·N, I, H, W]`, convolved with a kernel, `[O, I, k, k]` or `[T, O, I, k, k]`; images
+    /// whose `mask`, `[T, N]`, is 0 do not count.
+    ///
+    /// A convolution is linear: with m the mean patch and M the mean of p pᵀ over patches p, a channel with kernel w has
+    /// the mean w m and the mean square wᵀ M w. Nothing is convolved, and the gradient passes a few numbers.
+    pub(super) fn of_convolved_images(
+        images: &Tensor,
+        kernel: &Tensor,
+        tasks: i64,
+        mask: Option<&Tensor>,
+        padding: i64,
+    ) -> Statistics {
+        let kernel_size = kernel.size()[kernel.dim() - 1];
+        let (patches, _) = patches(images, (kernel_size, kernel_size), 1, padding);
+        let taps = patches.size()[1];
+        let places = patches.size()[2] as f64;
+        let squares = patches.bmm(&patches.transpose(1, 2)) / places;
+        let means = patches.mean_dim(&[2i64][..], false, None);
+        let over_images = |values: Tensor| {
+            let values = values.view([
+                tasks,
+                -1,
+                taps,
+                values.numel() as i64 / (images.size()[0] * taps),
+            ]);
+            match mask {
+                None => values.mean_dim(&[1i64][..], false, None),
+                Some(mask) => {
+                    let share = mask / mask.sum_dim_intlist(&[1i64][..], true, None);
+                    (values * share.view([tasks, -1, 1, 1])).sum_dim_intlist(
+                        &[1i64][..],
+                        false,
+                        None,
+                    )
+                }
+            }
+        };
+        // [1 or T, O, taps]
+        let kernel = kernel
+            .flatten(-3, -1)
+            .view([-1, kernel.size()[kernel.dim() - 4], taps]);
+        let mean = kernel.matmul(&over_images(means)).squeeze_dim(2);
+        let squares = (kernel.matmul(&over_images(squares)) * &kernel).sum_dim_intlist(
+            &[2i64][..],
+            false,
+            None,
+        );
         let variance = (squares - mean.square()).clamp_min(0.0);
         Statistics { mean, variance }
     }

@@ -1,14 +1,15 @@
 //! The target CNN f(x; θ): purely functional, its weights come in as arguments.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::allocation::ConvolutionWeights;
 use super::architecture::{
     Activation, BlockOperation, CnnConfig, Head, LayerShape, Padding, Pooling,
 };
 use super::batch_norm::{Affine, BatchNorm, BatchNormMode, Observed, Pass, Source, Statistics};
-use super::convolution::convolve;
+use super::convolution::{convolve, of_pixels};
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
+use super::pooled_convolution;
 
 /// Which of a block's weights are learned.
 #[derive(Clone, Copy, Debug)]
@@ -252,6 +253,9 @@ impl Cnn {
         input: &Tensor,
         source: Source,
     ) -> (Tensor, Statistics) {
+        if self.fuses(pass, block, weights, input) {
+            return self.fused(pass, weights, input, source);
+        }
         let pools = block.after_norm.first() == Some(&BlockOperation::Pool);
         let (pool, rest) = block.after_norm.split_at(usize::from(pools));
         if let Source::Given(statistics) = source
@@ -286,18 +290,66 @@ impl Cnn {
         (self.operations(rest, normalised), statistics)
     }
 
-    fn convolve(&self, input: &Tensor, kernel: &Tensor, tasks: i64) -> Tensor {
-        let padding = match self.config.options.padding {
-            Padding::Same => self.config.options.kernel_size / 2,
-            Padding::Valid => 0,
+    /// Whether a block of images can be computed in one pass.
+    fn fuses(&self, pass: &Pass, block: &Block, weights: &LayerWeights, input: &Tensor) -> bool {
+        use BlockOperation::{Activation as Activate, Pool};
+        let options = &self.config.options;
+        let usual = options.stride == 1
+            && options.kernel_size == pooled_convolution::KERNEL_SIZE
+            && options.pooling == Pooling::Max
+            && options.activation == Activation::Relu
+            && matches!(block.after_norm[..], [Pool, Activate] | [Activate, Pool]);
+        let differentiable = pass.hooks.tape.is_some() || !weights.kernel.requires_grad();
+        usual && differentiable && of_pixels(input) && input.kind() == Kind::Float
+    }
+
+    /// Statistics found without convolving, folded with γ and β into the kernel, then all else at once.
+    fn fused(
+        &self,
+        pass: &Pass,
+        weights: &LayerWeights,
+        images: &Tensor,
+        source: Source,
+    ) -> (Tensor, Statistics) {
+        let (kernel, padding, tasks) = (&weights.kernel, self.padding(), pass.tasks);
+        let statistics = match source {
+            Source::Given(statistics) => statistics.shallow_clone(),
+            Source::Own(mask) => {
+                Statistics::of_convolved_images(images, kernel, tasks, mask, padding)
+            }
         };
-        convolve(
-            input,
-            kernel,
-            tasks,
-            self.config.options.stride as i64,
-            padding as i64,
-        )
+        let Affine { scale, shift } = Affine::normalising(&weights.batch_norm, &statistics);
+        let of_each_task = |values: Tensor| {
+            let mut shape = values.size();
+            shape[0] = tasks;
+            values.expand(&shape[..], false)
+        };
+        let kernel = of_each_task(match kernel.dim() {
+            4 => scaled(&kernel.unsqueeze(0), &scale),
+            _ => scaled(kernel, &scale),
+        });
+        let shift = of_each_task(shift);
+        let (output, kept) = pooled_convolution::forward(images, &kernel, &shift, padding);
+        let output = match pass.hooks.tape {
+            Some(tape) => tape.record([kernel, shift], &output, move |gradient| {
+                pooled_convolution::backward(&kept, gradient).into()
+            }),
+            None => output,
+        };
+        (output, statistics)
+    }
+
+    fn convolve(&self, input: &Tensor, kernel: &Tensor, tasks: i64) -> Tensor {
+        let stride = self.config.options.stride as i64;
+        convolve(input, kernel, tasks, stride, self.padding())
+    }
+
+    /// Rows of zeros around an image.
+    fn padding(&self) -> i64 {
+        match self.config.options.padding {
+            Padding::Same => self.config.options.kernel_size as i64 / 2,
+            Padding::Valid => 0,
+        }
     }
 
     /// Operations without weights, in order.

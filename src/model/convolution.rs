@@ -13,14 +13,28 @@ pub(super) fn convolve(
     stride: i64,
     padding: i64,
 ) -> Tensor {
+    if kernel.dim() == 5 && !input.device().is_cuda() {
+        let parts = input.chunk(tasks, 0);
+        let kernels = kernel.unbind(0);
+        let outputs: Vec<Tensor> = parts
+            .iter()
+            .zip(&kernels)
+            .map(|(input, kernel)| convolve(input, kernel, 1, stride, padding))
+            .collect();
+        return Tensor::cat(&outputs, 0);
+    }
     if kernel.dim() == 5 {
         return by_groups(input, kernel, tasks, stride, padding);
     }
-    let of_pixels = input.size()[1] <= FEW_CHANNELS && !input.requires_grad();
-    if of_pixels && !input.device().is_cuda() {
+    if of_pixels(input) {
         return by_matrix_product(input, kernel, stride, padding);
     }
     grouped(input, &channels_last(kernel), stride, padding, 1)
+}
+
+/// Whether these are images on a CPU, not activations.
+pub(super) fn of_pixels(input: &Tensor) -> bool {
+    input.size()[1] <= FEW_CHANNELS && !input.requires_grad() && !input.device().is_cuda()
 }
 
 /// Each task's kernel is one group of a grouped convolution.
@@ -51,13 +65,18 @@ fn grouped(input: &Tensor, kernel: &Tensor, stride: i64, padding: i64, groups: i
     )
 }
 
-/// Every patch that the kernel covers as a column of one matrix an image, times the kernel.
-fn by_matrix_product(input: &Tensor, kernel: &Tensor, stride: i64, padding: i64) -> Tensor {
+/// Every patch that a kernel of `rows` × `columns` covers, as a column of one matrix an image, `[N, I·rows·columns,
+/// H'·W']`; H' and W'.
+pub(super) fn patches(
+    input: &Tensor,
+    (rows, columns): (i64, i64),
+    stride: i64,
+    padding: i64,
+) -> (Tensor, (i64, i64)) {
     let padded = input
         .constant_pad_nd([padding, padding, padding, padding])
         .contiguous();
     let (images, channels, height, width) = padded.size4().unwrap_or_default();
-    let (outputs, _, rows, columns) = kernel.size4().unwrap_or_default();
     let (out_height, out_width) = ((height - rows) / stride + 1, (width - columns) / stride + 1);
     let area = height * width;
     let patches = padded
@@ -67,6 +86,14 @@ fn by_matrix_product(input: &Tensor, kernel: &Tensor, stride: i64, padding: i64)
             0,
         )
         .reshape([images, channels * rows * columns, out_height * out_width]);
+    (patches, (out_height, out_width))
+}
+
+/// All patches of an image times the kernel.
+fn by_matrix_product(input: &Tensor, kernel: &Tensor, stride: i64, padding: i64) -> Tensor {
+    let (outputs, _, rows, columns) = kernel.size4().unwrap_or_default();
+    let (patches, (out_height, out_width)) = patches(input, (rows, columns), stride, padding);
+    let images = input.size()[0];
     let matrix = kernel
         .flatten(1, -1)
         .tr()

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use tch::Tensor;
 
 use super::parameters::ParameterId;
+use super::tape::Tape;
 use crate::data::random::Random;
 
 /// What goes along; nothing by default.
@@ -15,6 +16,9 @@ pub struct Hooks<'a> {
     pub dropout: Option<&'a Dropout>,
     /// In training, whether the training heads are to speak.
     pub heads: bool,
+    /// Where gradients are asked for: lets operations bring a gradient of their own. Without it, or where no gradient
+    /// is asked for, all goes by libtorch.
+    pub tape: Option<&'a Tape>,
     /// For who wants to see attention maps.
     pub attention: Option<&'a AttentionRecord>,
 }

@@ -4,7 +4,7 @@ use tch::{Kind, Reduction, Tensor};
 
 use super::masking::Masking;
 use super::schedule::warm_up_weights;
-use crate::compute::Compute;
+use crate::compute::{Compute, Together};
 use crate::config::experiment::Experiment;
 use crate::data::episode::Episode;
 use crate::data::random::{Purpose, Random};
@@ -13,6 +13,7 @@ use crate::model::episode_batch::{EpisodeBatch, real_classes};
 use crate::model::hooks::{Dropout, Hooks};
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::parameters::leaf;
+use crate::model::tape::Tape;
 
 /// What training asks of the model in a step.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ pub struct Objective {
     pub real_class_weight: f64,
     /// Which support samples are hidden.
     pub masking: Option<Masking>,
+    /// Tasks computed as one batch.
+    pub together: Together,
     /// Seed of what dropout drops.
     pub seed: u64,
 }
@@ -47,6 +50,10 @@ impl Objective {
             warm_up: (step, train.warmup_head_steps),
             real_class_weight: train.real_class_head.weight,
             masking: Masking::at(experiment, step),
+            together: Together {
+                cpu: train.tasks_together(),
+                gpu: train.tasks_per_step,
+            },
             seed: train.seed,
         }
     }
@@ -77,7 +84,7 @@ pub fn step_gradient(
     let share = 1.0 / episodes.len() as f64;
     let parts = compute.map(
         episodes,
-        episodes.len(),
+        objective.together,
         [phi, buffers],
         |group, [phi, buffers]| {
             let part = group_gradient(compute, model, &phi, &buffers, group, objective);
@@ -121,12 +128,14 @@ fn group_gradient(
     let generator =
         |episode: &Episode| Random::new(objective.seed, Purpose::Dropout, episode.index);
     let dropout = Dropout::new(episodes.iter().map(generator).collect());
+    let tape = Tape::default();
     let (step, length) = objective.warm_up;
     let heads = model.training_heads().warm_up_count();
     let (head_weights, main_weight) = warm_up_weights(length, heads, step);
     let hooks = Hooks {
         dropout: Some(&dropout),
         heads: step < length || objective.real_class_weight > 0.0,
+        tape: Some(&tape),
         ..Hooks::default()
     };
     let prediction = model.forward(&views, &batch, objective.batch_norm, true, hooks);
@@ -159,11 +168,10 @@ fn group_gradient(
         .argmax(-1, false)
         .eq_tensor(&labels)
         .to_kind(Kind::Float);
-    let mut gradients = Tensor::run_backward(&[&loss], &[&phi], false, false);
     StepGradient {
         loss: loss.double_value(&[]),
         accuracy: accuracy.mean(Kind::Float).double_value(&[]),
-        gradient: gradients.swap_remove(0),
+        gradient: tape.gradient(&loss, &phi),
         observed: prediction.observed.expect("training notes statistics"),
     }
 }

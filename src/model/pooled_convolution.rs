@@ -1,0 +1,358 @@
+//! 3×3 convolution of images, shift, 2×2 max-pooling and ReLU in one pass over the data, forward and backward.
+//!
+//! The first block of the CNN holds more data than all the others together. As operations of libtorch it is some ten
+//! passes over memory; here the convolution's output is never written, and the gradient of the kernel is found from
+//! what pooling kept.
+
+use pulp::{Arch, NullaryFnOnce};
+use tch::Tensor;
+
+/// Height and width of the kernel.
+pub(super) const KERNEL_SIZE: usize = 3;
+const AREA: usize = KERNEL_SIZE * KERNEL_SIZE;
+
+/// Output channels computed side by side.
+const LANES: usize = 8;
+type Lanes = [f32; LANES];
+
+/// Mark of an output that the ReLU set to 0; otherwise 0 … 3, the place that pooling kept.
+const SILENT: u8 = 4;
+
+/// What the backward pass needs of a forward pass.
+#[derive(Debug)]
+pub(super) struct Kept {
+    shape: Shape,
+    /// Images with their padding, `[T·N, I, H, W]`.
+    padded: Vec<f32>,
+    /// What pooling and ReLU kept, `[T·N, H', W', O]`.
+    choices: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    tasks: usize,
+    images: usize,
+    planes: usize,
+    /// Height and width with padding.
+    padded: (usize, usize),
+    /// Height and width of the output.
+    pooled: (usize, usize),
+    outputs: usize,
+}
+
+impl Shape {
+    /// Blocks of `LANES` output channels.
+    fn blocks(&self) -> usize {
+        self.outputs.div_ceil(LANES)
+    }
+
+    /// Weights of one output channel.
+    fn taps(&self) -> usize {
+        self.planes * AREA
+    }
+
+    /// Where a block of an image's task lies among all tasks' blocks.
+    fn block_of(&self, image: usize, block: usize) -> usize {
+        image * self.tasks / self.images * self.blocks() + block
+    }
+
+    /// Numbers of one padded image.
+    fn image_length(&self) -> usize {
+        self.planes * self.padded.0 * self.padded.1
+    }
+
+    /// Outputs of one image.
+    fn output_length(&self) -> usize {
+        self.pooled.0 * self.pooled.1 * self.outputs
+    }
+
+    /// Where the outputs of a block at a place lie in an image's, and how many they are.
+    #[inline(always)]
+    fn outputs_at(&self, (row, column): (usize, usize), block: usize) -> (usize, usize) {
+        let first = block * LANES;
+        let start = (row * self.pooled.1 + column) * self.outputs + first;
+        (start, LANES.min(self.outputs - first))
+    }
+
+    /// What the kernel covers of a plane when it computes the four places of a pooling window.
+    #[inline(always)]
+    fn window<'a>(
+        &self,
+        image: &'a [f32],
+        plane: usize,
+        (row, column): (usize, usize),
+    ) -> [&'a [f32]; KERNEL_SIZE + 1] {
+        let (height, width) = self.padded;
+        let start = (plane * height + 2 * row) * width + 2 * column;
+        std::array::from_fn(
+            #[inline(always)]
+            |down| &image[start + down * width..][..=KERNEL_SIZE],
+        )
+    }
+}
+
+/// relu(maxpool(images ∗ kernel) + shift), `[T·N, O, H', W']`: images `[T·N, I, H, W]`, each task's kernel
+/// `[T, O, I, 3, 3]` and shift `[T, O]`, all of 32 bits, on a CPU; zeros around the images.
+pub(super) fn forward(
+    images: &Tensor,
+    kernel: &Tensor,
+    shift: &Tensor,
+    padding: i64,
+) -> (Tensor, Kept) {
+    let padded = images.constant_pad_nd([padding, padding, padding, padding]);
+    let size = |tensor: &Tensor, axis: usize| tensor.size()[axis] as usize;
+    let pooled = |length: usize| (length + 1 - KERNEL_SIZE) / 2;
+    let (height, width) = (size(&padded, 2), size(&padded, 3));
+    let shape = Shape {
+        tasks: size(kernel, 0),
+        images: size(images, 0),
+        planes: size(images, 1),
+        padded: (height, width),
+        pooled: (pooled(height), pooled(width)),
+        outputs: size(kernel, 1),
+    };
+    let padded = numbers(&padded);
+    let length = shape.images * shape.output_length();
+    let (mut output, mut choices) = (vec![0.0; length], vec![SILENT; length]);
+    Arch::new().dispatch(Compute {
+        shape,
+        padded: &padded,
+        kernel: &in_lanes(&kernel.flatten(2, -1), &shape),
+        shift: &in_lanes(&shift.unsqueeze(2), &shape),
+        output: &mut output,
+        choices: &mut choices,
+    });
+    let layout = [shape.images, shape.pooled.0, shape.pooled.1, shape.outputs];
+    let output = Tensor::from_slice(&output)
+        .view(&layout.map(|length| length as i64)[..])
+        .permute([0, 3, 1, 2]);
+    let kept = Kept {
+        shape,
+        padded,
+        choices,
+    };
+    (output, kept)
+}
+
+/// Gradients of the kernel, `[T, O, I, 3, 3]`, and of the shift, `[T, O]`, from that of the output.
+pub(super) fn backward(kept: &Kept, gradient: &Tensor) -> (Tensor, Tensor) {
+    let shape = &kept.shape;
+    let blocks = shape.tasks * shape.blocks();
+    let mut kernel = vec![[0.0; LANES]; blocks * shape.taps()];
+    let mut shift = vec![[0.0; LANES]; blocks];
+    Arch::new().dispatch(Accumulate {
+        kept,
+        gradient: &numbers(&gradient.permute([0, 2, 3, 1])),
+        kernel: &mut kernel,
+        shift: &mut shift,
+    });
+    let size = [shape.tasks, shape.outputs, shape.planes];
+    let [tasks, outputs, planes] = size.map(|length| length as i64);
+    let side = KERNEL_SIZE as i64;
+    let kernel = out_of_lanes(&kernel, shape).view([tasks, outputs, planes, side, side]);
+    (kernel, out_of_lanes(&shift, shape).squeeze_dim(2))
+}
+
+/// The work of [`forward`].
+struct Compute<'a> {
+    shape: Shape,
+    padded: &'a [f32],
+    kernel: &'a [Lanes],
+    shift: &'a [Lanes],
+    output: &'a mut [f32],
+    choices: &'a mut [u8],
+}
+
+// Work for `Arch::dispatch`, which compiles it for each kind of processor: everything in it must be inlined.
+impl NullaryFnOnce for Compute<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let (shape, length) = (self.shape, self.shape.output_length());
+        let images = self.padded.chunks_exact(shape.image_length());
+        let outputs = self.output.chunks_exact_mut(length);
+        let choices = self.choices.chunks_exact_mut(length);
+        for (index, ((image, output), choices)) in images.zip(outputs).zip(choices).enumerate() {
+            for block in 0..shape.blocks() {
+                let at = shape.block_of(index, block);
+                let (kernel, _) = self.kernel[at * shape.taps()..][..shape.taps()].as_chunks();
+                for row in 0..shape.pooled.0 {
+                    for column in 0..shape.pooled.1 {
+                        let place = (row, column);
+                        let sums = convolved(&shape, image, kernel, place);
+                        let (values, chosen) = kept_of(&sums, &self.shift[at]);
+                        let (start, lanes) = shape.outputs_at(place, block);
+                        output[start..start + lanes].copy_from_slice(&values[..lanes]);
+                        choices[start..start + lanes].copy_from_slice(&chosen[..lanes]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The convolution at the four places of a pooling window.
+#[inline(always)]
+fn convolved(
+    shape: &Shape,
+    image: &[f32],
+    kernel: &[[Lanes; AREA]],
+    place: (usize, usize),
+) -> [Lanes; 4] {
+    // Four variables, not one array: they stay in registers.
+    let [mut first, mut second, mut third, mut fourth] = [[0.0; LANES]; 4];
+    for (plane, taps) in kernel.iter().enumerate() {
+        let pixels = shape.window(image, plane, place);
+        for y in 0..KERNEL_SIZE {
+            for x in 0..KERNEL_SIZE {
+                let tap = &taps[y * KERNEL_SIZE + x];
+                multiply_add(&mut first, pixels[y][x], tap);
+                multiply_add(&mut second, pixels[y][x + 1], tap);
+                multiply_add(&mut third, pixels[y + 1][x], tap);
+                multiply_add(&mut fourth, pixels[y + 1][x + 1], tap);
+            }
+        }
+    }
+    [first, second, third, fourth]
+}
+
+#[inline(always)]
+fn multiply_add(sum: &mut Lanes, factor: f32, values: &Lanes) {
+    for lane in 0..LANES {
+        sum[lane] = factor.mul_add(values[lane], sum[lane]);
+    }
+}
+
+/// What pooling and ReLU leave of the four places of a window.
+#[inline(always)]
+fn kept_of(sums: &[Lanes; 4], shift: &Lanes) -> (Lanes, [u8; LANES]) {
+    let (mut values, mut chosen) = ([0.0; LANES], [0; LANES]);
+    for lane in 0..LANES {
+        let (mut best, mut place_of_best) = (sums[0][lane], 0u32);
+        for (place, sum) in (1..).zip(&sums[1..]) {
+            let better = sum[lane] > best;
+            best = if better { sum[lane] } else { best };
+            place_of_best = if better { place } else { place_of_best };
+        }
+        let value = best + shift[lane];
+        // Not `max`, which would hide that a number is none.
+        let silent = value <= 0.0;
+        values[lane] = if silent { 0.0 } else { value };
+        chosen[lane] = if silent { SILENT } else { place_of_best as u8 };
+    }
+    (values, chosen)
+}
+
+/// The work of [`backward`].
+struct Accumulate<'a> {
+    kept: &'a Kept,
+    gradient: &'a [f32],
+    kernel: &'a mut [Lanes],
+    shift: &'a mut [Lanes],
+}
+
+impl NullaryFnOnce for Accumulate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let shape = self.kept.shape;
+        let length = shape.output_length();
+        let images = self.kept.padded.chunks_exact(shape.image_length());
+        let gradients = self.gradient.chunks_exact(length);
+        let choices = self.kept.choices.chunks_exact(length);
+        // Summed image by image: a single sum over all places would lose digits.
+        let mut kernel_of_image = vec![[0.0; LANES]; shape.taps()];
+        for (index, ((image, gradient), choices)) in images.zip(gradients).zip(choices).enumerate()
+        {
+            for block in 0..shape.blocks() {
+                let mut shift_of_image = [0.0; LANES];
+                kernel_of_image.fill([0.0; LANES]);
+                for row in 0..shape.pooled.0 {
+                    for column in 0..shape.pooled.1 {
+                        let place = (row, column);
+                        let (start, lanes) = shape.outputs_at(place, block);
+                        let (mut arriving, mut chosen) = ([0.0; LANES], [SILENT; LANES]);
+                        arriving[..lanes].copy_from_slice(&gradient[start..start + lanes]);
+                        chosen[..lanes].copy_from_slice(&choices[start..start + lanes]);
+                        let at_places = spread(&arriving, &chosen);
+                        for at_place in &at_places {
+                            multiply_add(&mut shift_of_image, 1.0, at_place);
+                        }
+                        let (kernel, _) = kernel_of_image.as_chunks_mut();
+                        add_patches(&shape, image, kernel, place, &at_places);
+                    }
+                }
+                let at = shape.block_of(index, block);
+                let sums = self.kernel[at * shape.taps()..][..shape.taps()].iter_mut();
+                for (sum, part) in sums.zip(&kernel_of_image) {
+                    multiply_add(sum, 1.0, part);
+                }
+                multiply_add(&mut self.shift[at], 1.0, &shift_of_image);
+            }
+        }
+    }
+}
+
+/// The gradient at the four places of a pooling window.
+#[inline(always)]
+fn spread(arriving: &Lanes, chosen: &[u8; LANES]) -> [Lanes; 4] {
+    let mut at_places = [[0.0; LANES]; 4];
+    for (place, at_place) in (0..).zip(&mut at_places) {
+        for lane in 0..LANES {
+            let kept = chosen[lane] == place;
+            at_place[lane] = if kept { arriving[lane] } else { 0.0 };
+        }
+    }
+    at_places
+}
+
+/// Adds to each tap's gradient the pixels it met at the four places, times the gradient there.
+#[inline(always)]
+fn add_patches(
+    shape: &Shape,
+    image: &[f32],
+    kernel: &mut [[Lanes; AREA]],
+    place: (usize, usize),
+    at_places: &[Lanes; 4],
+) {
+    for (plane, taps) in kernel.iter_mut().enumerate() {
+        let pixels = shape.window(image, plane, place);
+        for y in 0..KERNEL_SIZE {
+            for x in 0..KERNEL_SIZE {
+                let tap = &mut taps[y * KERNEL_SIZE + x];
+                multiply_add(tap, pixels[y][x], &at_places[0]);
+                multiply_add(tap, pixels[y][x + 1], &at_places[1]);
+                multiply_add(tap, pixels[y + 1][x], &at_places[2]);
+                multiply_add(tap, pixels[y + 1][x + 1], &at_places[3]);
+            }
+        }
+    }
+}
+
+/// `[T, O, taps]` → for each task and block of channels its taps, one lane a channel, zeros beyond the last channel.
+fn in_lanes(values: &Tensor, shape: &Shape) -> Vec<Lanes> {
+    let (tasks, blocks) = (shape.tasks as i64, shape.blocks() as i64);
+    let missing = blocks * LANES as i64 - shape.outputs as i64;
+    let lanes = values
+        .constant_pad_nd([0, 0, 0, missing])
+        .view([tasks, blocks, LANES as i64, -1])
+        .transpose(2, 3);
+    numbers(&lanes).as_chunks().0.to_vec()
+}
+
+/// The way back of [`in_lanes`].
+fn out_of_lanes(values: &[Lanes], shape: &Shape) -> Tensor {
+    let (tasks, blocks) = (shape.tasks as i64, shape.blocks() as i64);
+    Tensor::from_slice(values.as_flattened())
+        .view([tasks, blocks, -1, LANES as i64])
+        .transpose(2, 3)
+        .reshape([tasks, blocks * LANES as i64, -1])
+        .narrow(1, 0, shape.outputs as i64)
+}
+
+/// The elements in row-major order.
+fn numbers(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.detach().contiguous().flatten(0, -1)).expect("32-bit numbers on a CPU")
+}
