@@ -3,10 +3,14 @@
 mod common;
 
 use common::{episode, farthest, setup};
+use hypertransformer::compute::{Compute, DeviceChoice};
 use hypertransformer::data::episode::Episode;
 use hypertransformer::model::allocation::logits_from_slices;
 use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::model::episode_batch::EpisodeBatch;
+use hypertransformer::model::hooks::Hooks;
+use hypertransformer::model::parameters::leaf;
+use hypertransformer::train::gradient::{Objective, step_gradient};
 use tch::{Device, Kind, Tensor};
 
 /// The same episode with all queries but the first as negatives.
@@ -214,4 +218,66 @@ fn slices_become_weights_and_slices_again() {
     // One query by hand: Σ w + b.
     let logits = weights.forward(&Tensor::ones([2, 1, 8], (Kind::Float, Device::Cpu)));
     assert_eq!(logits.double_value(&[0, 0, 0]), (0..9).sum::<i32>() as f64);
+}
+
+/// What makes training fast, several tasks in one batch and the first block in one pass, changes no gradient: the same
+/// in double precision, task by task, is left to libtorch alone.
+#[test]
+fn a_steps_gradient_is_that_of_plain_operations_in_double_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let sampler = common::sampler(&common::small_pack(folder.path()), (5, 2, 6));
+    let episodes: Vec<Episode> = (0..5).map(|index| sampler.episode(index)).collect();
+    let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+    for overrides in [
+        &["cnn.channels=8"][..],
+        &["batch_norm=query", "cnn.channels=5"],
+        &["generator.generates=all", "train.l2=0.001"],
+        &[
+            "cnn.block=[convolution, batch_norm, pool, activation]",
+            "cnn.padding=valid",
+            "cnn.layers=2",
+        ],
+        &[
+            "generator.generates=all",
+            "generator.learned_base=true",
+            "batch_norm=running",
+        ],
+    ] {
+        let overrides: Vec<&str> = [overrides, &["train.tasks_together=3"]].concat();
+        let experiment = common::experiment(&overrides);
+        let setup = setup(&overrides, 0.05);
+        let objective = Objective::at(&experiment, 0);
+        let step = step_gradient(
+            &compute,
+            &setup.model,
+            &setup.phi,
+            &setup.buffers,
+            &episodes,
+            objective,
+        );
+        let phi = leaf(&common::double(&setup.phi));
+        let views = setup.model.views(&phi, &common::double(&setup.buffers));
+        let losses = episodes.iter().map(|episode| {
+            let batch = common::double_batch(std::slice::from_ref(episode));
+            let mode = experiment.batch_norm;
+            let found = setup
+                .model
+                .forward(&views, &batch, mode, true, Hooks::default());
+            let loss = found
+                .logits
+                .get(0)
+                .cross_entropy_for_logits(&batch.query_labels.get(0));
+            loss + found.theta.squared_norm() * experiment.train.l2
+        });
+        let loss = losses.reduce(|sum, loss| sum + loss).unwrap() / episodes.len() as f64;
+        let expected = Tensor::run_backward(&[&loss], &[&phi], false, false).swap_remove(0);
+        assert!(
+            (loss.double_value(&[]) - step.loss).abs() < 1e-5,
+            "{overrides:?}"
+        );
+        // Rounding now and then tips a ReLU or a pooling over to its other side: the whole vector is compared.
+        let difference = (expected.copy() - step.gradient).norm() / expected.norm();
+        let difference = difference.double_value(&[]);
+        assert!(difference < 1e-3, "{overrides:?}: {difference:e}");
+    }
 }

@@ -173,27 +173,49 @@ impl Affine {
         Affine { scale, shift }
     }
 
-    /// Adds `[C]` or `[T, C]`.
-    pub fn shifting(shift: &Tensor) -> Affine {
-        let shift = shift.view([-1, *shift.size().last().unwrap_or(&1)]);
-        Affine {
-            scale: shift.ones_like(),
-            shift,
-        }
+    /// A kernel, `[O, I, k, k]` or `[T, O, I, k, k]`, that scales its output: `[1 or T, O, I, k, k]`.
+    pub(super) fn folded_into(&self, kernel: &Tensor) -> Tensor {
+        let mut shape = self.scale.size();
+        shape.extend([1, 1, 1]);
+        kernel * self.scale.view(&shape[..])
     }
 
     /// Applied to `activations`, `[T·N, C, H, W]`.
     pub fn apply(&self, activations: &Tensor, tasks: i64) -> Tensor {
-        let (size, per_task) = (activations.size(), self.scale.size()[0]);
-        let channels = size[1];
-        if tasks == 1 || per_task == 1 {
-            let shape = [1, channels, 1, 1];
-            return self.shift.view(shape) + activations * self.scale.view(shape);
-        }
-        let shape = [tasks, 1, channels, 1, 1];
-        let grouped = activations.view([tasks, size[0] / tasks, channels, size[2], size[3]]);
-        (self.shift.view(shape) + grouped * self.scale.view(shape)).view(&size[..])
+        by_task(
+            activations,
+            tasks,
+            [&self.shift, &self.scale],
+            |values, [shift, scale]| shift.addcmul(values, scale),
+        )
     }
+}
+
+/// `activations`, `[T·N, C, H, W]`, each channel with a number of its own added, `[1 or T, C]`.
+pub(super) fn shifted(activations: &Tensor, shift: &Tensor, tasks: i64) -> Tensor {
+    by_task(activations, tasks, [shift], |values, [shift]| {
+        values + shift
+    })
+}
+
+/// An elementwise map of `activations`, `[T·N, C, H, W]`, and numbers of each task's channels, `[1 or T, C]`.
+fn by_task<const COUNT: usize>(
+    activations: &Tensor,
+    tasks: i64,
+    numbers: [&Tensor; COUNT],
+    map: impl Fn(&Tensor, [&Tensor; COUNT]) -> Tensor,
+) -> Tensor {
+    let size = activations.size();
+    let views = numbers.map(|numbers| match numbers.size()[0] {
+        1 => numbers.view([1, -1, 1, 1]),
+        tasks => numbers.view([tasks, 1, -1, 1, 1]),
+    });
+    let views = views.each_ref();
+    if views.iter().all(|view| view.dim() == 4) {
+        return map(activations, views);
+    }
+    let grouped = activations.view([tasks, size[0] / tasks, size[1], size[2], size[3]]);
+    map(&grouped, views).view(&size[..])
 }
 
 /// One normalisation: γ and β, where they are learned, and the moving averages.
@@ -243,7 +265,7 @@ impl BatchNorm {
         let learned = self
             .learned(pass.parameters)
             .expect("an embedding's normalisation is learned");
-        if pass.uses_running() || pass.tasks > 1 || pass.support_mask.is_some() {
+        if pass.uses_running() || pass.support_mask.is_some() {
             let statistics = match pass.uses_running() {
                 true => self.running(pass.buffers),
                 false => Statistics::of(activations, pass.tasks, pass.support_mask),
@@ -251,17 +273,32 @@ impl BatchNorm {
             let affine = Affine::normalising(&learned, &statistics);
             return (affine.apply(activations, pass.tasks), statistics);
         }
-        // One kernel forward and one backward instead of some twenty.
+        // One kernel forward and one backward a task instead of some twenty.
         let (gamma, beta) = (Some(&learned.0), Some(&learned.1));
         let none = None::<&Tensor>;
-        let (output, mean, inverse_deviation) =
-            activations.native_batch_norm(gamma, beta, none, none, true, 0.0, EPSILON);
-        let variance = inverse_deviation.detach().square().reciprocal() - EPSILON;
+        let normalise =
+            |values: &Tensor| values.native_batch_norm(gamma, beta, none, none, true, 0.0, EPSILON);
+        let (mut outputs, mut means, mut inverse_deviations) = (Vec::new(), Vec::new(), Vec::new());
+        for values in activations.chunk(pass.tasks, 0) {
+            let (output, mean, inverse_deviation) = normalise(&values);
+            outputs.push(output);
+            means.push(mean);
+            inverse_deviations.push(inverse_deviation);
+        }
+        let variance = Tensor::stack(&inverse_deviations, 0)
+            .detach()
+            .square()
+            .reciprocal()
+            - EPSILON;
+        let output = match outputs.len() {
+            1 => outputs.swap_remove(0),
+            _ => Tensor::cat(&outputs, 0),
+        };
         (
             output,
             Statistics {
-                mean: mean.unsqueeze(0),
-                variance: variance.unsqueeze(0),
+                mean: Tensor::stack(&means, 0),
+                variance,
             },
         )
     }

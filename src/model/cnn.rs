@@ -6,7 +6,9 @@ use super::allocation::ConvolutionWeights;
 use super::architecture::{
     Activation, BlockOperation, CnnConfig, Head, LayerShape, Padding, Pooling,
 };
-use super::batch_norm::{Affine, BatchNorm, BatchNormMode, Observed, Pass, Source, Statistics};
+use super::batch_norm::{
+    Affine, BatchNorm, BatchNormMode, Observed, Pass, Source, Statistics, shifted,
+};
 use super::convolution::{convolve, of_pixels};
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 use super::pooled_convolution;
@@ -230,7 +232,11 @@ impl Cnn {
         }
         let convolved = self.convolve(input, &weights.kernel, pass.tasks);
         let convolved = match &weights.bias {
-            Some(bias) => Affine::shifting(bias).apply(&convolved, pass.tasks),
+            Some(bias) => shifted(
+                &convolved,
+                &bias.view([-1, bias.size()[bias.dim() - 1]]),
+                pass.tasks,
+            ),
             None => convolved,
         };
         let values = self.operations(&block.before_norm, convolved);
@@ -318,17 +324,14 @@ impl Cnn {
                 Statistics::of_convolved_images(images, kernel, tasks, mask, padding)
             }
         };
-        let Affine { scale, shift } = Affine::normalising(&weights.batch_norm, &statistics);
-        let of_each_task = |values: Tensor| {
+        let affine = Affine::normalising(&weights.batch_norm, &statistics);
+        let of_each_task = |values: &Tensor| {
             let mut shape = values.size();
             shape[0] = tasks;
             values.expand(&shape[..], false)
         };
-        let kernel = of_each_task(match kernel.dim() {
-            4 => scaled(&kernel.unsqueeze(0), &scale),
-            _ => scaled(kernel, &scale),
-        });
-        let shift = of_each_task(shift);
+        let kernel = of_each_task(&affine.folded_into(kernel));
+        let shift = of_each_task(&affine.shift);
         let (output, kept) = pooled_convolution::forward(images, &kernel, &shift, padding);
         let output = match pass.hooks.tape {
             Some(tape) => tape.record([kernel, shift], &output, move |gradient| {

@@ -356,3 +356,64 @@ fn out_of_lanes(values: &[Lanes], shape: &Shape) -> Tensor {
 fn numbers(tensor: &Tensor) -> Vec<f32> {
     Vec::try_from(tensor.detach().contiguous().flatten(0, -1)).expect("32-bit numbers on a CPU")
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    fn farthest(left: &Tensor, right: &Tensor) -> f64 {
+        (left - right).abs().max().double_value(&[])
+    }
+
+    /// Colours and grey, channels that fill no whole block, an odd size, with and without padding.
+    #[test]
+    fn output_and_gradients_are_those_of_single_operations() {
+        for (planes, outputs, (height, width), padding) in [
+            (1, 8, (28, 28), 1),
+            (3, 11, (9, 12), 1),
+            (2, 4, (7, 8), 0),
+            (1, 1, (4, 4), 0),
+        ] {
+            let (tasks, images) = (2, 3);
+            let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+            let pixels = random(&[tasks * images, planes, height, width]);
+            let kernel = random(&[tasks, outputs, planes, 3, 3]).set_requires_grad(true);
+            let shift = random(&[tasks, outputs]).set_requires_grad(true);
+            let none = None::<&Tensor>;
+            let expected: Vec<Tensor> = (0..tasks)
+                .map(|task| {
+                    let pixels = pixels.narrow(0, task * images, images);
+                    let pad = [padding, padding];
+                    let convolved = pixels.conv2d(&kernel.get(task), none, [1, 1], pad, [1, 1], 1);
+                    let pooled = convolved.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false);
+                    (pooled + shift.get(task).view([1, -1, 1, 1])).relu()
+                })
+                .collect();
+            let expected = Tensor::cat(&expected, 0);
+            let arriving = random(&expected.size());
+            let loss = (&expected * &arriving).sum(Kind::Float);
+            let gradients = Tensor::run_backward(&[&loss], &[&kernel, &shift], false, false);
+
+            let (output, kept) = forward(&pixels, &kernel, &shift, padding);
+            assert!(farthest(&output, &expected) < 1e-5);
+            let (of_kernel, of_shift) = backward(&kept, &arriving);
+            assert!(farthest(&of_kernel, &gradients[0]) < 1e-4);
+            assert!(farthest(&of_shift, &gradients[1]) < 1e-4);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        let ones = Tensor::ones([1, 1, 4, 4], (Kind::Float, Device::Cpu));
+        let kernel = Tensor::full([1, 1, 1, 3, 3], f64::NAN, (Kind::Float, Device::Cpu));
+        let (output, _) = forward(
+            &ones,
+            &kernel,
+            &Tensor::from_slice(&[0.0f32]).view([1, 1]),
+            0,
+        );
+        assert!(output.double_value(&[0, 0, 0, 0]).is_nan());
+    }
+}
