@@ -1,15 +1,16 @@
-//! `bench step|loader`: time of a training episode and of the loader alone, on this machine.
+//! `bench step|evaluation|loader`: time of an episode, and of the loader alone, on this machine.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use hypertransformer::compute::Compute;
 use hypertransformer::config::load;
 use hypertransformer::data::loader::EpisodeLoader;
 use hypertransformer::data::pack::Pack;
+use hypertransformer::evaluate::{Trained, evaluate};
 use hypertransformer::train::gradient::{Objective, step_gradient};
 use hypertransformer::train::{build_model, training_sampler};
 use serde_json::json;
@@ -21,8 +22,20 @@ use super::{ComputeArguments, import::ensure_pack};
 enum What {
     /// Forward and backward of training episodes
     Step,
+    /// Forward of evaluation episodes, drawing them included
+    Evaluation,
     /// Episodes drawn and unpacked, nothing computed
     Loader,
+}
+
+impl What {
+    fn name(self) -> &'static str {
+        match self {
+            What::Step => "step",
+            What::Evaluation => "evaluation",
+            What::Loader => "loader",
+        }
+    }
 }
 
 #[derive(Args)]
@@ -56,28 +69,45 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let phi = initial(model.layout().initial_values(experiment.train.seed));
     let buffers = initial(model.buffers().initial_values(experiment.train.seed));
     let objective = Objective::at(&experiment, 0);
+    let trained = Trained {
+        model: &model,
+        phi: &phi,
+        buffers: &buffers,
+    };
     // As many tasks a step as threads, at least, so that all of them have work.
     let tasks = experiment.train.tasks_per_step.max(compute.threads);
-    let run = |compute: &Compute, episodes: std::ops::Range<u64>| -> anyhow::Result<()> {
-        for batch in EpisodeLoader::new(Arc::clone(&sampler), episodes, tasks, 1)? {
+    // Seconds spent waiting for episodes.
+    let run = |episodes: Range<u64>| -> anyhow::Result<f64> {
+        if arguments.what == What::Evaluation {
+            let count = episodes.end - episodes.start;
+            let mode = experiment.batch_norm;
+            evaluate(&compute, &trained, &sampler, count, mode, |_| true);
+            return Ok(0.0);
+        }
+        let mut loader = EpisodeLoader::new(Arc::clone(&sampler), episodes, tasks, 1)?;
+        let mut waited = 0.0;
+        loop {
+            let start = Instant::now();
+            let Some(batch) = loader.next() else {
+                return Ok(waited);
+            };
+            waited += start.elapsed().as_secs_f64();
             if arguments.what == What::Step {
-                step_gradient(compute, &model, &phi, &buffers, &batch, objective);
+                step_gradient(&compute, &model, &phi, &buffers, &batch, objective);
             }
         }
-        Ok(())
     };
-    let warm_up = (arguments.episodes / 10).max(1);
-    run(&compute, 0..warm_up)?;
+    let warm_up = (arguments.episodes / 10).max(tasks as u64);
+    run(0..warm_up)?;
     let start = Instant::now();
-    run(&compute, warm_up..warm_up + arguments.episodes)?;
+    let waited = run(warm_up..warm_up + arguments.episodes)?;
     let seconds = start.elapsed().as_secs_f64();
     let per_second = arguments.episodes as f64 / seconds;
     let milliseconds = 1000.0 * seconds / arguments.episodes as f64;
-    let what = if arguments.what == What::Step {
-        "step"
-    } else {
-        "loader"
-    };
+    let shape = sampler.shape();
+    let images =
+        (shape.way + shape.distractors) * (shape.shot + shape.unlabeled) + shape.way * shape.query;
+    let what = arguments.what.name();
     if arguments.json {
         let object = json!({
             "what": what,
@@ -87,6 +117,8 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
             "episodes": arguments.episodes,
             "milliseconds_per_episode": milliseconds,
             "episodes_per_second": per_second,
+            "images_per_second": per_second * images as f64,
+            "waiting_share": waited / seconds,
             "peak_memory_mib": peak_memory_mib(),
         });
         println!("{object}");

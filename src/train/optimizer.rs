@@ -68,8 +68,8 @@ impl Optimizer {
                 *phi -= scaled(&*momentum * learning_rate);
             }
             (OptimizerKind::Adamw, [(_, first), (_, second)]) => {
-                *first = &*first * BETA1 + gradient * (1.0 - BETA1);
-                *second = &*second * self.beta2 + gradient.square() * (1.0 - self.beta2);
+                let _ = first.lerp_(gradient, 1.0 - BETA1);
+                let _ = second.lerp_(&gradient.square(), 1.0 - self.beta2);
                 let correction1 = 1.0 - BETA1.powi(self.steps as i32);
                 let correction2 = 1.0 - self.beta2.powi(self.steps as i32);
                 let deviation = (&*second / correction2).sqrt() + EPSILON;

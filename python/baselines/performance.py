@@ -1,0 +1,335 @@
+"""Times training and evaluation episodes, ours beside PyTorch, for `make bench`.
+
+    python -m baselines.performance --output docs/performance.md
+
+Each column is a model: sizes, episode and which layers are generated. In every round the Rust
+program and PyTorch take turns on the same column, so that whatever else the machine does meets all
+alike; medians over rounds are compared. PyTorch computes the same mathematics with the same φ: the
+plain implementation in `hypertransformer.py`, eager and, where asked for, by `torch.compile` with
+kernels laid out channels-last. `--quick` takes two small columns only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from baselines.hypertransformer import HyperTransformer
+from baselines.performance_report import write_report
+
+# Eager PyTorch's milliseconds an episode over those of the authors' TensorFlow 1 graph, both on one
+# thread of one machine; 28×28, 20-way 1-shot, 60 queries.
+AUTHORS_RATIO = {
+    (8, "logits"): 25.0 / 9.7,
+    (8, "all"): 50.5 / 15.7,
+    (16, "logits"): 38.1 / 9.8,
+    (16, "all"): 72.8 / 21.5,
+    (64, "logits"): 144 / 33.6,
+    (64, "all"): 397 / 115,
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One model and its episodes."""
+
+    size: int
+    channels: int
+    generates: str
+
+    @property
+    def title(self) -> str:
+        """What a table calls it."""
+        return f"{self.size}×{self.size}, {self.channels} channels, {self.generates}"
+
+    @property
+    def image_channels(self) -> int:
+        """Grey where images are small."""
+        return 1 if self.size == 28 else 3
+
+    @property
+    def episode(self) -> tuple[int, int, int]:
+        """Way, shot and queries a class."""
+        return (20, 1, 3) if self.size == 28 else (5, 1, 15)
+
+    @property
+    def settings(self) -> list[str]:
+        """Overrides of the synthetic experiment."""
+        way, shot, query = self.episode
+        values = {
+            "cnn.channels": self.channels,
+            "generator.generates": self.generates,
+            "episode.way": way,
+            "episode.shot": shot,
+            "episode.query": query,
+        }
+        return [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+
+
+COLUMNS = [
+    *(Column(28, channels, what) for channels in (4, 8, 16, 64) for what in ("logits", "all")),
+    *(Column(84, channels, what) for channels in (8, 32, 64) for what in ("logits", "all")),
+]
+QUICK = [Column(28, 8, "logits"), Column(28, 8, "all")]
+SMALL = Column(28, 8, "logits")
+
+
+class Bench:
+    """Runs of the Rust program and of PyTorch on this machine."""
+
+    def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
+        """Make packs of random pictures in the folder."""
+        self.arguments, self.folder = arguments, folder
+        self.gemm = gemm_rate()
+
+    def program(self, *words: str) -> str:
+        """Run the Rust program; what it prints."""
+        command = [str(self.arguments.binary), *words]
+        found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if found.returncode:
+            sys.exit(f"error: {' '.join(command)}: exit code {found.returncode}")
+        return found.stdout
+
+    def pack(self, size: int) -> list[str]:
+        """The override that names a pack with images of this size."""
+        if size == 28:
+            return []
+        path = self.folder / f"random-{size}.safetensors"
+        if not path.exists():
+            write_random_pictures(self.folder / "pictures", size)
+            words = ["data", "import", "folder", "--from", str(self.folder / "pictures")]
+            self.program(*words, "--size", str(size), "--output", str(path))
+        return ["--set", f"data.pack={path}", "--set", "episode.rotations=none"]
+
+    def ours(self, column: Column, what: str, threads: int, *more: str) -> dict[str, Any]:
+        """What `bench` says."""
+        episodes = episodes_for(column, 30 if self.arguments.quick else 120)
+        words = [*column.settings, *self.pack(column.size), *more]
+        words += ["--threads", str(threads), "--episodes", str(episodes), "--json"]
+        return json.loads(self.program("bench", what, *words))
+
+    def checkpoint(self, column: Column) -> Path:
+        """φ at its start, for PyTorch to read."""
+        run = self.folder / "run"
+        words = ["--run-dir", str(run), "--force", "--quiet", *column.settings]
+        for setting in ("train.steps=1", "train.warmup_steps=0", "validation.episodes=2"):
+            words += ["--set", setting]
+        self.program("train", "experiments/synthetic.yaml", *words, *self.pack(column.size))
+        return run / "checkpoints" / "last.safetensors"
+
+    def measure(self, column: Column) -> dict[str, Any]:
+        """Milliseconds an episode of each contender, one list of rounds each."""
+        model = HyperTransformer.load(self.checkpoint(column))
+        words = [*column.settings, *self.pack(column.size)]
+        inspected = json.loads(
+            self.program("inspect", "experiments/synthetic.yaml", "--json", *words)
+        )["model"]
+        found: dict[str, list[float]] = {}
+        contenders = self.contenders(column, model)
+        bar = tqdm(range(self.arguments.rounds), desc=column.title, unit="round", leave=False)
+        for _ in bar:
+            for name, time_it in contenders.items():
+                found.setdefault(name, []).append(time_it())
+        way, shot, query = column.episode
+        queries = way * query * inspected["cnn_multiply_adds"]
+        forward = inspected["generator_multiply_adds"] + queries
+        return {
+            "size": column.size,
+            "channels": column.channels,
+            "generates": column.generates,
+            "milliseconds": found,
+            "multiply_adds": forward,
+            # Forward, and twice as much backward; a multiply-add is two operations.
+            "limit_milliseconds": 1000 * 3 * 2 * forward / self.gemm,
+            "authors_ratio": AUTHORS_RATIO.get((column.channels, column.generates))
+            if column.size == 28
+            else None,
+        }
+
+    def contenders(
+        self, column: Column, model: HyperTransformer
+    ) -> dict[str, Callable[[], float]]:
+        """What is timed in each round, by name."""
+
+        def rust(what: str, threads: int = 1, tasks: int = 16) -> Callable[[], float]:
+            more = ("--set", f"train.tasks_per_step={tasks}")
+            return lambda: self.ours(column, what, threads, *more)["milliseconds_per_episode"]
+
+        episodes = episodes_for(column, 10 if self.arguments.quick else 30)
+        step, forward = training_step(model, column), evaluation_step(model, column)
+
+        def pytorch(work: Callable[[], Any], threads: int = 1) -> Callable[[], float]:
+            return lambda: milliseconds(work, episodes, threads)
+
+        timed = {
+            "step": rust("step"),
+            "PyTorch step": pytorch(step),
+            "step, T = 4": rust("step", tasks=4),
+            "step, T = 1": rust("step", tasks=1),
+            "evaluation": rust("evaluation"),
+            "PyTorch evaluation": pytorch(forward),
+        }
+        if self.arguments.threads > 1:
+            timed["step, 2 threads"] = rust("step", threads=2)
+            timed["PyTorch step, 2 threads"] = pytorch(step, 2)
+        if self.arguments.compile:
+            compiled = training_step(model, column, compiled=True)
+            timed["PyTorch compiled step"] = pytorch(compiled)
+        return timed
+
+
+def episodes_for(column: Column, small: int) -> int:
+    """Fewer episodes of larger models."""
+    work = (column.size / 28) ** 2 * max(1, column.channels / 16)
+    return max(4, int(small / work))
+
+
+def write_random_pictures(folder: Path, size: int) -> None:
+    """Coloured noise, 40 classes of 20."""
+    from PIL import Image
+
+    torch.manual_seed(0)
+    for number in range(40):
+        (folder / f"class{number:02}").mkdir(parents=True)
+        for index in range(20):
+            pixels = torch.randint(0, 256, (size, size, 3), dtype=torch.uint8).numpy()
+            Image.fromarray(pixels).save(folder / f"class{number:02}" / f"{index:02}.png")
+
+
+def batch(column: Column) -> tuple[torch.Tensor, ...]:
+    """Random support and query sets; what pictures show changes no time."""
+    way, shot, query = column.episode
+    shape = (column.image_channels, column.size, column.size)
+    return (
+        torch.rand(way * shot, *shape),
+        torch.arange(way).repeat_interleave(shot),
+        torch.rand(way * query, *shape),
+        torch.arange(way).repeat_interleave(query),
+    )
+
+
+def training_step(
+    model: HyperTransformer, column: Column, compiled: bool = False
+) -> Callable[[], Any]:
+    """Forward and backward of one episode."""
+    phi = [parameter.requires_grad_() for parameter in model.phi.values()]
+    support, support_labels, query, query_labels = batch(column)
+    if compiled:
+        layout = torch.channels_last
+        support, query = (images.contiguous(memory_format=layout) for images in (support, query))
+
+    def loss() -> torch.Tensor:
+        answers = model.forward(support, support_labels, query, training=True).logits
+        return F.cross_entropy(answers, query_labels)
+
+    loss = torch.compile(loss) if compiled else loss
+    return lambda: torch.autograd.grad(loss(), phi)
+
+
+def evaluation_step(model: HyperTransformer, column: Column) -> Callable[[], Any]:
+    """Forward of one episode."""
+    support, support_labels, query, _ = batch(column)
+
+    def answer() -> torch.Tensor:
+        with torch.no_grad():
+            return model.forward(support, support_labels, query).logits
+
+    return answer
+
+
+def milliseconds(work: Callable[[], Any], times: int, threads: int) -> float:
+    """Median time of a call."""
+    torch.set_num_threads(threads)
+    work()
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - start)
+    return 1000 * statistics.median(found)
+
+
+def gemm_rate(side: int = 1024) -> float:
+    """Operations a second of a matrix product on one thread: what arithmetic could reach."""
+    left, right = torch.rand(side, side), torch.rand(side, side)
+    return 2 * side**3 / (milliseconds(lambda: left @ right, 20, 1) / 1000)
+
+
+def processor() -> str:
+    """What the machine calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+        return f"{names[0]}, {len(names)} cores"
+    except (OSError, IndexError):
+        return platform.processor()
+
+
+def small_facts(bench: Bench) -> dict[str, Any]:
+    """Loader, waiting, memory, start-up and what a size costs."""
+    facts: dict[str, Any] = {}
+    loader = bench.ours(SMALL, "loader", 1)
+    facts["loader_images_per_second"] = loader["images_per_second"]
+    photo = ("--set", "episode.photo={}")
+    facts["augmented_84_images_per_second"] = bench.ours(
+        Column(84, 8, "logits"), "loader", 1, *photo
+    )["images_per_second"]
+    step = bench.ours(SMALL, "step", 1)
+    facts["waiting_share"] = step["waiting_share"]
+    facts["peak_memory_mib"] = step["peak_memory_mib"]
+    start = time.perf_counter()
+    bench.program("inspect", "experiments/synthetic.yaml", "--json")
+    facts["start_up_seconds"] = time.perf_counter() - start
+    curves: dict[str, dict[int, float]] = {}
+    values = {"cnn.channels": (4, 8, 16, 32), "episode.way": (5, 10, 20), "episode.shot": (1, 5)}
+    for key, numbers in values.items():
+        for number in numbers:
+            found = bench.ours(SMALL, "step", 1, "--set", f"{key}={number}")
+            curves.setdefault(key, {})[number] = found["milliseconds_per_episode"]
+    facts["curves"] = curves
+    return facts
+
+
+def main() -> None:
+    """Measure, and write the report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--output", type=Path, help="Markdown file; a .json and an .svg go beside it")
+    add("--rounds", type=int, default=3)
+    add("--threads", type=int, default=1, choices=(1, 2), help="2: also on two threads")
+    add("--compile", action="store_true", help="also torch.compile: minutes more a column")
+    add("--quick", action="store_true", help="two columns only")
+    add("--binary", type=Path, default=Path("target/release/hypertransformer"))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(arguments, Path(folder))
+        columns = QUICK if arguments.quick else COLUMNS
+        report = {
+            "machine": processor(),
+            "pytorch": torch.__version__,
+            "gemm_gflops": bench.gemm / 1e9,
+            "rounds": arguments.rounds,
+            "columns": [bench.measure(column) for column in columns],
+            "facts": small_facts(bench),
+        }
+    write_report(arguments.output, report)
+
+
+if __name__ == "__main__":
+    main()

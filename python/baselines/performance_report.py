@@ -1,0 +1,109 @@
+"""The report of `make bench`: Markdown, JSON and a plot."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+TABLE = [
+    ("ours", "step"),
+    ("PyTorch eager", "PyTorch step"),
+    ("compiled", "PyTorch compiled step"),
+    ("ours, T = 4", "step, T = 4"),
+    ("ours, T = 1", "step, T = 1"),
+    ("ours, 2 threads", "step, 2 threads"),
+    ("eager, 2 threads", "PyTorch step, 2 threads"),
+    ("evaluation", "evaluation"),
+    ("eager evaluation", "PyTorch evaluation"),
+]
+
+
+def spread(values: list[float]) -> str:
+    """Median and range of the rounds."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+
+
+def table(columns: list[dict[str, Any]]) -> list[str]:
+    """Milliseconds of each contender, one row a model."""
+    there = [(title, key) for title, key in TABLE if key in columns[0]["milliseconds"]]
+    titles = ["model", *(title for title, _ in there)]
+    titles += ["eager / ours", "authors' graph / ours", "limit", "ours / limit"]
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+    for column in columns:
+        found = column["milliseconds"]
+        ours, eager = (statistics.median(found[key]) for key in ("step", "PyTorch step"))
+        ratio, limit = column["authors_ratio"], column["limit_milliseconds"]
+        cells = [f"{column['size']}×{column['size']}, {column['channels']} {column['generates']}"]
+        cells += [spread(found[key]) for _, key in there]
+        cells += [f"{eager / ours:.2f}", f"{eager / ours / ratio:.2f}" if ratio else ""]
+        cells += [f"{limit:.2f}", f"{ours / limit:.1f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The whole report."""
+    facts = report["facts"]
+    lines = [
+        "# Performance",
+        "",
+        "Written by `make bench`. Milliseconds an episode, forward and backward unless it says",
+        f"evaluation; medians and ranges of {report['rounds']} rounds in which all contenders took turns.",
+        f"Machine: {report['machine']}; one thread unless it says two. PyTorch {report['pytorch']}.",
+        "",
+        "28×28: 20-way 1-shot, 60 queries. 84×84×3: 5-way 1-shot, 75 queries. T = 16 episodes a step",
+        "unless it says otherwise. *Limit*: the multiply-adds of the model, three times (forward, and",
+        f"twice as many backward), at the rate of a 1024×1024 matrix product, {report['gemm_gflops']:.0f} GFLOP/s.",
+        "*Authors' graph*: the authors' TensorFlow 1 program cannot run here; its time is eager",
+        "PyTorch's divided by their ratio on another machine of this kind.",
+        "",
+        *table(report["columns"]),
+        "",
+        f"- Loader, one core: {facts['loader_images_per_second']:,.0f} images/s of 28×28, "
+        f"{facts['augmented_84_images_per_second']:,.0f} images/s of 84×84×3 with all augmentations.",
+        f"- Share of a step spent waiting for the loader (28×28, 8 channels): "
+        f"{100 * facts['waiting_share']:.1f} %.",
+        f"- Peak memory (28×28, 8 channels, T = 4): {facts['peak_memory_mib']:.0f} MiB.",
+        f"- From the start of the program to a model: {facts['start_up_seconds']:.2f} s.",
+        "",
+        "What a size costs, 28×28, 20-way 1-shot, 8 channels, T = 4, but for the size named, ms a",
+        "training episode:",
+        "",
+    ]
+    for key, curve in facts["curves"].items():
+        values = ", ".join(f"{number}: {value:.1f}" for number, value in curve.items())
+        lines.append(f"- `{key}`: {values}")
+    return "\n".join([*lines, "", "![what a size costs](performance.svg)", ""])
+
+
+def plot(report: dict[str, Any], path: Path) -> None:
+    """Milliseconds against channels, way and shot."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    curves = report["facts"]["curves"]
+    figure, places = pyplot.subplots(1, len(curves), figsize=(9, 3), sharey=True)
+    for place, (key, curve) in zip(places, curves.items(), strict=True):
+        place.plot(list(curve), list(curve.values()), "o-")
+        place.set_xlabel(key)
+        place.set_ylim(bottom=0)
+    places[0].set_ylabel("ms a training episode")
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def write_report(output: Path | None, report: dict[str, Any]) -> None:
+    """Print the report; with a file, write it, JSON and a plot beside it."""
+    text = markdown(report)
+    print(text)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text)
+        output.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+        plot(report, output.with_suffix(".svg"))
