@@ -18,7 +18,6 @@ RUN ?= runs/$(basename $(notdir $(EXPERIMENT)))
 BINARY := target/release/hypertransformer
 PYTORCH ?= .venv-baselines/bin/python
 PYTORCH_SETUP := $(if $(filter .venv-baselines/bin/python,$(PYTORCH)),.venv-baselines/ready)
-BENCH_RUN := target/bench-run
 # A run that is there is continued, unless ARGS say otherwise.
 RESUME = $(if $(filter --force --resume,$(ARGS)),,$(if $(wildcard $(RUN)/config.yaml),--resume,))
 
@@ -80,12 +79,8 @@ parity: setup $(PYTORCH_SETUP) ## compare θ, logits, gradients and training ste
 compare: experiment-known build $(PYTORCH_SETUP) ## train HT and its rivals for MINUTES of CPU time each, same test episodes, to results/
 	PYTHONPATH=python $(PYTORCH) -m baselines.compare $(EXPERIMENT) --channels $(CHANNELS) --minutes $(MINUTES) --episodes $(EPISODES) $(ARGS)
 
-bench: build $(PYTORCH_SETUP) ## time training episodes, beside PyTorch eager, and the loader on this machine
-	$(BINARY) train experiments/synthetic.yaml --run-dir $(BENCH_RUN) --force --quiet --set train.steps=1 --set train.warmup_steps=0 --set validation.episodes=2
-	@for threads in 1 2; do \
-	$(BINARY) bench step --threads $$threads || exit 1; \
-	PYTHONPATH=python $(PYTORCH) -m baselines.benchmark $(BENCH_RUN)/checkpoints/last.safetensors --threads $$threads || exit 1; done
-	$(BINARY) bench loader --episodes 20000
+bench: build $(PYTORCH_SETUP) ## time episodes beside PyTorch in turns, and the loader (ARGS='--quick' or '--threads 2 --compile --output FILE.md')
+	PYTHONPATH=python $(PYTORCH) -m baselines.performance $(ARGS)
 
 clean: ## remove what was built; runs and data stay
 	rm -rf target .venv .venv-python .venv-baselines .libtorch

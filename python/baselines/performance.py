@@ -160,9 +160,7 @@ class Bench:
             else None,
         }
 
-    def contenders(
-        self, column: Column, model: HyperTransformer
-    ) -> dict[str, Callable[[], float]]:
+    def contenders(self, column: Column, model: HyperTransformer) -> dict[str, Callable[[], float]]:
         """What is timed in each round, by name."""
 
         def rust(what: str, threads: int = 1, tasks: int = 16) -> Callable[[], float]:

@@ -264,13 +264,14 @@ impl Cnn {
         }
         let pools = block.after_norm.first() == Some(&BlockOperation::Pool);
         let (pool, rest) = block.after_norm.split_at(usize::from(pools));
+        // A kernel that tasks share stays shared.
         if let Source::Given(statistics) = source
-            && pass.tasks == 1
+            && (pass.tasks == 1 || weights.kernel.dim() == 5)
         {
-            let Affine { scale, shift } = Affine::normalising(&weights.batch_norm, statistics);
-            let folded = scaled(&weights.kernel, &scale.view([-1]));
-            let pooled = self.operations(pool, self.convolve(input, &folded, 1));
-            let shifted = pooled + shift.view([1, -1, 1, 1]);
+            let affine = Affine::normalising(&weights.batch_norm, statistics);
+            let folded = affine.folded_into(&weights.kernel);
+            let pooled = self.operations(pool, self.convolve(input, &folded, pass.tasks));
+            let shifted = shifted(&pooled, &affine.shift, pass.tasks);
             return (self.operations(rest, shifted), statistics.shallow_clone());
         }
         let gamma = weights.batch_norm.0.detach();

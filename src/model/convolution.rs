@@ -13,23 +13,38 @@ pub(super) fn convolve(
     stride: i64,
     padding: i64,
 ) -> Tensor {
-    if kernel.dim() == 5 && !input.device().is_cuda() {
-        let parts = input.chunk(tasks, 0);
-        let kernels = kernel.unbind(0);
-        let outputs: Vec<Tensor> = parts
-            .iter()
-            .zip(&kernels)
-            .map(|(input, kernel)| convolve(input, kernel, 1, stride, padding))
-            .collect();
-        return Tensor::cat(&outputs, 0);
+    if kernel.dim() == 4 {
+        return convolve_shared(input, kernel, None, stride, padding);
     }
-    if kernel.dim() == 5 {
+    if tasks == 1 {
+        return convolve_shared(input, &kernel.squeeze_dim(0), None, stride, padding);
+    }
+    if input.device().is_cuda() {
         return by_groups(input, kernel, tasks, stride, padding);
     }
+    let of_tasks = input.chunk(tasks, 0).into_iter().zip(kernel.unbind(0));
+    let outputs: Vec<Tensor> = of_tasks
+        .map(|(input, kernel)| convolve_shared(&input, &kernel, None, stride, padding))
+        .collect();
+    Tensor::cat(&outputs, 0)
+}
+
+/// The same with one kernel, `[O, I, k, l]`, and maybe a bias, `[O]`.
+pub(super) fn convolve_shared(
+    input: &Tensor,
+    kernel: &Tensor,
+    bias: Option<&Tensor>,
+    stride: i64,
+    padding: i64,
+) -> Tensor {
     if of_pixels(input) {
-        return by_matrix_product(input, kernel, stride, padding);
+        let output = by_matrix_product(input, kernel, stride, padding);
+        return match bias {
+            Some(bias) => output + bias.view([1, -1, 1, 1]),
+            None => output,
+        };
     }
-    grouped(input, &channels_last(kernel), stride, padding, 1)
+    grouped(input, &channels_last(kernel), bias, stride, padding, 1)
 }
 
 /// Whether these are images on a CPU, not activations.
@@ -45,7 +60,14 @@ fn by_groups(input: &Tensor, kernel: &Tensor, tasks: i64, stride: i64, padding: 
         .view([tasks, images, channels, height, width])
         .transpose(0, 1)
         .reshape([images, tasks * channels, height, width]);
-    let output = grouped(&side_by_side, &kernel.flatten(0, 1), stride, padding, tasks);
+    let output = grouped(
+        &side_by_side,
+        &kernel.flatten(0, 1),
+        None,
+        stride,
+        padding,
+        tasks,
+    );
     let (_, _, height, width) = output.size4().unwrap_or_default();
     output
         .view([images, tasks, -1, height, width])
@@ -53,11 +75,17 @@ fn by_groups(input: &Tensor, kernel: &Tensor, tasks: i64, stride: i64, padding: 
         .reshape([all, -1, height, width])
 }
 
-fn grouped(input: &Tensor, kernel: &Tensor, stride: i64, padding: i64, groups: i64) -> Tensor {
-    let none = None::<&Tensor>;
+fn grouped(
+    input: &Tensor,
+    kernel: &Tensor,
+    bias: Option<&Tensor>,
+    stride: i64,
+    padding: i64,
+    groups: i64,
+) -> Tensor {
     input.conv2d(
         kernel,
-        none,
+        bias,
         [stride, stride],
         [padding, padding],
         [1, 1],

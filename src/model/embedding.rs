@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::batch_norm::{BatchNorm, Observed, Pass};
-use super::convolution::convolve;
+use super::convolution::convolve_shared;
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 
 /// A convolution kernel and, unless a normalisation follows that would take it away, its bias.
@@ -64,11 +64,9 @@ impl Convolution {
     }
 
     fn forward(&self, parameters: &Parameters, input: &Tensor, padding: i64) -> Tensor {
-        let output = convolve(input, parameters.get(self.kernel), 1, self.stride, padding);
-        match self.bias {
-            Some(bias) => output + parameters.get(bias).view([1, -1, 1, 1]),
-            None => output,
-        }
+        let (kernel, bias) = (parameters.get(self.kernel), self.bias);
+        let bias = bias.map(|bias| parameters.get(bias));
+        convolve_shared(input, kernel, bias, self.stride, padding)
     }
 }
 

@@ -97,17 +97,16 @@ impl Attention {
         let query = heads(self.query.forward(parameters, asking));
         let key = heads(self.key.forward(parameters, memory));
         let value = heads(self.value.forward(parameters, memory));
-        let scale = 1.0 / (query.size()[3] as f64).sqrt();
-        let scores = (query * scale).matmul(&key.transpose(2, 3));
-        let scores = match seen {
-            Some(seen) => scores + seen,
-            None => scores,
-        };
-        let weights = scores.softmax(-1, None);
         if let Some(record) = hooks.attention {
-            record.note(self.query.weight, &weights);
+            let scale = 1.0 / (query.size()[3] as f64).sqrt();
+            let scores = (&query * scale).matmul(&key.transpose(2, 3));
+            let scores = seen.map_or_else(|| scores.shallow_clone(), |seen| &scores + seen);
+            record.note(self.query.weight, &scores.softmax(-1, None));
         }
-        let mixed = weights.matmul(&value).transpose(1, 2).flatten(2, 3);
+        let mixed = Tensor::scaled_dot_product_attention(
+            &query, &key, &value, seen, 0.0, false, None, false,
+        );
+        let mixed = mixed.transpose(1, 2).flatten(2, 3);
         hooks.drop(self.dropout, self.output.forward(parameters, &mixed))
     }
 }
