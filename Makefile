@@ -8,6 +8,9 @@ EXPERIMENT_synthetic := experiments/synthetic.yaml
 EXPERIMENT_omniglot := experiments/table1/omniglot-1shot-8ch-fast.yaml
 EXPERIMENT_mini := experiments/table1/mini-imagenet-1shot-8ch-fast.yaml
 EXPERIMENT_tiered := experiments/table1/tiered-imagenet-1shot-8ch.yaml
+EXPERIMENT_cifar-fs := experiments/other/cifar-fs-1shot-8ch.yaml
+EXPERIMENT_fc100 := experiments/other/fc100-1shot-8ch.yaml
+EXPERIMENT_cub := experiments/other/cub-1shot-8ch.yaml
 # What `data import` calls a DATASET, and the name of its pack.
 SOURCE := $(if $(filter mini tiered,$(DATASET)),$(DATASET)-imagenet,$(DATASET))
 EXPERIMENT ?= $(EXPERIMENT_$(DATASET))
@@ -23,7 +26,7 @@ RESUME = $(if $(filter --force --resume,$(ARGS)),,$(if $(wildcard $(RUN)/config.
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
-	@echo "variables: DATASET=synthetic|omniglot|mini|tiered  EXPERIMENT=FILE.yaml  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH  CHANNELS='4 8 16'  MINUTES=10  EPISODES=1000"
+	@echo "variables: DATASET=synthetic|omniglot|mini|tiered|cifar-fs|fc100|cub  EXPERIMENT=FILE.yaml  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH  CHANNELS='4 8 16'  MINUTES=10  EPISODES=1000"
 
 setup: ## find libtorch 2.13, or install it into .venv (instant the second time)
 	@command -v cargo >/dev/null || { echo "error: cargo is missing: install Rust, see https://rustup.rs" >&2; exit 1; }
@@ -33,7 +36,7 @@ build: setup ## compile the program
 	cargo build --release
 
 experiment-known:
-	@test -n "$(EXPERIMENT)" || { echo "error: DATASET=$(DATASET): expected synthetic, omniglot, mini or tiered" >&2; exit 2; }
+	@test -n "$(EXPERIMENT)" || { echo "error: DATASET=$(DATASET): expected synthetic, omniglot, mini, tiered, cifar-fs, fc100 or cub" >&2; exit 2; }
 
 train: experiment-known build ## train DATASET (or EXPERIMENT), evaluate, tell where the run lies
 	$(BINARY) train $(EXPERIMENT) --run-dir $(RUN) $(RESUME) $(ARGS)

@@ -42,7 +42,8 @@ fn image(experiment: &Experiment) -> (usize, usize, usize) {
     match &*name {
         "omniglot" | "synthetic" => (1, 28, 28),
         "tiered-imagenet-leo" => (640, 1, 1),
-        "mini-imagenet" | "tiered-imagenet" => (3, 84, 84),
+        "mini-imagenet" | "tiered-imagenet" | "cub" => (3, 84, 84),
+        "cifar-fs" | "fc100" => (3, 32, 32),
         other => panic!("no size is known for {other}"),
     }
 }

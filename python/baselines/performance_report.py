@@ -48,25 +48,27 @@ def table(columns: list[dict[str, Any]]) -> list[str]:
 def markdown(report: dict[str, Any]) -> str:
     """The whole report."""
     facts = report["facts"]
+    rounds, gemm = report["rounds"], report["gemm_gflops"]
     lines = [
         "# Performance",
         "",
         "Written by `make bench`. Milliseconds an episode, forward and backward unless it says",
-        f"evaluation; medians and ranges of {report['rounds']} rounds in which all contenders took turns.",
-        f"Machine: {report['machine']}; one thread unless it says two. PyTorch {report['pytorch']}.",
+        f"evaluation; medians and ranges of {rounds} rounds in which all contenders took turns.",
+        f"Machine: {report['machine']}; one thread unless it says two.",
+        f"PyTorch {report['pytorch']}.",
         "",
-        "28×28: 20-way 1-shot, 60 queries. 84×84×3: 5-way 1-shot, 75 queries. T = 16 episodes a step",
-        "unless it says otherwise. *Limit*: the multiply-adds of the model, three times (forward, and",
-        f"twice as many backward), at the rate of a 1024×1024 matrix product, {report['gemm_gflops']:.0f} GFLOP/s.",
-        "*Authors' graph*: the authors' TensorFlow 1 program cannot run here; its time is eager",
-        "PyTorch's divided by their ratio on another machine of this kind.",
+        "28×28: 20-way 1-shot, 60 queries. 84×84×3: 5-way 1-shot, 75 queries. T = 16 episodes a",
+        "step unless it says otherwise. *Limit*: the multiply-adds of the model, three times",
+        "(forward, and twice as many backward), at the rate of a 1024×1024 matrix product,",
+        f"{gemm:.0f} GFLOP/s. *Authors' graph*: the authors' TensorFlow 1 program cannot run",
+        "here; its time is eager PyTorch's divided by their ratio on another machine of this kind.",
         "",
         *table(report["columns"]),
         "",
-        f"- Loader, one core: {facts['loader_images_per_second']:,.0f} images/s of 28×28, "
-        f"{facts['augmented_84_images_per_second']:,.0f} images/s of 84×84×3 with all augmentations.",
-        f"- Share of a step spent waiting for the loader (28×28, 8 channels): "
-        f"{100 * facts['waiting_share']:.1f} %.",
+        f"- Loader, one core: {facts['loader_images_per_second']:,.0f} images/s of 28×28,",
+        f"  {facts['augmented_84_images_per_second']:,.0f} of 84×84×3 with all augmentations.",
+        "- Share of a step spent waiting for the loader (28×28, 8 channels):",
+        f"  {100 * facts['waiting_share']:.1f} %.",
         f"- Peak memory (28×28, 8 channels, T = 4): {facts['peak_memory_mib']:.0f} MiB.",
         f"- From the start of the program to a model: {facts['start_up_seconds']:.2f} s.",
         "",

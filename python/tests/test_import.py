@@ -329,6 +329,17 @@ def test_idx_files_are_imported_and_emnist_stands_upright(name, tmp_path):
     assert (images[:, 2, 20, 0] == 9).all() and not images[:, 20, 2, 0].any()
     assert images[:4, 0, 0, 0].tolist() == [0, 10, 0, 10]
     assert [len(part) for part in description["splits"]["seeded"].values()] == [7, 1, 2]
+    assert description["notes"]["ink"].startswith("high")
+
+
+def test_idx_pictures_on_light_ground_are_not_taken_for_ink(tmp_path):
+    pictures = np.full((20, 28, 28), 250, dtype=np.uint8)
+    pictures[:, 10:20, 10:20] = 0
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(pictures))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.arange(20) % 10))
+    result = run_import("idx", tmp_path, tmp_path / "pack.safetensors")
+    assert result.returncode == 0, result.stderr
+    assert "ink" not in read_pack(tmp_path / "pack.safetensors")[2]["notes"]
 
 
 class Hostile:

@@ -62,6 +62,10 @@ pub fn import_idx(
         )));
     };
     let upright = !set.starts_with("emnist");
+    let mut notes = BTreeMap::from([
+        ("split_seed".to_owned(), options.seed.to_string()),
+        ("transposed".to_owned(), (!upright).to_string()),
+    ]);
     let mut classes: BTreeMap<usize, Vec<Picture>> = BTreeMap::new();
     for images in files
         .iter()
@@ -73,6 +77,9 @@ pub fn import_idx(
             incomplete(format!("{} has no `{wanted}` beside it", images.display()))
         })?;
         let (pixels, dimensions) = read::<3>(images, &scratch)?;
+        if on_dark_ground(pixels.as_ref(), dimensions[2]) {
+            notes.insert("ink".to_owned(), "high (255), background 0".to_owned());
+        }
         let array = Arc::new(PixelArray {
             pixels,
             height: dimensions[1],
@@ -112,12 +119,18 @@ pub fn import_idx(
         source: searched(from),
         licence: "not known to the importer".to_owned(),
         content_hash: String::new(),
-        notes: BTreeMap::from([
-            ("split_seed".to_owned(), options.seed.to_string()),
-            ("transposed".to_owned(), (!upright).to_string()),
-        ]),
+        notes,
     };
     write_classes(output, &classes, shape, metadata, watch)
+}
+
+/// Whether nearly all rows of the pictures begin dark, as where light digits stand on a dark ground.
+fn on_dark_ground(pixels: &[u8], width: usize) -> bool {
+    let first = pixels.iter().step_by(width.max(1));
+    let (rows, dark) = first.fold((0, 0), |(rows, dark), &pixel| {
+        (rows + 1, dark + usize::from(pixel < 64))
+    });
+    10 * dark > 9 * rows
 }
 
 /// The name without `.gz`.
