@@ -51,9 +51,9 @@ impl Shape {
         self.planes * AREA
     }
 
-    /// Where a block of an image's task lies among all tasks' blocks.
-    fn block_of(&self, image: usize, block: usize) -> usize {
-        image * self.tasks / self.images * self.blocks() + block
+    /// Where the blocks of an image's task begin among all tasks' blocks.
+    fn blocks_of(&self, image: usize) -> usize {
+        image * self.tasks / self.images * self.blocks()
     }
 
     /// Numbers of one padded image.
@@ -66,12 +66,10 @@ impl Shape {
         self.pooled.0 * self.pooled.1 * self.outputs
     }
 
-    /// Where the outputs of a block at a place lie in an image's, and how many they are.
+    /// Output channels of a block.
     #[inline(always)]
-    fn outputs_at(&self, (row, column): (usize, usize), block: usize) -> (usize, usize) {
-        let first = block * LANES;
-        let start = (row * self.pooled.1 + column) * self.outputs + first;
-        (start, LANES.min(self.outputs - first))
+    fn lanes(&self, block: usize) -> usize {
+        LANES.min(self.outputs - block * LANES)
     }
 
     /// What the kernel covers of a plane when it computes the four places of a pooling window.
@@ -113,7 +111,8 @@ pub(super) fn forward(
     };
     let padded = numbers(&padded);
     let length = shape.images * shape.output_length();
-    let (mut output, mut choices) = (vec![0.0; length], vec![SILENT; length]);
+    // Not filled with zeros first: for large ones that costs as much as the work.
+    let (mut output, mut choices) = (Vec::with_capacity(length), Vec::with_capacity(length));
     Arch::new().dispatch(Compute {
         shape,
         padded: &padded,
@@ -159,8 +158,8 @@ struct Compute<'a> {
     padded: &'a [f32],
     kernel: &'a [Lanes],
     shift: &'a [Lanes],
-    output: &'a mut [f32],
-    choices: &'a mut [u8],
+    output: &'a mut Vec<f32>,
+    choices: &'a mut Vec<u8>,
 }
 
 // Work for `Arch::dispatch`, which compiles it for each kind of processor: everything in it must be inlined.
@@ -169,22 +168,18 @@ impl NullaryFnOnce for Compute<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let (shape, length) = (self.shape, self.shape.output_length());
-        let images = self.padded.chunks_exact(shape.image_length());
-        let outputs = self.output.chunks_exact_mut(length);
-        let choices = self.choices.chunks_exact_mut(length);
-        for (index, ((image, output), choices)) in images.zip(outputs).zip(choices).enumerate() {
-            for block in 0..shape.blocks() {
-                let at = shape.block_of(index, block);
-                let (kernel, _) = self.kernel[at * shape.taps()..][..shape.taps()].as_chunks();
-                for row in 0..shape.pooled.0 {
-                    for column in 0..shape.pooled.1 {
-                        let place = (row, column);
-                        let sums = convolved(&shape, image, kernel, place);
+        let (shape, taps) = (self.shape, self.shape.taps());
+        for (index, image) in self.padded.chunks_exact(shape.image_length()).enumerate() {
+            let blocks = shape.blocks_of(index)..;
+            for row in 0..shape.pooled.0 {
+                for column in 0..shape.pooled.1 {
+                    for (block, at) in blocks.clone().take(shape.blocks()).enumerate() {
+                        let (kernel, _) = self.kernel[at * taps..(at + 1) * taps].as_chunks();
+                        let sums = convolved(&shape, image, kernel, (row, column));
                         let (values, chosen) = kept_of(&sums, &self.shift[at]);
-                        let (start, lanes) = shape.outputs_at(place, block);
-                        output[start..start + lanes].copy_from_slice(&values[..lanes]);
-                        choices[start..start + lanes].copy_from_slice(&chosen[..lanes]);
+                        let lanes = shape.lanes(block);
+                        self.output.extend_from_slice(&values[..lanes]);
+                        self.choices.extend_from_slice(&chosen[..lanes]);
                     }
                 }
             }
@@ -257,39 +252,41 @@ impl NullaryFnOnce for Accumulate<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let shape = self.kept.shape;
-        let length = shape.output_length();
+        let (shape, taps) = (self.kept.shape, self.kept.shape.taps());
         let images = self.kept.padded.chunks_exact(shape.image_length());
-        let gradients = self.gradient.chunks_exact(length);
-        let choices = self.kept.choices.chunks_exact(length);
+        let (mut gradient, mut choices) = (self.gradient, &self.kept.choices[..]);
         // Summed image by image: a single sum over all places would lose digits.
-        let mut kernel_of_image = vec![[0.0; LANES]; shape.taps()];
-        for (index, ((image, gradient), choices)) in images.zip(gradients).zip(choices).enumerate()
-        {
-            for block in 0..shape.blocks() {
-                let mut shift_of_image = [0.0; LANES];
-                kernel_of_image.fill([0.0; LANES]);
-                for row in 0..shape.pooled.0 {
-                    for column in 0..shape.pooled.1 {
-                        let place = (row, column);
-                        let (start, lanes) = shape.outputs_at(place, block);
+        let mut kernel_of_image = vec![[0.0; LANES]; shape.blocks() * taps];
+        let mut shift_of_image = vec![[0.0; LANES]; shape.blocks()];
+        for (index, image) in images.enumerate() {
+            kernel_of_image.fill([0.0; LANES]);
+            shift_of_image.fill([0.0; LANES]);
+            for row in 0..shape.pooled.0 {
+                for column in 0..shape.pooled.1 {
+                    for block in 0..shape.blocks() {
+                        let lanes = shape.lanes(block);
                         let (mut arriving, mut chosen) = ([0.0; LANES], [SILENT; LANES]);
-                        arriving[..lanes].copy_from_slice(&gradient[start..start + lanes]);
-                        chosen[..lanes].copy_from_slice(&choices[start..start + lanes]);
+                        arriving[..lanes].copy_from_slice(&gradient[..lanes]);
+                        chosen[..lanes].copy_from_slice(&choices[..lanes]);
+                        (gradient, choices) = (&gradient[lanes..], &choices[lanes..]);
                         let at_places = spread(&arriving, &chosen);
                         for at_place in &at_places {
-                            multiply_add(&mut shift_of_image, 1.0, at_place);
+                            multiply_add(&mut shift_of_image[block], 1.0, at_place);
                         }
-                        let (kernel, _) = kernel_of_image.as_chunks_mut();
-                        add_patches(&shape, image, kernel, place, &at_places);
+                        let kernel = &mut kernel_of_image[block * taps..(block + 1) * taps];
+                        let (kernel, _) = kernel.as_chunks_mut();
+                        add_patches(&shape, image, kernel, (row, column), &at_places);
                     }
                 }
-                let at = shape.block_of(index, block);
-                let sums = self.kernel[at * shape.taps()..][..shape.taps()].iter_mut();
-                for (sum, part) in sums.zip(&kernel_of_image) {
-                    multiply_add(sum, 1.0, part);
-                }
-                multiply_add(&mut self.shift[at], 1.0, &shift_of_image);
+            }
+            let start = shape.blocks_of(index);
+            let kernel = self.kernel[start * taps..].iter_mut();
+            let shift = self.shift[start..].iter_mut();
+            for (sum, part) in kernel
+                .zip(&kernel_of_image)
+                .chain(shift.zip(&shift_of_image))
+            {
+                multiply_add(sum, 1.0, part);
             }
         }
     }

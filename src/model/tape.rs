@@ -51,7 +51,7 @@ impl Tape {
         // What both ways back go through must survive the first.
         let keep = !cuts.is_empty();
         let mut gradients = Tensor::run_backward(&[loss], &asked, keep, false).into_iter();
-        let gradient = gradients.next().expect("as many gradients as asked for");
+        let mut gradient = gradients.next().expect("as many gradients as asked for");
         // Σ input · its gradient, the latter held constant: what has the input's own gradient behind the cuts.
         let before_cuts = cuts
             .iter()
@@ -69,7 +69,7 @@ impl Tape {
         match before_cuts {
             Some(sum) => {
                 let more = Tensor::run_backward(&[&sum], &[phi], false, false).swap_remove(0);
-                gradient + more
+                gradient.g_add_(&more)
             }
             None => gradient,
         }

@@ -92,20 +92,21 @@ pub fn step_gradient(
         },
     );
     let mut parts = parts.into_iter();
-    let scaled = |(part, share): (StepGradient, f64)| StepGradient {
+    // In place, for φ can be large.
+    let scaled = |(mut part, share): (StepGradient, f64)| StepGradient {
         loss: part.loss * share,
         accuracy: part.accuracy * share,
-        gradient: part.gradient * share,
+        gradient: part.gradient.g_mul_scalar_(share),
         observed: part.observed * share,
     };
     let first = parts
         .next()
         .map(scaled)
         .expect("a step has at least one episode");
-    parts.map(scaled).fold(first, |sum, part| StepGradient {
+    parts.map(scaled).fold(first, |mut sum, part| StepGradient {
         loss: sum.loss + part.loss,
         accuracy: sum.accuracy + part.accuracy,
-        gradient: sum.gradient + part.gradient,
+        gradient: sum.gradient.g_add_(&part.gradient),
         observed: sum.observed + part.observed,
     })
 }
