@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use super::standalone::{Layer, Operation};
 use crate::model::architecture::{Activation, BlockOperation, CnnConfig, Head, Padding, Pooling};
 use crate::model::batch_norm::Affine;
-use crate::model::cnn::LEAK;
+use crate::model::cnn_block::LEAK;
 use crate::model::hypertransformer::Theta;
 
 /// The layers of one task's θ; of its logits those of the first `classes` slots.

@@ -4,7 +4,7 @@ use tch::{Device, Tensor};
 
 use super::allocation::{ConvolutionSlices, LogitsWeights, logits_from_slices, mean_squared_norm};
 use super::architecture::{CnnConfig, ImagesTooSmall};
-use super::batch_norm::{BatchNormMode, Observed, Pass, Statistics};
+use super::batch_norm::{BatchNormMode, Observed, Pass};
 use super::cnn::{Cnn, LayerWeights, LearnedParts};
 use super::embedding::ImageEmbedding;
 use super::episode_batch::EpisodeBatch;
@@ -12,6 +12,7 @@ use super::generator::{SupportView, Target, WeightGenerator};
 use super::hooks::{AttentionRecord, Hooks};
 use super::initialization::start_as_gradient_step;
 use super::parameters::{ParameterLayout, Parameters};
+use super::statistics::Statistics;
 use super::targets::{convolution_slices, convolution_target, learned_parts, logits_target};
 use super::training_heads::{HeadLogits, TrainingHeads};
 use crate::config::experiment::{Experiment, Initialization};
