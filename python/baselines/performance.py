@@ -81,9 +81,13 @@ class Column:
 
 
 COLUMNS = [
+    Column(84, 8, "logits"),
+    Column(84, 8, "all"),
+    Column(84, 32, "logits"),
     *(Column(28, channels, what) for channels in (4, 8, 16, 64) for what in ("logits", "all")),
-    *(Column(84, channels, what) for channels in (8, 32, 64) for what in ("logits", "all")),
 ]
+# Gigabytes of parameters, minutes a column.
+LARGE = [Column(84, 32, "all"), Column(84, 64, "logits"), Column(84, 64, "all")]
 QUICK = [Column(28, 8, "logits"), Column(28, 8, "all")]
 SMALL = Column(28, 8, "logits")
 
@@ -197,11 +201,11 @@ def episodes_for(column: Column, small: int) -> int:
 
 
 def write_random_pictures(folder: Path, size: int) -> None:
-    """Coloured noise, 40 classes of 20."""
+    """Coloured noise, 60 classes of 20."""
     from PIL import Image
 
     torch.manual_seed(0)
-    for number in range(40):
+    for number in range(60):
         (folder / f"class{number:02}").mkdir(parents=True)
         for index in range(20):
             pixels = torch.randint(0, 256, (size, size, 3), dtype=torch.uint8).numpy()
@@ -313,11 +317,12 @@ def main() -> None:
     add("--threads", type=int, default=1, choices=(1, 2), help="2: also on two threads")
     add("--compile", action="store_true", help="also torch.compile: minutes more a column")
     add("--quick", action="store_true", help="two columns only")
+    add("--large", action="store_true", help="also the largest models at 84×84")
     add("--binary", type=Path, default=Path("target/release/hypertransformer"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments, Path(folder))
-        columns = QUICK if arguments.quick else COLUMNS
+        columns = QUICK if arguments.quick else COLUMNS + LARGE * arguments.large
         report = {
             "machine": processor(),
             "pytorch": torch.__version__,
