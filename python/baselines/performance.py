@@ -86,8 +86,6 @@ COLUMNS = [
     Column(84, 32, "logits"),
     *(Column(28, channels, what) for channels in (4, 8, 16, 64) for what in ("logits", "all")),
 ]
-# Gigabytes of parameters, minutes a column.
-LARGE = [Column(84, 32, "all"), Column(84, 64, "logits"), Column(84, 64, "all")]
 QUICK = [Column(28, 8, "logits"), Column(28, 8, "all")]
 SMALL = Column(28, 8, "logits")
 
@@ -317,12 +315,11 @@ def main() -> None:
     add("--threads", type=int, default=1, choices=(1, 2), help="2: also on two threads")
     add("--compile", action="store_true", help="also torch.compile: minutes more a column")
     add("--quick", action="store_true", help="two columns only")
-    add("--large", action="store_true", help="also the largest models at 84×84")
     add("--binary", type=Path, default=Path("target/release/hypertransformer"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments, Path(folder))
-        columns = QUICK if arguments.quick else COLUMNS + LARGE * arguments.large
+        columns = QUICK if arguments.quick else COLUMNS
         report = {
             "machine": processor(),
             "pytorch": torch.__version__,
