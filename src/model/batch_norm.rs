@@ -53,13 +53,6 @@ impl Affine {
         Affine { scale, shift }
     }
 
-    /// A kernel, `[O, I, k, k]` or `[T, O, I, k, k]`, that scales its output: `[1 or T, O, I, k, k]`.
-    pub(super) fn folded_into(&self, kernel: &Tensor) -> Tensor {
-        let mut shape = self.scale.size();
-        shape.extend([1, 1, 1]);
-        kernel * self.scale.view(&shape[..])
-    }
-
     /// Applied to `activations`, `[T·N, C, H, W]`.
     pub fn apply(&self, activations: &Tensor, tasks: i64) -> Tensor {
         by_task(

@@ -63,7 +63,7 @@ impl Cnn {
             && (pass.tasks == 1 || weights.kernel.dim() == 5)
         {
             let affine = Affine::normalising(&weights.batch_norm, statistics);
-            let folded = affine.folded_into(&weights.kernel);
+            let folded = scaled(&weights.kernel, &affine.scale);
             let pooled = self.operations(pool, self.convolve(input, &folded, pass.tasks));
             let shifted = shifted(&pooled, &affine.shift, pass.tasks);
             return (self.operations(rest, shifted), statistics.shallow_clone());
@@ -125,7 +125,7 @@ impl Cnn {
             shape[0] = tasks;
             values.expand(&shape[..], false)
         };
-        let kernel = of_each_task(&affine.folded_into(kernel));
+        let kernel = of_each_task(&scaled(kernel, &affine.scale));
         let shift = of_each_task(&affine.shift);
         let (output, kept) = pooled_convolution::forward(images, &kernel, &shift, padding);
         let output = match pass.hooks.tape {
@@ -178,7 +178,7 @@ impl Cnn {
 /// Slope of the leaky ReLU below 0.
 pub const LEAK: f64 = 0.1;
 
-/// A kernel, `[O, I, k, k]` or `[T, O, I, k, k]`, times factors of its output channels, `[O]` or `[T, O]`.
+/// A kernel, `[O, I, k, k]` or `[T, O, I, k, k]`, times factors of its output channels, `[O]` or `[1 or T, O]`.
 fn scaled(kernel: &Tensor, factors: &Tensor) -> Tensor {
     let mut shape = factors.size();
     shape.extend([1, 1, 1]);

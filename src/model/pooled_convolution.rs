@@ -170,10 +170,11 @@ impl NullaryFnOnce for Compute<'_> {
     fn call(self) {
         let (shape, taps) = (self.shape, self.shape.taps());
         for (index, image) in self.padded.chunks_exact(shape.image_length()).enumerate() {
-            let blocks = shape.blocks_of(index)..;
+            let first = shape.blocks_of(index);
             for row in 0..shape.pooled.0 {
                 for column in 0..shape.pooled.1 {
-                    for (block, at) in blocks.clone().take(shape.blocks()).enumerate() {
+                    for block in 0..shape.blocks() {
+                        let at = first + block;
                         let (kernel, _) = self.kernel[at * taps..(at + 1) * taps].as_chunks();
                         let sums = convolved(&shape, image, kernel, (row, column));
                         let (values, chosen) = kept_of(&sums, &self.shift[at]);
