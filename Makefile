@@ -85,6 +85,9 @@ compare: experiment-known build $(PYTORCH_SETUP) ## train HT and its rivals for 
 bench: build $(PYTORCH_SETUP) ## time episodes beside PyTorch in turns, and the loader (ARGS='--quick' or '--threads 2 --compile --output FILE.md')
 	PYTHONPATH=python $(PYTORCH) -m baselines.performance $(ARGS)
 
+kernels: setup ## time single kernels beside what they replace (ARGS=-- then names: see cargo bench)
+	cargo bench --bench kernels $(ARGS)
+
 clean: ## remove what was built; runs and data stay
 	rm -rf target .venv .venv-python .venv-baselines .libtorch
 
@@ -100,4 +103,4 @@ clean: ## remove what was built; runs and data stay
 	.venv-baselines/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: help setup build experiment-known train evaluate data demo serve tensorboard test test-page lint bench parity compare clean
+.PHONY: help setup build experiment-known train evaluate data demo serve tensorboard test test-page lint bench kernels parity compare clean

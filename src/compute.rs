@@ -137,6 +137,19 @@ impl Compute {
     }
 }
 
+/// Lets libtorch compute products with fewer than 32 bits, see [`Precision::Reduced`]. Comes before all else that
+/// calls libtorch, which asks for it once.
+///
+/// [`Precision::Reduced`]: crate::config::train_options::Precision::Reduced
+pub fn reduce_precision() {
+    let gpu = ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1");
+    let cpu = ("ONEDNN_DEFAULT_FPMATH_MODE", "BF16");
+    for (name, value) in [gpu, cpu] {
+        // SAFETY: the program has started no thread yet that could read the environment meanwhile.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
 /// Cores that this process may use.
 pub fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

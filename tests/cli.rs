@@ -61,6 +61,31 @@ fn any_number_of_threads_gives_the_same_bits() {
     );
 }
 
+/// Training loss of the last log line.
+fn last_loss(folder: &Path, run: &str) -> f64 {
+    let metrics = std::fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
+    let losses = metrics.lines().filter_map(|line| {
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["train/loss"].as_f64()
+    });
+    losses.last().unwrap()
+}
+
+/// Where the processor has no shorter products both are the same.
+#[test]
+fn training_with_shorter_products_learns_as_well_and_its_run_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    for precision in ["full", "reduced"] {
+        train(folder.path(), precision, &[])
+            .args(["--set", &format!("train.precision={precision}")])
+            .assert()
+            .success();
+    }
+    let difference = last_loss(folder.path(), "full") - last_loss(folder.path(), "reduced");
+    assert!(difference.abs() < 0.05, "losses differ by {difference}");
+    let config = std::fs::read_to_string(folder.path().join("reduced/config.yaml")).unwrap();
+    assert!(config.contains("precision: reduced"), "{config}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_run_killed_and_resumed_gives_the_bits_of_one_that_was_not() {

@@ -26,6 +26,16 @@ pub enum ScheduleKind {
     Cosine,
 }
 
+/// How exact products of training are: convolutions and matrix products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits.
+    Full,
+    /// TF32 on a GPU, bfloat16 on a CPU that multiplies it, else 32 bits. What is stored and summed has 32 bits.
+    Reduced,
+}
+
 /// How φ is learned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -36,6 +46,8 @@ pub struct TrainConfig {
     pub tasks_per_step: usize,
     /// How many of them are one batch of a CPU thread, the same for any number of threads; null: half of T, at most 4.
     pub tasks_together: Option<usize>,
+    /// How exact products are; evaluation always takes 32 bits.
+    pub precision: Precision,
     /// Which optimizer.
     pub optimizer: OptimizerKind,
     /// Learning rate at its highest.
@@ -120,6 +132,7 @@ impl Default for TrainConfig {
             steps: 10_000,
             tasks_per_step: 1,
             tasks_together: None,
+            precision: Precision::Full,
             optimizer: OptimizerKind::Sgd,
             learning_rate: 0.02,
             generator_rate: 1.0,

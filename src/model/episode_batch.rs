@@ -47,20 +47,19 @@ impl EpisodeBatch {
 
     /// Hides the support samples whose element is 0: one list of N for each episode.
     pub fn hide(&mut self, seen: &[Vec<f32>]) {
-        let rows: Vec<Tensor> = seen.iter().map(|row| Tensor::from_slice(row)).collect();
-        let device = self.support.device();
-        self.support_mask = Some(Tensor::stack(&rows, 0).to_device(device));
+        let mask = Tensor::from_slice(&seen.concat()).view([seen.len() as i64, -1]);
+        self.support_mask = Some(sent(mask, self.support.device()));
     }
 }
 
 /// Real classes of the support samples, `[T, N]`; -100, which losses pass over, for an unlabelled one.
 pub fn real_classes(episodes: &[Episode], device: Device) -> Tensor {
-    let of_episode = |episode: &Episode| {
+    let of_episode = |episode: &Episode| -> Vec<i64> {
         let class = |&label: &i64| episode.classes.get(label as usize).copied().unwrap_or(-100);
-        let classes: Vec<i64> = episode.support.labels.iter().map(class).collect();
-        Tensor::from_slice(&classes).to_device(device)
+        episode.support.labels.iter().map(class).collect()
     };
-    Tensor::stack(&episodes.iter().map(of_episode).collect::<Vec<_>>(), 0)
+    let classes: Vec<i64> = episodes.iter().flat_map(of_episode).collect();
+    sent(Tensor::from_slice(&classes), device).view([episodes.len() as i64, -1])
 }
 
 fn stack(
@@ -68,32 +67,57 @@ fn stack(
     device: Device,
     which: impl Fn(&Episode) -> &ImageSet,
 ) -> (Tensor, Tensor) {
-    let sets = || episodes.iter().map(&which);
-    let images: Vec<Tensor> = sets().map(|set| tensor_of_images(set, device)).collect();
-    let labels: Vec<Tensor> = sets()
-        .map(|set| Tensor::from_slice(&set.labels).to_device(device))
+    let sets: Vec<&ImageSet> = episodes.iter().map(which).collect();
+    let labels: Vec<i64> = sets
+        .iter()
+        .flat_map(|set| set.labels.iter().copied())
         .collect();
-    (Tensor::stack(&images, 0), Tensor::stack(&labels, 0))
+    let labels = sent(Tensor::from_slice(&labels), device).view([episodes.len() as i64, -1]);
+    (stacked_images(&sets, device), labels)
 }
 
-/// `[N, C, H, W]`: bytes travel to the device, floats are made there. Embeddings, `[N, D, 1, 1]`, come
-/// as they are.
+/// `[N, C, H, W]`, see [`stacked_images`].
 pub fn tensor_of_images(set: &ImageSet, device: Device) -> Tensor {
-    let images = set.images.as_standard_layout();
-    let bytes = images.as_slice().expect("the layout is standard");
-    let (count, planes, height, width) = images.dim();
-    match set.element {
-        Element::Byte => tensor_of_bytes(bytes, [count, planes, height, width], device),
+    stacked_images(&[set], device).squeeze_dim(0)
+}
+
+/// Sets of one shape, `[T, N, C, H, W]`: their bytes travel to the device at once, floats are made there.
+/// Embeddings, `[T, N, D, 1, 1]`, come as they are.
+fn stacked_images(sets: &[&ImageSet], device: Device) -> Tensor {
+    let (count, planes, height, width) = sets[0].images.dim();
+    let mut bytes = Vec::with_capacity(sets.len() * sets[0].images.len());
+    for set in sets {
+        let images = set.images.as_standard_layout();
+        bytes.extend_from_slice(images.as_slice().expect("the layout is standard"));
+    }
+    match sets[0].element {
+        Element::Byte => {
+            tensor_of_bytes(&bytes, [sets.len(), count, planes, height, width], device)
+        }
         Element::Float => {
-            let shape = [count, planes / 4, height, width].map(|length| length as i64);
-            Tensor::from_data_size(bytes, &shape, Kind::Float).to_device(device)
+            let shape = [sets.len(), count, planes / 4, height, width].map(|length| length as i64);
+            sent(Tensor::from_data_size(&bytes, &shape, Kind::Float), device)
         }
     }
 }
 
 /// Pixels of a shape: 0 … 255 → 0 … 1.
-pub fn tensor_of_bytes(bytes: &[u8], shape: [usize; 4], device: Device) -> Tensor {
+pub fn tensor_of_bytes<const AXES: usize>(
+    bytes: &[u8],
+    shape: [usize; AXES],
+    device: Device,
+) -> Tensor {
     let shape = shape.map(|length| length as i64);
-    let numbers = Tensor::from_slice(bytes).to_device(device);
+    let numbers = sent(Tensor::from_slice(bytes), device);
     numbers.to_kind(Kind::Float).view(&shape[..]) / 255.0
+}
+
+/// On the device; to a GPU from pinned memory, and nobody waits for the copy.
+fn sent(host: Tensor, device: Device) -> Tensor {
+    match device.is_cuda() {
+        true => host
+            .pin_memory(device)
+            .to_device_(device, host.kind(), true, false),
+        false => host.to_device(device),
+    }
 }

@@ -14,7 +14,7 @@ pub mod hypertransformer;
 pub mod initialization;
 pub mod parameters;
 pub mod plain_cnn;
-mod pooled_convolution;
+pub mod pooled_convolution;
 pub mod statistics;
 pub mod summary;
 pub mod tape;

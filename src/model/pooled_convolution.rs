@@ -8,7 +8,7 @@ use pulp::{Arch, NullaryFnOnce};
 use tch::Tensor;
 
 /// Height and width of the kernel.
-pub(super) const KERNEL_SIZE: usize = 3;
+pub const KERNEL_SIZE: usize = 3;
 const AREA: usize = KERNEL_SIZE * KERNEL_SIZE;
 
 /// Output channels computed side by side.
@@ -20,7 +20,7 @@ const SILENT: u8 = 4;
 
 /// What the backward pass needs of a forward pass.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub struct Kept {
     shape: Shape,
     /// Images with their padding, `[T·N, I, H, W]`.
     padded: Vec<f32>,
@@ -91,12 +91,7 @@ impl Shape {
 
 /// relu(maxpool(images ∗ kernel) + shift), `[T·N, O, H', W']`: images `[T·N, I, H, W]`, each task's kernel
 /// `[T, O, I, 3, 3]` and shift `[T, O]`, all of 32 bits, on a CPU; zeros around the images.
-pub(super) fn forward(
-    images: &Tensor,
-    kernel: &Tensor,
-    shift: &Tensor,
-    padding: i64,
-) -> (Tensor, Kept) {
+pub fn forward(images: &Tensor, kernel: &Tensor, shift: &Tensor, padding: i64) -> (Tensor, Kept) {
     let padded = images.constant_pad_nd([padding, padding, padding, padding]);
     let size = |tensor: &Tensor, axis: usize| tensor.size()[axis] as usize;
     let pooled = |length: usize| (length + 1 - KERNEL_SIZE) / 2;
@@ -134,7 +129,7 @@ pub(super) fn forward(
 }
 
 /// Gradients of the kernel, `[T, O, I, 3, 3]`, and of the shift, `[T, O]`, from that of the output.
-pub(super) fn backward(kept: &Kept, gradient: &Tensor) -> (Tensor, Tensor) {
+pub fn backward(kept: &Kept, gradient: &Tensor) -> (Tensor, Tensor) {
     let shape = &kept.shape;
     let blocks = shape.tasks * shape.blocks();
     let mut kernel = vec![[0.0; LANES]; blocks * shape.taps()];

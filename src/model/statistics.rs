@@ -50,7 +50,7 @@ impl Statistics {
     ///
     /// A convolution is linear: with m the mean patch and M the mean of p pᵀ over patches p, a channel with kernel w has
     /// the mean w m and the mean square wᵀ M w. Nothing is convolved, and the gradient passes a few numbers.
-    pub(super) fn of_convolved_images(
+    pub fn of_convolved_images(
         images: &Tensor,
         kernel: &Tensor,
         tasks: i64,

@@ -164,15 +164,14 @@ fn group_gradient(
     {
         loss += variation * objective.weight_variation;
     }
-    let accuracy = logits
-        .detach()
-        .argmax(-1, false)
-        .eq_tensor(&labels)
-        .to_kind(Kind::Float);
+    let right = logits.detach().argmax(-1, false).eq_tensor(&labels);
+    let accuracy = right.to_kind(Kind::Float).mean(Kind::Float);
+    let gradient = tape.gradient(&loss, &phi);
+    // Numbers are read last: a GPU is waited for where a step ends, not within it.
     StepGradient {
         loss: loss.double_value(&[]),
-        accuracy: accuracy.mean(Kind::Float).double_value(&[]),
-        gradient: tape.gradient(&loss, &phi),
+        accuracy: accuracy.double_value(&[]),
+        gradient,
         observed: prediction.observed.expect("training notes statistics"),
     }
 }
