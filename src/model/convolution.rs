@@ -52,6 +52,42 @@ pub(super) fn of_pixels(input: &Tensor) -> bool {
     input.size()[1] <= FEW_CHANNELS && !input.requires_grad() && !input.device().is_cuda()
 }
 
+/// The mean over places of `input`, `[N, I, H, W]`, convolved without padding, `[N, O]`. A convolution is linear, so this
+/// is the kernel on the mean patch, and nothing is convolved.
+pub(super) fn mean_of_convolved(
+    input: &Tensor,
+    kernel: &Tensor,
+    bias: Option<&Tensor>,
+    stride: i64,
+) -> Tensor {
+    let (images, channels, height, width) = input.size4().unwrap_or_default();
+    let (_, _, rows, columns) = kernel.size4().unwrap_or_default();
+    let by_rows = window_means(height, rows, stride, input)
+        .expand([images, -1, -1], false)
+        .bmm(&input.permute([0, 2, 3, 1]).flatten(2, 3));
+    let patches = window_means(width, columns, stride, input)
+        .expand([images * rows, -1, -1], false)
+        .bmm(&by_rows.view([images * rows, width, channels]));
+    let kernel = kernel.permute([0, 2, 3, 1]).flatten(1, 3);
+    patches.view([images, -1]).linear(&kernel, bias)
+}
+
+/// `[1, kernel, length]`: row i times values along an axis is the mean of those that a kernel's place i meets.
+fn window_means(length: i64, kernel: i64, stride: i64, like: &Tensor) -> Tensor {
+    let count = (length - kernel) / stride + 1;
+    let meets = |place: i64, value: i64| {
+        let from_start = value - place;
+        from_start >= 0 && from_start % stride == 0 && from_start / stride < count
+    };
+    let share = 1.0 / count as f64;
+    let numbers: Vec<f64> = (0..kernel)
+        .flat_map(|place| (0..length).map(move |value| (place, value)))
+        .map(|(place, value)| if meets(place, value) { share } else { 0.0 })
+        .collect();
+    let means = Tensor::from_slice(&numbers).view([1, kernel, length]);
+    means.to_kind(like.kind()).to_device(like.device())
+}
+
 /// Each task's kernel is one group of a grouped convolution.
 fn by_groups(input: &Tensor, kernel: &Tensor, tasks: i64, stride: i64, padding: i64) -> Tensor {
     let (all, channels, height, width) = input.size4().unwrap_or_default();
@@ -141,4 +177,29 @@ fn channels_last(tensor: &Tensor) -> Tensor {
         .permute([0, 2, 3, 1])
         .contiguous()
         .permute([0, 3, 1, 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    /// Strides, sizes that a stride does not divide, a kernel as large as the map.
+    #[test]
+    fn the_mean_of_a_convolution_is_that_of_its_output() {
+        for (size, kernel, stride) in [
+            ([9, 7], [3, 3], 1),
+            ([8, 9], [3, 3], 2),
+            ([2, 3], [2, 3], 1),
+        ] {
+            let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Double, Device::Cpu));
+            let input = random(&[4, 5, size[0], size[1]]);
+            let (kernel, bias) = (random(&[6, 5, kernel[0], kernel[1]]), random(&[6]));
+            let output = input.conv2d(&kernel, Some(&bias), [stride; 2], [0, 0], [1, 1], 1);
+            let expected = output.mean_dim(&[2i64, 3][..], false, None);
+            let found = mean_of_convolved(&input, &kernel, Some(&bias), stride);
+            assert!((found - expected).abs().max().double_value(&[]) < 1e-12);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::batch_norm::{BatchNorm, Observed, Pass};
-use super::convolution::convolve_shared;
+use super::convolution::{convolve_shared, mean_of_convolved};
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
 
 /// A convolution kernel and, unless a normalisation follows that would take it away, its bias.
@@ -64,9 +64,19 @@ impl Convolution {
     }
 
     fn forward(&self, parameters: &Parameters, input: &Tensor, padding: i64) -> Tensor {
-        let (kernel, bias) = (parameters.get(self.kernel), self.bias);
-        let bias = bias.map(|bias| parameters.get(bias));
+        let (kernel, bias) = self.weights(parameters);
         convolve_shared(input, kernel, bias, self.stride, padding)
+    }
+
+    /// The mean over places of the output without padding.
+    fn mean(&self, parameters: &Parameters, input: &Tensor) -> Tensor {
+        let (kernel, bias) = self.weights(parameters);
+        mean_of_convolved(input, kernel, bias, self.stride)
+    }
+
+    fn weights<'a>(&self, parameters: &'a Parameters) -> (&'a Tensor, Option<&'a Tensor>) {
+        let bias = self.bias.map(|bias| parameters.get(bias));
+        (parameters.get(self.kernel), bias)
     }
 }
 
@@ -209,8 +219,12 @@ impl ActivationEmbedding {
             if index > 0 {
                 values = values.relu();
             }
-            values = convolution.forward(parameters, &values, 0);
-            means.push(values.mean_dim(&[2i64, 3][..], false, None));
+            if index + 1 == self.convolutions.len() {
+                means.push(convolution.mean(parameters, &values));
+            } else {
+                values = convolution.forward(parameters, &values, 0);
+                means.push(values.mean_dim(&[2i64, 3][..], false, None));
+            }
         }
         Tensor::cat(&means, 1)
     }

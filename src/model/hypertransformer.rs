@@ -255,7 +255,14 @@ impl HyperTransformer {
         let embedded = self
             .image_embedding
             .as_ref()
-            .map(|embedding| embedding.forward(pass, &support, observed));
+            .map(|embedding| embedding.forward(pass, &support, observed))
+            // Both the loss and the kernel of the first layer lead back to it.
+            .map(
+                |embedded| match (pass.hooks.tape, self.convolutions.first()) {
+                    (Some(tape), Some(Some(_))) => tape.meet(embedded),
+                    _ => embedded,
+                },
+            );
         let mut activations = vec![support];
         let mut layers = Vec::with_capacity(self.convolutions.len());
         let mut variation: Option<Tensor> = None;

@@ -15,13 +15,23 @@ struct Cut {
     backward: Backward,
 }
 
-/// The operations of one forward pass that bring a gradient of their own. None may depend on the output of another.
+/// A value, and the leaf that stands for it in all that follows.
+struct Meeting {
+    value: Tensor,
+    leaf: Tensor,
+}
+
+/// The operations of one forward pass that bring a gradient of their own, none of them dependent on the output of
+/// another, and the values at which ways back meet.
 #[derive(Default)]
-pub struct Tape(RefCell<Vec<Cut>>);
+pub struct Tape {
+    cuts: RefCell<Vec<Cut>>,
+    meetings: RefCell<Vec<Meeting>>,
+}
 
 impl fmt::Debug for Tape {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Tape of {} operations", self.0.borrow().len())
+        write!(formatter, "Tape of {} operations", self.cuts.borrow().len())
     }
 }
 
@@ -35,7 +45,7 @@ impl Tape {
     ) -> Tensor {
         let output = output.detach().set_requires_grad(true);
         let backward = Box::new(backward);
-        self.0.borrow_mut().push(Cut {
+        self.cuts.borrow_mut().push(Cut {
             inputs,
             output: output.shallow_clone(),
             backward,
@@ -43,35 +53,66 @@ impl Tape {
         output
     }
 
+    /// `value` as one at which the ways back from the loss and from the cuts meet: what it is made of is gone back
+    /// through once, not by each. It may depend on no cut and no other meeting.
+    pub(super) fn meet(&self, value: Tensor) -> Tensor {
+        let leaf = value.detach().set_requires_grad(true);
+        self.meetings.borrow_mut().push(Meeting {
+            value,
+            leaf: leaf.shallow_clone(),
+        });
+        leaf
+    }
+
     /// ∂loss/∂φ.
     pub fn gradient(self, loss: &Tensor, phi: &Tensor) -> Tensor {
-        let cuts = self.0.into_inner();
+        let (cuts, meetings) = (self.cuts.into_inner(), self.meetings.into_inner());
+        let leaves = meetings.iter().map(|meeting| &meeting.leaf);
+        let ends: Vec<&Tensor> = [phi].into_iter().chain(leaves).collect();
         let outputs = cuts.iter().map(|cut| &cut.output);
-        let asked: Vec<&Tensor> = [phi].into_iter().chain(outputs).collect();
-        // What both ways back go through must survive the first.
+        let asked: Vec<&Tensor> = ends.iter().copied().chain(outputs).collect();
+        // What several ways back go through must survive the first.
         let keep = !cuts.is_empty();
-        let mut gradients = Tensor::run_backward(&[loss], &asked, keep, false).into_iter();
-        let mut gradient = gradients.next().expect("as many gradients as asked for");
-        // Σ input · its gradient, the latter held constant: what has the input's own gradient behind the cuts.
-        let before_cuts = cuts
-            .iter()
-            .zip(gradients)
-            .flat_map(|(cut, gradient)| {
-                let gradients = tch::no_grad(|| (cut.backward)(&gradient));
-                cut.inputs
-                    .iter()
-                    .zip(gradients)
-                    .map(|(input, gradient)| input.flatten(0, -1).dot(&gradient.reshape([-1])))
-                    .collect::<Vec<_>>()
-            })
-            .filter(Tensor::requires_grad)
-            .reduce(|sum, part| sum + part);
-        match before_cuts {
+        let mut found = Tensor::run_backward(&[loss], &asked, keep, false);
+        let at_outputs = found.split_off(ends.len());
+        let at_inputs = cuts.iter().zip(at_outputs).flat_map(|(cut, gradient)| {
+            let gradients = tch::no_grad(|| (cut.backward)(&gradient));
+            cut.inputs.iter().zip(gradients)
+        });
+        if let Some(sum) = held(at_inputs) {
+            let more = Tensor::run_backward(&[&sum], &ends, false, false);
+            found = found
+                .into_iter()
+                .zip(more)
+                .map(|(one, other)| added(one, other))
+                .collect();
+        }
+        let mut found = found.into_iter();
+        let gradient = found.next().expect("as many gradients as asked for");
+        let values = meetings.iter().map(|meeting| &meeting.value);
+        match held(values.zip(found)) {
             Some(sum) => {
                 let more = Tensor::run_backward(&[&sum], &[phi], false, false).swap_remove(0);
-                gradient.g_add_(&more)
+                added(gradient, more)
             }
             None => gradient,
         }
+    }
+}
+
+/// Σ value · its gradient, the latter held constant: a number that has the values' gradients behind it.
+fn held<'a>(pairs: impl Iterator<Item = (&'a Tensor, Tensor)>) -> Option<Tensor> {
+    pairs
+        .filter(|(value, gradient)| value.requires_grad() && gradient.defined())
+        .map(|(value, gradient)| value.flatten(0, -1).dot(&gradient.reshape([-1])))
+        .reduce(|sum, part| sum + part)
+}
+
+/// In place, for φ can be large; what no way back reaches is not defined.
+fn added(mut one: Tensor, other: Tensor) -> Tensor {
+    match (one.defined(), other.defined()) {
+        (true, true) => one.g_add_(&other),
+        (false, _) => other,
+        (true, false) => one,
     }
 }
