@@ -373,6 +373,23 @@ fn inspect_tells_sizes_and_costs_without_a_pack() {
     assert_eq!(found["experiment"]["generator"]["generates"], "last 1");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_reader_that_has_enough_is_no_fault() {
+    use std::process::{Command, Stdio};
+    let mut program = Command::new(assert_cmd::cargo::cargo_bin("hypertransformer"))
+        .args(["inspect", "experiments/synthetic.yaml"])
+        .current_dir(common::repository(""))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(program.stdout.take());
+    let output = program.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
 #[test]
 fn inspect_prints_the_resolved_configuration_and_the_layers() {
     hypertransformer()

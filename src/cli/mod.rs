@@ -131,6 +131,9 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
+/// What printing fails with when nobody reads on, as after `| head`: no fault; a shell gives such a program 141.
+const BROKEN_PIPE: &str = "os error 32";
+
 /// Libtorch reports faults as panics with C++ stacks; a user sees the first line.
 fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
@@ -140,6 +143,9 @@ fn quiet_panics() {
             .map(String::as_str)
             .or_else(|| payload.downcast_ref::<&str>().copied())
             .unwrap_or("unknown fault");
+        if text.starts_with("failed printing to") && text.contains(BROKEN_PIPE) {
+            std::process::exit(141);
+        }
         let first_line = text.lines().next().unwrap_or(text).replace("\\n", "\n");
         eprintln!(
             "error: internal fault: {}",
