@@ -378,7 +378,12 @@ fn inspect_tells_sizes_and_costs_without_a_pack() {
 fn a_reader_that_has_enough_is_no_fault() {
     use std::process::{Command, Stdio};
     let mut program = Command::new(assert_cmd::cargo::cargo_bin("hypertransformer"))
-        .args(["inspect", "experiments/synthetic.yaml"])
+        .args([
+            "inspect",
+            "experiments/synthetic.yaml",
+            "--image",
+            "1x28x28",
+        ])
         .current_dir(common::repository(""))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

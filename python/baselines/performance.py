@@ -81,9 +81,7 @@ class Column:
 
 
 COLUMNS = [
-    Column(84, 8, "logits"),
-    Column(84, 8, "all"),
-    Column(84, 32, "logits"),
+    *(Column(84, channels, what) for channels in (8, 32, 64) for what in ("logits", "all")),
     *(Column(28, channels, what) for channels in (4, 8, 16, 64) for what in ("logits", "all")),
 ]
 QUICK = [Column(28, 8, "logits"), Column(28, 8, "all")]
