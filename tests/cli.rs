@@ -64,10 +64,10 @@ fn any_number_of_threads_gives_the_same_bits() {
 /// Training loss of the last log line.
 fn last_loss(folder: &Path, run: &str) -> f64 {
     let metrics = std::fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
-    let losses = metrics.lines().filter_map(|line| {
+    let mut losses = metrics.lines().filter_map(|line| {
         serde_json::from_str::<serde_json::Value>(line).unwrap()["train/loss"].as_f64()
     });
-    losses.last().unwrap()
+    losses.next_back().unwrap()
 }
 
 /// Where the processor has no shorter products both are the same.

@@ -76,7 +76,7 @@ fn stack(
     (stacked_images(&sets, device), labels)
 }
 
-/// `[N, C, H, W]`, see [`stacked_images`].
+/// `[N, C, H, W]`, 0 to 1; embeddings, `[N, D, 1, 1]`, as they are.
 pub fn tensor_of_images(set: &ImageSet, device: Device) -> Tensor {
     stacked_images(&[set], device).squeeze_dim(0)
 }
