@@ -45,8 +45,8 @@ def table(columns: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """The whole report."""
+def markdown(report: dict[str, Any], picture: str) -> str:
+    """The whole report; the name of its picture."""
     facts = report["facts"]
     rounds, gemm = report["rounds"], report["gemm_gflops"]
     lines = [
@@ -79,7 +79,7 @@ def markdown(report: dict[str, Any]) -> str:
     for key, curve in facts["curves"].items():
         values = ", ".join(f"{number}: {value:.1f}" for number, value in curve.items())
         lines.append(f"- `{key}`: {values}")
-    return "\n".join([*lines, "", "![what a size costs](performance.svg)", ""])
+    return "\n".join([*lines, "", f"![what a size costs]({picture})", ""])
 
 
 def plot(report: dict[str, Any], path: Path) -> None:
@@ -102,10 +102,11 @@ def plot(report: dict[str, Any], path: Path) -> None:
 
 def write_report(output: Path | None, report: dict[str, Any]) -> None:
     """Print the report; with a file, write it, JSON and a plot beside it."""
-    text = markdown(report)
+    picture = output.with_suffix(".svg") if output else Path("performance.svg")
+    text = markdown(report, picture.name)
     print(text)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text)
         output.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-        plot(report, output.with_suffix(".svg"))
+        plot(report, picture)
