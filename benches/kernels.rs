@@ -69,30 +69,30 @@ fn block_of_operations(bencher: Bencher, channels: i64) {
 /// Means and variances of convolved images by the moments of their patches, and back.
 #[divan::bench(args = CHANNELS, max_time = 2)]
 fn statistics_of_patches(bencher: Bencher, channels: i64) {
-    let [images, kernel, ..] = first_block(channels);
-    let kernel = kernel.get(0);
-    bencher.bench_local(|| {
-        let kernel = leaf(&kernel);
-        let statistics = Statistics::of_convolved_images(&images, &kernel, TASKS, None, 1);
-        back_to(&kernel, &statistics)
+    time_statistics(bencher, channels, |images, kernel| {
+        Statistics::of_convolved_images(images, kernel, TASKS, None, 1)
     });
 }
 
 /// The same by convolving.
 #[divan::bench(args = CHANNELS, max_time = 2)]
 fn statistics_of_activations(bencher: Bencher, channels: i64) {
+    time_statistics(bencher, channels, |images, kernel| {
+        let convolved = images.conv2d(kernel, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1);
+        Statistics::of(&convolved, TASKS, None)
+    });
+}
+
+/// Of images convolved with one kernel for all tasks, and back to that kernel.
+fn time_statistics(bencher: Bencher, channels: i64, way: impl Fn(&Tensor, &Tensor) -> Statistics) {
     let [images, kernel, ..] = first_block(channels);
     let kernel = kernel.get(0);
     bencher.bench_local(|| {
         let kernel = leaf(&kernel);
-        let convolved = images.conv2d(&kernel, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1);
-        back_to(&kernel, &Statistics::of(&convolved, TASKS, None))
+        let statistics = way(&images, &kernel);
+        let loss = statistics.mean.sum(Kind::Float) + statistics.variance.sum(Kind::Float);
+        Tensor::run_backward(&[&loss], &[&kernel], false, false)
     });
-}
-
-fn back_to(kernel: &Tensor, statistics: &Statistics) -> Vec<Tensor> {
-    let loss = statistics.mean.sum(Kind::Float) + statistics.variance.sum(Kind::Float);
-    Tensor::run_backward(&[&loss], &[kernel], false, false)
 }
 
 /// A generator's Transformer, 3 layers, one token an output channel and a support sample, and back.

@@ -6,6 +6,8 @@ use rayon::prelude::*;
 use tch::{Cuda, Device, Tensor};
 use thiserror::Error;
 
+use crate::config::train_options::Precision;
+
 /// What a user asks for with `--device`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
@@ -137,16 +139,15 @@ impl Compute {
     }
 }
 
-/// Lets libtorch compute products with fewer than 32 bits, see [`Precision::Reduced`]. Comes before all else that
-/// calls libtorch, which asks for it once.
-///
-/// [`Precision::Reduced`]: crate::config::train_options::Precision::Reduced
-pub fn reduce_precision() {
+/// Lets libtorch compute products as exactly as this. Comes before all else that calls libtorch, which asks for it once.
+pub fn set_precision(precision: Precision) {
     let gpu = ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1");
     let cpu = ("ONEDNN_DEFAULT_FPMATH_MODE", "BF16");
-    for (name, value) in [gpu, cpu] {
-        // SAFETY: the program has started no thread yet that could read the environment meanwhile.
-        unsafe { std::env::set_var(name, value) };
+    if precision == Precision::Reduced {
+        for (name, value) in [gpu, cpu] {
+            // SAFETY: the program has started no thread yet that could read the environment meanwhile.
+            unsafe { std::env::set_var(name, value) };
+        }
     }
 }
 

@@ -245,7 +245,12 @@ fn theta_logits_and_gradients_of_every_variant_equal_those_of_pytorch() {
     assert_eq!(found.len(), 3 * variants.len());
     for (case, differences) in found {
         // Moving averages far from the data enlarge rounding a hundred thousand times on its way from θ to logits.
-        for (what, limit) in [("theta", 1e-8), ("logits", 1e-8), ("gradient", 1e-7)] {
+        let of_gradient = if case.ends_with("running") {
+            1e-7
+        } else {
+            1e-8
+        };
+        for (what, limit) in [("theta", 1e-8), ("logits", 1e-8), ("gradient", of_gradient)] {
             let far = differences[what].as_f64().unwrap();
             let number: usize = case[..2].parse().unwrap();
             assert!(far < limit, "{case} {:?}: {differences}", variants[number]);

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use hypertransformer::compute::reduce_precision;
+use hypertransformer::compute::set_precision;
 use hypertransformer::config::load;
-use hypertransformer::config::train_options::Precision;
 use hypertransformer::data::loader::EpisodeLoader;
 use hypertransformer::data::pack::Pack;
 use hypertransformer::evaluate::{Trained, evaluate};
@@ -62,9 +61,7 @@ pub(super) struct BenchArguments {
 
 pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let experiment = load(&arguments.experiment, &arguments.overrides)?;
-    if experiment.train.precision == Precision::Reduced {
-        reduce_precision();
-    }
+    set_precision(experiment.train.precision);
     ensure_pack(&experiment.data.pack, true)?;
     let compute = arguments.compute.start()?;
     let pack = Arc::new(Pack::open(&experiment.data.pack)?);

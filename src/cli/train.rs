@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use hypertransformer::compute::reduce_precision;
+use hypertransformer::compute::set_precision;
 use hypertransformer::config::load;
-use hypertransformer::config::train_options::Precision;
 use hypertransformer::train::{Outcome, TrainOptions, train};
 
 use super::{ComputeArguments, default_run_dir, import::ensure_pack, interrupt_flag};
@@ -36,9 +35,7 @@ pub(super) struct TrainArguments {
 
 pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
     let experiment = load(&arguments.experiment, &arguments.overrides)?;
-    if experiment.train.precision == Precision::Reduced {
-        reduce_precision();
-    }
+    set_precision(experiment.train.precision);
     ensure_pack(&experiment.data.pack, arguments.quiet)?;
     let run_dir = arguments
         .run_dir
