@@ -82,12 +82,17 @@ impl Affine {
     /// Writes the image that `source`, `[H, W, C]`, becomes to `target`, `[C, H, W]`: bilinear, the edge repeated
     /// beyond the border.
     pub(super) fn apply(&self, source: &[u8], shape: ImageShape, target: &mut [u8]) {
-        let ImageShape {
-            height,
-            width,
-            channels,
-            ..
-        } = shape;
+        // The inner loop is over channels: their number known beforehand, it is unrolled.
+        match shape.channels {
+            1 => self.apply_to(source, shape, 1, target),
+            3 => self.apply_to(source, shape, 3, target),
+            channels => self.apply_to(source, shape, channels, target),
+        }
+    }
+
+    #[inline(always)]
+    fn apply_to(&self, source: &[u8], shape: ImageShape, channels: usize, target: &mut [u8]) {
+        let ImageShape { height, width, .. } = shape;
         let one = (1 << FRACTION) as f32;
         let step = self.matrix.map(|row| (row[1] * one) as i32);
         let centre = [height, width].map(|size| (size as f32 - 1.0) / 2.0);
@@ -108,13 +113,16 @@ impl Affine {
                 // A neighbour beyond the last row or column has weight 0: any pixel will do.
                 let next = [0, 1].map(|axis| if part[axis] > 0 { stride[axis] } else { 0 });
                 let first = index[0] * stride[0] + index[1] * stride[1];
+                let corners = [0, next[1], next[0], next[0] + next[1]]
+                    .map(|offset| &source[first + offset..][..channels]);
                 for channel in 0..channels {
-                    let pixel = |offset: usize| u32::from(source[first + offset + channel]);
+                    let [left, right, left_below, right_below] =
+                        corners.map(|pixel| u32::from(pixel[channel]));
                     let mix = |left: u32, right: u32, part: u32| {
                         left * ((1 << FRACTION) - part) + right * part
                     };
-                    let upper = mix(pixel(0), pixel(next[1]), part[1]);
-                    let lower = mix(pixel(next[0]), pixel(next[0] + next[1]), part[1]);
+                    let upper = mix(left, right, part[1]);
+                    let lower = mix(left_below, right_below, part[1]);
                     let value = mix(upper, lower, part[0]) + (1 << (2 * FRACTION - 1));
                     target[(channel * height + row) * width + column] =
                         (value >> (2 * FRACTION)) as u8;

@@ -1,5 +1,7 @@
 //! Random change of hue, brightness and contrast, as TensorFlow's `tf.image` defines them on bytes.
 
+use pulp::Arch;
+
 use super::random::Random;
 use crate::config::augmentation::PhotoOptions;
 
@@ -28,9 +30,10 @@ impl Colors {
     /// Changes an image, `[H, W, C]`: hue (of RGB), then brightness, then contrast, each rounded to bytes.
     pub(super) fn apply(&self, pixels: &mut [u8], channels: usize) {
         if self.hue != 0.0 {
-            for pixel in pixels.chunks_exact_mut(3) {
-                turn_hue(pixel, self.hue);
-            }
+            turn_hues(pixels, self.hue);
+        }
+        if self.brightness == 0.0 && self.contrast == 1.0 {
+            return;
         }
         let brighter: [u8; 256] =
             std::array::from_fn(|value| to_byte(value as f32 + self.brightness * 255.0));
@@ -54,33 +57,51 @@ fn to_byte(value: f32) -> u8 {
     (value + 0.5) as u8
 }
 
-/// Moves the hue of an RGB pixel by a part of the colour circle, keeping its largest and smallest value.
-fn turn_hue(pixel: &mut [u8], turn: f32) {
-    let [red, green, blue] = [pixel[0], pixel[1], pixel[2]].map(f32::from);
-    let (most, least) = (red.max(green).max(blue), red.min(green).min(blue));
-    let range = most - least;
-    if range == 0.0 {
-        return;
-    }
-    // Sixths of the circle: 0 is red, 2 green, 4 blue.
-    let hue = if most == red {
-        (green - blue) / range
-    } else if most == green {
-        2.0 + (blue - red) / range
-    } else {
-        4.0 + (red - green) / range
+/// Moves the hue of RGB pixels by a part of the colour circle, keeping each one's largest and smallest value.
+fn turn_hues(pixels: &mut [u8], turn: f32) {
+    let plane = |channel: usize| -> Vec<f32> {
+        let values = pixels[channel..].iter().step_by(3);
+        values.map(|&value| f32::from(value)).collect()
     };
-    let hue = (hue + 6.0 * turn).rem_euclid(6.0);
-    // A channel is full within a sixth of the circle about its own hue, and empty beyond two; red's hue is both ends, so
-    // its distance is measured from the opposite, cyan.
-    let full = |distance: f32| (2.0 - distance).clamp(0.0, 1.0);
-    let shares = [
-        ((hue - 3.0).abs() - 1.0).clamp(0.0, 1.0),
-        full((hue - 2.0).abs()),
-        full((hue - 4.0).abs()),
-    ];
-    for (value, share) in pixel.iter_mut().zip(shares) {
-        *value = to_byte(least + share * range);
+    let mut planes = [0, 1, 2].map(plane);
+    // Plain arithmetic over whole planes is what vector instructions are made for.
+    Arch::new().dispatch(|| turn_planes(&mut planes, turn));
+    for (channel, plane) in planes.iter().enumerate() {
+        for (value, &turned) in pixels[channel..].iter_mut().step_by(3).zip(plane) {
+            *value = turned as u8;
+        }
+    }
+}
+
+/// Values are rounded by what cuts their fraction off.
+#[inline(always)]
+fn turn_planes([red, green, blue]: &mut [Vec<f32>; 3], turn: f32) {
+    let larger = |one: f32, other: f32| if one > other { one } else { other };
+    let smaller = |one: f32, other: f32| if one < other { one } else { other };
+    for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {
+        let most = larger(larger(*red, *green), *blue);
+        let least = smaller(smaller(*red, *green), *blue);
+        let range = most - least;
+        // A grey has no hue: any will do.
+        let divisor = larger(range, 1.0);
+        // Sixths of the circle: 0 is red, 2 green, 4 blue.
+        let (start, distance) = if most == *red {
+            (0.0, *green - *blue)
+        } else if most == *green {
+            (2.0, *blue - *red)
+        } else {
+            (4.0, *red - *green)
+        };
+        // A turn is less than the circle.
+        let hue = start + distance / divisor + 6.0 * turn;
+        let hue = if hue < 0.0 { hue + 6.0 } else { hue };
+        let hue = if hue >= 6.0 { hue - 6.0 } else { hue };
+        // A channel is full within a sixth of the circle about its own hue, and empty beyond two; red's hue is both
+        // ends, so its distance is measured from the opposite, cyan.
+        let value = |share: f32| least + smaller(larger(share, 0.0), 1.0) * range + 0.5;
+        *red = value((hue - 3.0).abs() - 1.0);
+        *green = value(2.0 - (hue - 2.0).abs());
+        *blue = value(2.0 - (hue - 4.0).abs());
     }
 }
 
