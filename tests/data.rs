@@ -267,3 +267,44 @@ fn too_few_images_name_the_class() {
         "{error}"
     );
 }
+
+#[test]
+fn info_tells_mean_and_deviation_and_verify_names_twins() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.safetensors");
+    tiny_pack(&path, split());
+    let told = |command: &str| {
+        let mut program = common::hypertransformer();
+        let output = program.args(["data", command]).arg(&path).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // Of 24 pixels 0 … 5 once, and 1, 2, 3 six times each: mean 51/24, mean square 139/24, both of 255.
+    let info = told("info");
+    assert!(info.contains("mean     0.0083\n"), "{info}");
+    assert!(info.contains("σ        0.0044\n"), "{info}");
+    assert!(told("verify").contains("byte-identical pairs: 0"));
+    let metadata = common::pack_metadata("twins", vec!["a".into(), "b".into()], split_of_two());
+    let shape = ImageShape {
+        height: 1,
+        width: 2,
+        channels: 1,
+        element: Element::Byte,
+    };
+    let mut writer = PackWriter::create(&path, shape, &[2, 2], metadata).unwrap();
+    for image in [[1, 2], [3, 4], [5, 6], [3, 4]] {
+        writer.push(&image).unwrap();
+    }
+    writer.finish().unwrap();
+    let verified = told("verify");
+    assert!(verified.contains("across parts of `only`: 1"), "{verified}");
+    assert!(verified.contains("b number 1 is a number 1"), "{verified}");
+}
+
+fn split_of_two() -> SplitScheme {
+    SplitScheme {
+        train: vec![0],
+        test: vec![1],
+        ..SplitScheme::default()
+    }
+}

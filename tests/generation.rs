@@ -304,6 +304,7 @@ fn unlabelled_labelled_and_query_images_are_disjoint() {
             .map(|sample| sample.image)
             .collect();
         assert_eq!(images.len(), 4 * (2 + 5 + 6) + 3 * 5);
+        assert_eq!(images.len(), shape.images());
         assert!(plan.query.iter().all(|sample| sample.slot < 4));
     }
 }

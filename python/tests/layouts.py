@@ -110,11 +110,26 @@ def tiered_png(folder, protocol):
         tiered_labels(folder, protocol, part)
 
 
+def tiered_zenodo(folder, protocol):
+    tiered_png(folder, protocol)
+    for path in list(folder.iterdir()):
+        path.rename(path.with_name(f"tiered-imagenet-{path.name}"))
+
+
 def tiered_npz(folder, protocol):
+    """Of OpenCV, so blue comes first."""
     for part in PARTS:
         save = np.savez if part == "train" else np.savez_compressed
-        save(folder / f"{part}_images.npz", images=pixels(part, 84))
+        save(folder / f"{part}_images.npz", images=pixels(part, 84)[..., ::-1])
         tiered_labels(folder, protocol, part)
+
+
+def tiered_npz_of_others(folder, protocol):
+    """With labels that run on from part to part."""
+    tiered_npz(folder, protocol)
+    for place, part in enumerate(PARTS):
+        value = {"labels": (LABELS + CLASSES * place).tolist()}
+        (folder / f"{part}_labels.pkl").write_bytes(pickled(value, protocol))
 
 
 def ilsvrc(folder, protocol):
@@ -188,10 +203,12 @@ def class_folders(mode):
 
 def leo(folder, protocol):
     for part in PARTS:
+        keys = np.array(
+            [f"{place}-n{label:08}-n{label:08}_{place}" for place, label in enumerate(LABELS)]
+        )
         value = {
             "embeddings": pixels(part, 1)[:, 0, 0].astype(np.float32),
-            "labels": LABELS,
-            "keys": [f"{label}-n0-n0_{place}" for place, label in enumerate(LABELS)],
+            "keys": keys.astype("S") if protocol == "python 2" else keys,
         }
         (folder / f"{part}_embeddings.pkl").write_bytes(pickled(value, protocol))
 
@@ -232,7 +249,9 @@ FORMS = {
         metaoptnet("miniImageNet_category_split", 84, "mini_imagenet_ravi"),
     ),
     "tiered png": ("tiered-imagenet", tiered_png),
+    "tiered zenodo": ("tiered-imagenet", tiered_zenodo),
     "tiered npz": ("tiered-imagenet", tiered_npz),
+    "tiered npz of others": ("tiered-imagenet", tiered_npz_of_others),
     "tiered ilsvrc": ("tiered-imagenet", ilsvrc),
     "cifar-fs metaoptnet": ("cifar-fs", metaoptnet("CIFAR_FS", 32)),
     "fc100 metaoptnet": ("fc100", metaoptnet("FC100", 32)),

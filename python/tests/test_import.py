@@ -25,7 +25,15 @@ from layouts import (
 
 pytestmark = pytest.mark.skipif(not BINARY.exists(), reason=f"{BINARY} is not built: `make build`")
 
-PICKLED = {"mini cache", "mini metaoptnet", "tiered png", "cifar-fs metaoptnet", "leo"}
+PICKLED = {
+    "mini cache",
+    "mini metaoptnet",
+    "tiered png",
+    "tiered npz of others",
+    "cifar-fs metaoptnet",
+    "fc100 metaoptnet",
+    "leo",
+}
 CASES = [
     (form, protocol)
     for form in list(FORMS)[:-2]

@@ -1,7 +1,9 @@
 """Layouts of `layouts.py`, damaged or in part: what the program says."""
 
+import io
 import os
 import pickle
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ from layouts import (
     FORMS,
     LABELS,
     UNKNOWN,
+    add_to_tar,
     idx,
+    listed,
     pickled,
     read_pack,
     run_import,
@@ -28,6 +32,11 @@ class Hostile:
 def cut(path):
     content = path.read_bytes()
     path.write_bytes(content[: -min(200, len(content) // 2)])
+
+
+def halve(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
 
 
 def page(path):
@@ -49,21 +58,30 @@ def change_npz(**arrays):
     return lambda path: np.savez(path, **arrays)
 
 
+def no_picture(*places):
+    """An archive of one file that is no picture, in tars within each other."""
+
+    def rewrite(path):
+        content = b"no picture"
+        for place in reversed(places):
+            stream = io.BytesIO()
+            with tarfile.open(fileobj=stream, mode="w") as tar:
+                add_to_tar(tar, place, content)
+            content = stream.getvalue()
+        path.write_bytes(content)
+
+    return rewrite
+
+
 def nothing(path):
     """There are too few as it is."""
 
 
+CUB = f"CUB_200_2011/images/{listed('cub_easyfsl', 'train')[0]}/1.jpg"
+ILSVRC = listed("tiered_imagenet_ren", "train")[0]
+
 # Told with --partial too.
 BROKEN = [
-    ("mini cache", "mini-imagenet-cache-val.pkl", cut, "is cut short"),
-    ("mini cache", "mini-imagenet-cache-val.pkl", page, "is an HTML page"),
-    ("mini cache", "mini-imagenet-cache-val.pkl", hold(Hostile()), "wants to call `posix.system`"),
-    (
-        "mini cache",
-        "mini-imagenet-cache-val.pkl",
-        hold(Hostile(), 2),
-        "wants to call `posix.system`",
-    ),
     ("mini cache", "mini-imagenet-cache-val.pkl", hold([1], 0), "is no pickle of protocol 2 to 5"),
     (
         "mini cache",
@@ -107,8 +125,6 @@ BROKEN = [
         change(labels=["a"] * 12),
         "no list of whole numbers under `labels`",
     ),
-    ("tiered png", "train_images_png.pkl", cut, "is cut short"),
-    ("tiered png", "train_images_png.pkl", page, "is an HTML page"),
     (
         "tiered png",
         "train_images_png.pkl",
@@ -135,7 +151,6 @@ BROKEN = [
         "the label 3 for picture 2, expected less than 3",
     ),
     ("tiered png", "train_labels.pkl", page, "is an HTML page"),
-    ("tiered npz", "val_images.npz", cut, "is cut short or damaged"),
     (
         "tiered npz",
         "val_images.npz",
@@ -149,15 +164,6 @@ BROKEN = [
         "has no array `images`; it has `pictures.npy`",
     ),
     (
-        "tiered ilsvrc",
-        "ILSVRC2012_img_train.tar",
-        lambda path: path.write_bytes(path.read_bytes()[:9000]),
-        "is cut short",
-    ),
-    ("cub", "CUB_200_2011.tgz", cut, "could not be unpacked"),
-    ("cub", "CUB_200_2011.tgz", page, "is an HTML page"),
-    ("leo", "val_embeddings.pkl", hold(Hostile()), "wants to call `posix.system`"),
-    (
         "leo",
         "val_embeddings.pkl",
         change(embeddings=np.zeros((12, 3), np.uint8)),
@@ -165,7 +171,45 @@ BROKEN = [
     ),
     ("npy", "val_embeddings.npy", cut, "it is damaged, fetch it again"),
     ("npy", "val_labels.npy", Path.unlink, "there is no `val_labels.npy`"),
-    ("cifar official", "train", cut, "is cut short"),
+    ("npy", "val_embeddings.npy", page, "is an HTML page"),
+    (
+        "npy",
+        "val_embeddings.npy",
+        lambda path: np.save(path, np.zeros((12, 3), np.int32)),
+        "has int32 [12, 3] under `embeddings`, expected float32",
+    ),
+    (
+        "leo",
+        "val_embeddings.pkl",
+        change(keys=["n01532829"] * 12),
+        "has the key `n01532829`, expected number-class-file",
+    ),
+    (
+        "cifar-fs metaoptnet",
+        "CIFAR_FS_val.pickle",
+        change(data=np.zeros((12, 32, 32, 3))),
+        "has float64 [12, 32, 32, 3] under `data`, expected uint8",
+    ),
+    (
+        "fc100 metaoptnet",
+        "FC100_test.pickle",
+        change(labels=[0] * 5),
+        "has 5 labels for 12 pictures",
+    ),
+    (
+        "tiered npz of others",
+        "val_labels.pkl",
+        change(labels=[3] * 5),
+        "has 5 labels for 12 pictures",
+    ),
+    ("cub", "CUB_200_2011.tgz", no_picture(CUB), "is no readable JPEG or PNG"),
+    (
+        "tiered ilsvrc",
+        "ILSVRC2012_img_train.tar",
+        no_picture(f"{ILSVRC}.tar", f"{ILSVRC}_1.JPEG"),
+        "is no readable JPEG or PNG",
+    ),
+    ("tar", "pictures.tar", no_picture("pictures/train/1/1.png"), "is no readable JPEG or PNG"),
     (
         "cifar official",
         "train",
@@ -197,6 +241,36 @@ BROKEN = [
         "files of ``, `kmnist`",
     ),
 ]
+PICKLES = [
+    ("mini cache", "mini-imagenet-cache-val.pkl"),
+    ("mini metaoptnet", "miniImageNet_category_split_val.pickle"),
+    ("tiered png", "train_images_png.pkl"),
+    ("tiered npz of others", "val_labels.pkl"),
+    ("cifar-fs metaoptnet", "CIFAR_FS_val.pickle"),
+    ("fc100 metaoptnet", "FC100_test.pickle"),
+    ("cifar official", "train"),
+    ("cifar official", "meta"),
+    ("leo", "val_embeddings.pkl"),
+]
+ARCHIVES = [
+    ("tiered npz", "val_images.npz", "is cut short"),
+    ("tiered ilsvrc", "ILSVRC2012_img_train.tar", "is cut short"),
+    ("cub", "CUB_200_2011.tgz", "could not be unpacked"),
+    ("tar", "pictures.tar", "is cut short"),
+    ("tar.gz", "pictures.tar.gz", "could not be unpacked"),
+]
+BROKEN += [
+    (form, name, damage, told)
+    for form, name in PICKLES
+    for damage, told in (
+        (cut, "is cut short"),
+        (page, "is an HTML page"),
+        (hold(Hostile()), "wants to call `posix.system`"),
+        (hold(Hostile(), 2), "wants to call `posix.system`"),
+    )
+]
+BROKEN += [(form, name, page, "is an HTML page") for form, name, _ in ARCHIVES]
+BROKEN += [(form, name, halve, told) for form, name, told in ARCHIVES]
 # What --partial lets pass.
 MISSING = [
     (

@@ -106,9 +106,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let seconds = start.elapsed().as_secs_f64();
     let per_second = arguments.episodes as f64 / seconds;
     let milliseconds = 1000.0 * seconds / arguments.episodes as f64;
-    let shape = sampler.shape();
-    let images =
-        (shape.way + shape.distractors) * (shape.shot + shape.unlabeled) + shape.way * shape.query;
+    let images_per_second = per_second * sampler.shape().images() as f64;
     let what = arguments.what.name();
     if arguments.json {
         let object = json!({
@@ -119,14 +117,14 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
             "episodes": arguments.episodes,
             "milliseconds_per_episode": milliseconds,
             "episodes_per_second": per_second,
-            "images_per_second": per_second * images as f64,
+            "images_per_second": images_per_second,
             "waiting_share": waited / seconds,
             "peak_memory_mib": peak_memory_mib(),
         });
         println!("{object}");
     } else {
         println!(
-            "{what}: {milliseconds:.2} ms an episode, {per_second:.0} episodes/s ({} episodes, {:?}, {} threads, peak memory {:.0} MiB)",
+            "{what}: {milliseconds:.2} ms an episode, {per_second:.0} episodes/s, {images_per_second:.0} images/s ({} episodes, {:?}, {} threads, peak memory {:.0} MiB)",
             arguments.episodes,
             compute.device,
             compute.threads,

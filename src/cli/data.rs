@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use hypertransformer::data::moments::moments;
 use hypertransformer::data::pack::Pack;
 use hypertransformer::data::verify::verify;
 
@@ -14,7 +15,7 @@ use super::preview::{self, PreviewArguments};
 pub(super) enum DataCommand {
     /// Make a pack from the files a data set is handed out as
     Import(ImportArguments),
-    /// Show what a pack holds
+    /// Show what a pack holds: classes, splits, mean and deviation of its channels
     Info {
         /// The pack
         pack: PathBuf,
@@ -31,7 +32,11 @@ pub(super) enum DataCommand {
 pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Import(arguments) => import::run(arguments)?,
-        DataCommand::Info { pack } => info(&Pack::open(pack)?),
+        DataCommand::Info { pack } => {
+            let pack = Pack::open(pack)?;
+            info(&pack);
+            print_moments(&pack);
+        }
         DataCommand::Preview(arguments) => return preview::run(arguments),
         DataCommand::Verify { pack } => {
             let pack = Pack::open(pack)?;
@@ -47,9 +52,46 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
                 pack.metadata().default_split,
                 report.twins_across_parts
             );
+            let names = &pack.metadata().class_names;
+            let name = |image: usize| {
+                let class = pack.class_of(image);
+                let number = image - pack.class_range(class).start;
+                format!("{} number {number}", names[class])
+            };
+            for &(one, other) in report.twins.iter().take(MOST_TWINS) {
+                println!("  {} is {}", name(other), name(one));
+            }
+            if report.twins.len() > MOST_TWINS {
+                println!("  and {} more", report.twins.len() - MOST_TWINS);
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Pairs that `data verify` names.
+const MOST_TWINS: usize = 20;
+/// Channels whose means `data info` prints: embeddings have hundreds.
+const MOST_CHANNELS: usize = 4;
+
+/// Mean and standard deviation of each channel, bytes as 0 to 1.
+fn print_moments(pack: &Pack) {
+    let list = |values: Vec<f64>| {
+        let texts: Vec<String> = values.iter().map(|value| format!("{value:.4}")).collect();
+        texts.join(", ")
+    };
+    let channels = moments(pack);
+    if channels.len() > MOST_CHANNELS {
+        return;
+    }
+    println!(
+        "  mean     {}",
+        list(channels.iter().map(|m| m.mean).collect())
+    );
+    println!(
+        "  σ        {}",
+        list(channels.iter().map(|m| m.deviation).collect())
+    );
 }
 
 pub(super) fn info(pack: &Pack) {

@@ -46,8 +46,8 @@ enum Source {
 }
 
 impl Source {
-    /// Whether the importer knows how many classes and images there are.
-    fn is_known(self) -> bool {
+    /// Whether a part of it can be imported too.
+    fn can_be_partial(self) -> bool {
         matches!(
             self,
             Self::CifarFs | Self::Cub | Self::Fc100 | Self::MiniImagenet | Self::TieredImagenet
@@ -108,8 +108,8 @@ pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     if arguments.split.is_some() && !matches!(source, Source::Folder) {
         bail!("--split goes with `folder` only: the other data sets have splits of their own");
     }
-    if arguments.partial && !source.is_known() {
-        bail!("--partial goes with data sets whose numbers are known: this one is taken as it is");
+    if arguments.partial && !source.can_be_partial() {
+        bail!("--partial goes with cifar-fs, cub, fc100, mini-imagenet and tiered-imagenet only");
     }
     let bar = ProgressBar::new(0);
     let interrupted = interrupt_flag("stopping")?;
@@ -133,7 +133,7 @@ pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     match source {
         Source::CifarFs => import_cifar(CifarSplit::CifarFs, from, output, known)?,
         Source::Cub => import_cub(from, output, known)?,
-        Source::Embeddings => import_embeddings(from, output)?,
+        Source::Embeddings => import_embeddings(from, output, &watch)?,
         Source::Fc100 => import_cifar(CifarSplit::Fc100, from, output, known)?,
         Source::Folder => {
             let options = FolderOptions {
@@ -159,7 +159,7 @@ pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
                 size,
                 split_seed: seed,
             };
-            import_omniglot(from, output, options)?;
+            import_omniglot(from, output, options, &watch)?;
         }
         Source::Synthetic => {
             let options = SyntheticOptions {
@@ -226,7 +226,7 @@ const OBTAIN: [(&str, &str, &str); 7] = [
         "tiered-imagenet",
         "tiered-imagenet",
         "tieredImageNet (Ren et al. 2018, https://github.com/renmengye/few-shot-ssl-public; 779,165 images, 12 GB, under \
-         ImageNet's terms): {train,val,test}_images_png.pkl with {train,val,test}_labels.pkl; or ILSVRC-2012's training \
+         ImageNet's terms): {train,val,test}_images_png.pkl or _images.npz, with _labels.pkl; or ILSVRC-2012's training \
          images, as folders or as ILSVRC2012_img_train.tar",
     ),
     (

@@ -76,6 +76,7 @@ fn turn_hues(pixels: &mut [u8], turn: f32) {
 /// Values are rounded by what cuts their fraction off.
 #[inline(always)]
 fn turn_planes([red, green, blue]: &mut [Vec<f32>; 3], turn: f32) {
+    // One instruction each, where `f32::max` and `min` mind what is not a number.
     let larger = |one: f32, other: f32| if one > other { one } else { other };
     let smaller = |one: f32, other: f32| if one < other { one } else { other };
     for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {

@@ -38,6 +38,11 @@ impl EpisodeShape {
             query,
         }
     }
+
+    /// Images of an episode, support and queries.
+    pub fn images(&self) -> usize {
+        self.way * (self.shot + self.unlabeled + self.query) + self.distractors * self.unlabeled
+    }
 }
 
 /// Degrees that LGM-Net's program turns a class by: ±1, ±¼ and 0 times 45.

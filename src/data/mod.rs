@@ -9,6 +9,7 @@ pub mod error;
 pub mod import;
 pub mod labelled_pictures;
 pub mod loader;
+pub mod moments;
 pub mod pack;
 mod pack_writer;
 mod pixels;

@@ -217,6 +217,11 @@ impl Pack {
         self.offsets[class]..self.offsets[class + 1]
     }
 
+    /// Class of an image.
+    pub fn class_of(&self, image: usize) -> usize {
+        self.offsets.partition_point(|&start| start <= image) - 1
+    }
+
     /// Bytes of an image, row by row, `H · W · C` elements.
     pub fn image(&self, index: usize) -> &[u8] {
         let length = self.shape.bytes();

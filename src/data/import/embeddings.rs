@@ -1,7 +1,7 @@
 //! Embeddings that someone computed before, as numpy files or pickles: what LEO-style experiments classify instead of
 //! images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::super::error::DataError;
@@ -14,11 +14,11 @@ use super::labelled::{Labelled, by_label};
 use super::mapped::{Scratch, Slice};
 use super::numpy::{Array, Npz, read_npy};
 use super::pickle::Pickle;
-use super::pictures::searched;
+use super::pictures::{Watch, searched};
 
 /// Arrays `embeddings` and `labels`.
 const NPZ: [&str; 3] = ["train.npz", "val.npz", "test.npz"];
-/// Dicts with `embeddings`, `labels` and `keys`, as Rusu et al. (2019) hand out.
+/// Dicts with `embeddings` and `keys`, as Rusu et al. (2019) hand out: a key is `…-class-file`.
 const LEO: [&str; 3] = [
     "train_embeddings.pkl",
     "val_embeddings.pkl",
@@ -32,6 +32,9 @@ const NPY: [&str; 3] = [
 ];
 const NPY_LABELS: [&str; 3] = ["train_labels.npy", "val_labels.npy", "test_labels.npy"];
 
+/// Embeddings written between two reports of progress.
+const STEP: usize = 10_000;
+
 /// One part's vectors.
 struct Vectors {
     array: Array,
@@ -41,11 +44,16 @@ struct Vectors {
 }
 
 /// Imports `embeddings`, `[N, D]` of f32 or f64, and `labels`, `[N]` of whole numbers, for train, val and test: from npz
-/// files, LEO's pickles, or pairs of npy files. A label is a class of its part; classes are named `train/3`.
+/// files, LEO's pickles, or pairs of npy files. A label is a class of its part; classes are named `train/3`, or by the
+/// `keys` of LEO's pickles.
 ///
 /// # Errors
 /// If a file or array is missing, of another type, or of another length; then no pack is left behind.
-pub fn import_embeddings(from: &[PathBuf], output: &Path) -> Result<(), DataError> {
+pub fn import_embeddings(
+    from: &[PathBuf],
+    output: &Path,
+    watch: Watch<'_>,
+) -> Result<(), DataError> {
     let scratch = Scratch::beside(output);
     let all = [NPZ, LEO, NPY, NPY_LABELS].concat();
     let files = find(from, &scratch, &|inner| all.contains(&last(inner)))?;
@@ -70,7 +78,7 @@ pub fn import_embeddings(from: &[PathBuf], output: &Path) -> Result<(), DataErro
         for (part, file) in Part::ALL.into_iter().zip(of_parts) {
             if let Some(file) = file {
                 let (array, labels) = read(file, &files, &scratch)?;
-                parts.push(check(part, file, array, &labels, &scratch)?);
+                parts.push(check(part, file, array, labels, &scratch)?);
             }
         }
         break;
@@ -94,7 +102,7 @@ pub fn import_embeddings(from: &[PathBuf], output: &Path) -> Result<(), DataErro
             )));
         }
     }
-    write(output, &parts, width, searched(from))
+    write(output, &parts, width, searched(from), watch)
 }
 
 fn write(
@@ -102,6 +110,7 @@ fn write(
     parts: &[Vectors],
     width: usize,
     searched: String,
+    watch: Watch<'_>,
 ) -> Result<(), DataError> {
     let (mut split, mut names, mut sizes) = (SplitScheme::default(), Vec::new(), Vec::new());
     for vectors in parts {
@@ -129,11 +138,16 @@ fn write(
         notes: BTreeMap::new(),
     };
     let mut writer = PackWriter::create(output, shape, &sizes, metadata)?;
+    let (mut done, all) = (0, sizes.iter().sum());
     for vectors in parts {
         for &number in vectors.classes.iter().flat_map(|(_, numbers)| numbers) {
             let row = vectors.row(number).unwrap_or_default();
             let bytes: Vec<u8> = row.iter().flat_map(|value| value.to_le_bytes()).collect();
             writer.push(&bytes)?;
+            done += 1;
+            if (done == all || done % STEP == 0) && !watch(done, all) {
+                return Err(DataError::Interrupted);
+            }
         }
     }
     writer.finish()
@@ -149,14 +163,25 @@ impl Vectors {
     }
 }
 
-type Read = fn(&FoundFile, &[FoundFile], &Scratch) -> Result<(Array, Vec<i64>), DataError>;
+/// The class of each embedding.
+struct Labels {
+    numbers: Vec<i64>,
+    /// What the numbers stand for; empty if nothing says.
+    names: Vec<String>,
+}
 
-fn labels(file: &FoundFile, array: &Array) -> Result<Vec<i64>, DataError> {
+type Read = fn(&FoundFile, &[FoundFile], &Scratch) -> Result<(Array, Labels), DataError>;
+
+fn labels(file: &FoundFile, array: &Array) -> Result<Labels, DataError> {
     let numbers = array.integers().filter(|_| array.shape.len() == 1);
-    numbers.ok_or_else(|| {
+    let numbers = numbers.ok_or_else(|| {
         file.bad(format!(
             "has {array} under `labels`, expected whole numbers [N]"
         ))
+    })?;
+    Ok(Labels {
+        numbers,
+        names: Vec::new(),
     })
 }
 
@@ -164,7 +189,7 @@ fn read_npz(
     file: &FoundFile,
     _: &[FoundFile],
     scratch: &Scratch,
-) -> Result<(Array, Vec<i64>), DataError> {
+) -> Result<(Array, Labels), DataError> {
     let npz = Npz::open(file, scratch)?;
     let labels = labels(file, &npz.array("labels", scratch)?)?;
     Ok((npz.array("embeddings", scratch)?, labels))
@@ -174,19 +199,40 @@ fn read_pickle(
     file: &FoundFile,
     _: &[FoundFile],
     scratch: &Scratch,
-) -> Result<(Array, Vec<i64>), DataError> {
+) -> Result<(Array, Labels), DataError> {
     let pickle = Pickle::open(file, scratch)?;
-    Ok((
-        pickle.array("embeddings")?.clone(),
-        pickle.integers("labels")?,
-    ))
+    let array = pickle.array("embeddings")?.clone();
+    let Some(keys) = pickle.optional("keys")? else {
+        let (numbers, names) = (pickle.integers("labels")?, Vec::new());
+        return Ok((array, Labels { numbers, names }));
+    };
+    let keys = pickle
+        .as_texts(keys)
+        .ok_or_else(|| file.bad("has no list of texts under `keys`"))?;
+    let mut labels = Labels {
+        numbers: Vec::with_capacity(keys.len()),
+        names: Vec::new(),
+    };
+    let mut known = HashMap::new();
+    for key in &keys {
+        let parts: Vec<&str> = key.split('-').collect();
+        let &[_, class, _] = &parts[..] else {
+            return Err(file.bad(format!("has the key `{key}`, expected number-class-file")));
+        };
+        let number = *known.entry(class).or_insert_with(|| {
+            labels.names.push(class.to_owned());
+            labels.names.len() as i64 - 1
+        });
+        labels.numbers.push(number);
+    }
+    Ok((array, labels))
 }
 
 fn read_npy_pair(
     file: &FoundFile,
     files: &[FoundFile],
     scratch: &Scratch,
-) -> Result<(Array, Vec<i64>), DataError> {
+) -> Result<(Array, Labels), DataError> {
     let wanted = file.name().replace("embeddings", "labels");
     let beside = files.iter().find(|other| other.name() == wanted);
     let beside =
@@ -201,7 +247,7 @@ fn check(
     part: Part,
     file: &FoundFile,
     array: Array,
-    labels: &[i64],
+    labels: Labels,
     scratch: &Scratch,
 ) -> Result<Vectors, DataError> {
     let count = match (&array.shape[..], array.dtype.kind, array.dtype.size) {
@@ -212,16 +258,20 @@ fn check(
             )));
         }
     };
-    if labels.len() != count || count == 0 {
-        let labels = labels.len();
+    let Labels { numbers, names } = labels;
+    if numbers.len() != count || count == 0 {
+        let labels = numbers.len();
         return Err(file.bad(format!(
             "has {count} embeddings and {labels} labels, expected as many, and some"
         )));
     }
     let bytes = array.stored.mapped(scratch);
     let bytes = bytes.map_err(|error| file.bad(format!("could not be unpacked ({error})")))?;
-    let classes = by_label(labels, count, |label| Ok(format!("{part}/{label}")))
-        .map_err(|problem| file.bad(problem))?;
+    let name = |label: usize| {
+        let known = names.get(label).cloned();
+        Ok(known.unwrap_or_else(|| format!("{part}/{label}")))
+    };
+    let classes = by_label(&numbers, count, name).map_err(|problem| file.bad(problem))?;
     let vectors = Vectors {
         array,
         bytes,

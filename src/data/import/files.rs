@@ -14,6 +14,8 @@ use super::mapped::{Scratch, Slice, Trail};
 const LARGEST: u64 = 64 << 20;
 /// How deep tars may lie in tars: ILSVRC-2012 has one for each class in one for all.
 const DEEPEST: usize = 3;
+/// Bytes of a tar's blocks.
+const BLOCK: usize = 512;
 const ARCHIVES: [&str; 4] = [".zip", ".tar", ".tar.gz", ".tgz"];
 
 /// One file: `container` is the archive or folder, `inner` its path in there, with `/`. A tar inside a tar counts as a
@@ -263,8 +265,13 @@ impl Search<'_> {
         let damaged =
             |error: std::io::Error| format!("is cut short or damaged ({error}): fetch it again");
         let mut archive = Archive::new(Cursor::new(slice.as_ref()));
+        let mut end = 0;
         for entry in archive.entries_with_seek().map_err(damaged)? {
             let entry = entry.map_err(damaged)?;
+            let start = entry.raw_file_position() as usize;
+            end = start
+                .saturating_add(entry.size() as usize)
+                .next_multiple_of(BLOCK);
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let name = name.trim_start_matches("./");
             let plain = matches!(
@@ -275,7 +282,7 @@ impl Search<'_> {
                 continue;
             }
             let content = slice
-                .part(entry.raw_file_position() as usize, entry.size() as usize)
+                .part(start, entry.size() as usize)
                 .ok_or_else(|| format!("is cut short at {name}: fetch it again"))?;
             let inner = format!("{folder}{name}");
             if (self.wanted)(&inner) {
@@ -286,7 +293,11 @@ impl Search<'_> {
                 self.tar(container, &format!("{stem}/"), &content, depth + 1)?;
             }
         }
-        Ok(())
+        // Cut off between two files it looks whole, but for the zeros that end every tar.
+        match slice.as_ref().get(end..end.saturating_add(BLOCK)) {
+            Some(block) if block.iter().all(|&byte| byte == 0) => Ok(()),
+            _ => Err("is cut short (it has no end mark): fetch it again".to_owned()),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::super::error::{DataError, list_names};
 use super::super::pack::{PackMetadata, SplitScheme};
@@ -44,7 +45,7 @@ pub fn import_folders(
         searched: searched(from),
         problem,
     };
-    let mut found: BTreeMap<String, (Option<Part>, Vec<Picture>)> = BTreeMap::new();
+    let mut found: BTreeMap<String, ClassFolder> = BTreeMap::new();
     for file in find(from, &Scratch::beside(output), &is_picture)? {
         let Some(class) = file.folder_name() else {
             return Err(incomplete(format!(
@@ -53,27 +54,38 @@ pub fn import_folders(
             )));
         };
         let part = part_of(&file);
-        let (known, files) = found.entry(class.clone()).or_insert((part, Vec::new()));
-        if *known != part {
+        let known = found.entry(class.clone()).or_insert_with(|| ClassFolder {
+            part,
+            ..ClassFolder::default()
+        });
+        if known.part != part {
             let name = |part: Option<Part>| part.map_or("no part", Part::name);
             return Err(incomplete(format!(
                 "class `{class}` lies in {} and in {}; a few-shot split shares out classes, not pictures",
-                name(*known),
+                name(known.part),
                 name(part)
             )));
         }
-        files.push(Picture::File(file));
+        let path = file.inner.rsplit_once('/').map_or("", |(path, _)| path);
+        let container = Arc::clone(&file.container);
+        let other = known.paths.entry(container).or_insert(path.to_owned());
+        if other != path {
+            return Err(incomplete(format!(
+                "there are two folders of the class `{class}`, `{other}` and `{path}`: give them different names"
+            )));
+        }
+        known.files.push(file);
     }
     if found.is_empty() {
         return Err(incomplete(
             "no JPEG or PNG found, expected class/picture, also in archives".to_owned(),
         ));
     }
-    let parts: Vec<Option<Part>> = found.values().map(|&(part, _)| part).collect();
-    let classes: Vec<ClassPictures> = found
+    let parts: Vec<Option<Part>> = found.values().map(|class| class.part).collect();
+    let classes = found
         .into_iter()
-        .map(|(name, (_, files))| (name, files))
-        .collect();
+        .map(|(name, class)| Ok((name, class.pictures()?)))
+        .collect::<Result<Vec<ClassPictures>, DataError>>()?;
     let (split_name, split) = match &options.split {
         Some(path) => ("file", listed_split(path, &classes)?),
         None if parts.iter().all(Option::is_some) => ("folders", split_of(&parts)),
@@ -108,9 +120,37 @@ pub fn import_folders(
     write_classes(output, &classes, shape, metadata, watch)
 }
 
-/// The part that the folder above the class folder names, if one does.
+/// What was found of a class.
+#[derive(Default)]
+struct ClassFolder {
+    part: Option<Part>,
+    /// Its path in each folder or archive that has it.
+    paths: HashMap<Arc<Path>, String>,
+    files: Vec<FoundFile>,
+}
+
+impl ClassFolder {
+    /// Each picture once: the same may lie in an archive and unpacked beside it.
+    fn pictures(self) -> Result<Vec<Picture>, DataError> {
+        if self.paths.len() == 1 {
+            return Ok(self.files.into_iter().map(Picture::File).collect());
+        }
+        let mut by_name: BTreeMap<String, Vec<(Vec<u8>, FoundFile)>> = BTreeMap::new();
+        for file in self.files {
+            let content = file.read()?;
+            let named = by_name.entry(file.name().to_owned()).or_default();
+            if named.iter().all(|(other, _)| *other != content) {
+                named.push((content, file));
+            }
+        }
+        let files = by_name.into_values().flatten();
+        Ok(files.map(|(_, file)| Picture::File(file)).collect())
+    }
+}
+
+/// The part that a folder above the class folder names, the nearest one.
 fn part_of(file: &FoundFile) -> Option<Part> {
-    part_named(file.inner.rsplit('/').nth(2)?)
+    file.inner.rsplit('/').skip(2).find_map(part_named)
 }
 
 fn part_named(name: &str) -> Option<Part> {

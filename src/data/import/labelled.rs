@@ -15,7 +15,7 @@ use super::pictures::{Picture, PixelArray, PixelOrder};
 /// Classes with the numbers of their pictures.
 pub(super) type Labelled = Vec<(String, Vec<usize>)>;
 
-/// Colour pictures `[N, side, side, 3]` of a file; `name` is that of the array.
+/// Colour pictures `[N, side, side, 3]` of a file, their channels in an order; `name` is that of the array.
 ///
 /// # Errors
 /// If the array is another.
@@ -23,7 +23,7 @@ pub(super) fn pixel_array(
     file: &FoundFile,
     name: &str,
     array: &Array,
-    side: usize,
+    (side, order): (usize, PixelOrder),
     scratch: &Scratch,
 ) -> Result<Arc<PixelArray>, DataError> {
     let expected = [side, side, 3];
@@ -37,7 +37,7 @@ pub(super) fn pixel_array(
         pixels: pixels.map_err(|error| file.bad(format!("could not be unpacked ({error})")))?,
         height: side,
         width: side,
-        order: PixelOrder::Colour,
+        order,
     }))
 }
 
@@ -89,7 +89,7 @@ pub(super) fn add_metaoptnet(
         let Some(file) = file else { continue };
         let pickle = Pickle::open(file, scratch)?;
         let array = pickle.array("data")?;
-        let pixels = pixel_array(file, "data", array, side, scratch)?;
+        let pixels = pixel_array(file, "data", array, (side, PixelOrder::Colour), scratch)?;
         let mut names = BTreeMap::new();
         if let Some(pairs) = pickle
             .optional("catname2label")?

@@ -11,8 +11,8 @@ use super::known::{Found, Images, Known, KnownOptions, listed_classes, part_file
 use super::labelled::{add_metaoptnet, pixel_array};
 use super::mapped::Scratch;
 use super::pickle::Pickle;
-use super::pictures::{Picture, is_picture};
-use super::tables::two_columns;
+use super::pictures::{Picture, PixelOrder, is_picture};
+use super::tables::two_columns_of;
 
 pub(super) const KNOWN: Known = Known {
     name: "mini-imagenet",
@@ -40,9 +40,12 @@ const METAOPTNET: [&str; 3] = [
     "miniImageNet_category_split_test.pickle",
 ];
 
+/// The lists of Ravi and Larochelle (2017): `filename,label`.
+const LISTS: [&str; 3] = ["train.csv", "val.csv", "test.csv"];
+
 /// Imports the 60,000 images: from either kind of pickles; or from files in class folders, or flat with the wnid at the
-/// start of their names, or flat with the lists `train.csv`, `val.csv` and `test.csv` beside them; then only listed files
-/// are taken, in the lists' order.
+/// start of their names; or, where lists `train.csv`, `val.csv` and `test.csv` name them, as these say, only listed files,
+/// in the lists' order.
 ///
 /// # Errors
 /// If the size is not possible, a file cannot be used, or anything is missing; then no pack is left behind.
@@ -59,7 +62,7 @@ pub fn import_mini_imagenet(
             .any(|name| last(inner) == *name)
     };
     let files = find(from, &scratch, &|inner| {
-        is_picture(inner) || is_pickle(inner)
+        is_picture(inner) || is_pickle(inner) || LISTS.contains(&last(inner))
     })?;
     let mut found = Found::default();
     if let Some(caches) = part_files(&files, CACHES, &mut found.faults)? {
@@ -84,7 +87,13 @@ fn add_cache(
 ) -> Result<(), DataError> {
     let pickle = Pickle::open(file, scratch)?;
     let array = pickle.array("image_data")?;
-    let pixels = pixel_array(file, "image_data", array, SIDE, scratch)?;
+    let pixels = pixel_array(
+        file,
+        "image_data",
+        array,
+        (SIDE, PixelOrder::Colour),
+        scratch,
+    )?;
     let mut taken = vec![false; array.shape[0]];
     let no_dict = || file.bad("has no dict of names and numbers under `class_dict`");
     let pairs = pickle
@@ -116,7 +125,14 @@ fn add_cache(
 }
 
 fn add_files(found: &mut Found, from: &[PathBuf], files: Vec<FoundFile>) -> Result<(), DataError> {
-    let mut listed = lists(from)?;
+    let (lists, files): (Vec<_>, Vec<_>) = files
+        .into_iter()
+        .partition(|file| LISTS.contains(&file.name()));
+    let mut listed = listed(&lists)?;
+    // Lists may lie beside pictures that have other names.
+    if !files.iter().any(|file| listed.contains_key(file.name())) {
+        listed.clear();
+    }
     let by_place = listed.is_empty();
     let class_of = |file: &FoundFile| {
         if by_place {
@@ -152,28 +168,21 @@ fn add_files(found: &mut Found, from: &[PathBuf], files: Vec<FoundFile>) -> Resu
     Ok(())
 }
 
-/// Class and place of every file that lists in the given folders name; empty if there are no lists.
-fn lists(from: &[PathBuf]) -> Result<HashMap<String, (String, usize)>, DataError> {
+/// Class and place of every file that the lists name; train's first, then validation's and test's.
+fn listed(lists: &[FoundFile]) -> Result<HashMap<String, (String, usize)>, DataError> {
     let mut listed = HashMap::new();
-    for file in find_lists(from) {
-        for (name, class) in two_columns(&file, ["filename", "label"])? {
-            let place = listed.len();
-            listed.entry(name).or_insert((class, place));
+    for name in LISTS {
+        for file in lists.iter().filter(|file| file.name() == name) {
+            let rows = two_columns_of(
+                &file.read()?,
+                Path::new(&file.display()),
+                ["filename", "label"],
+            )?;
+            for (name, class) in rows {
+                let place = listed.len();
+                listed.entry(name).or_insert((class, place));
+            }
         }
     }
     Ok(listed)
-}
-
-fn find_lists(from: &[PathBuf]) -> Vec<PathBuf> {
-    ["train.csv", "val.csv", "test.csv"]
-        .iter()
-        .flat_map(|name| {
-            from.iter().flat_map(move |path| {
-                [path.join(name), path.join("csv").join(name)]
-                    .into_iter()
-                    .chain(path.ends_with(name).then(|| path.clone()))
-            })
-        })
-        .filter(|path| path.is_file())
-        .collect()
 }

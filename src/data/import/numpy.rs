@@ -10,10 +10,13 @@ use super::super::error::DataError;
 use super::files::{FoundFile, map_entry, open_zip};
 use super::mapped::{Scratch, Slice, Trail};
 
+/// Bytes of a letter in an array of text.
+const LETTER: usize = 4;
+
 /// What the elements are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dtype {
-    /// As numpy calls it: `u`, `i`, `f`, `b` (Boolean), `O` (objects) …
+    /// As numpy calls it: `u`, `i`, `f`, `b` (Boolean), `O` (objects), `S` and `U` (text of bytes and of letters) …
     pub kind: u8,
     /// Bytes of an element.
     pub size: usize,
@@ -34,6 +37,9 @@ impl Dtype {
         let (&kind, size) = plain.as_bytes().split_first()?;
         let size = match (kind, size) {
             (b'O', _) => 8,
+            (b'U', letters) => {
+                LETTER.checked_mul(std::str::from_utf8(letters).ok()?.parse().ok()?)?
+            }
             (_, size) => std::str::from_utf8(size).ok()?.parse().ok()?,
         };
         Some(Dtype {
@@ -52,6 +58,7 @@ impl std::fmt::Display for Dtype {
             b'f' => "float",
             b'b' => return write!(formatter, "bool"),
             b'O' => return write!(formatter, "objects"),
+            b'S' | b'U' => return write!(formatter, "text"),
             _ => return write!(formatter, "{}{}", char::from(self.kind), self.size),
         };
         write!(formatter, "{name}{}", self.size * 8)
@@ -225,6 +232,34 @@ impl Array {
             }
         };
         bytes.chunks_exact(self.dtype.size).map(number).collect()
+    }
+
+    /// Texts, filled up with zeros in the array.
+    pub(super) fn texts(&self) -> Option<Vec<String>> {
+        let (size, big_endian) = (self.dtype.size, self.dtype.big_endian);
+        let letter = |bytes: &[u8; LETTER]| {
+            let number = match big_endian {
+                true => u32::from_be_bytes(*bytes),
+                false => u32::from_le_bytes(*bytes),
+            };
+            char::from_u32(number)
+        };
+        let text = |element: &[u8]| -> Option<String> {
+            let text = match self.dtype.kind {
+                b'S' => String::from_utf8_lossy(element).into_owned(),
+                b'U' => element
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(letter)
+                    .collect::<Option<_>>()?,
+                _ => return None,
+            };
+            Some(text.trim_end_matches('\0').to_owned())
+        };
+        let bytes = self.stored.read();
+        let elements = (size > 0).then(|| bytes.chunks_exact(size))?;
+        elements.map(text).collect()
     }
 
     /// A floating-point array's elements in single precision, from its bytes or a row of them.

@@ -12,7 +12,7 @@ use super::super::random::{Purpose, Random};
 use super::super::splits::{Part, PartSizes, seeded_split};
 use super::files::{FoundFile, find, has_extension};
 use super::mapped::Scratch;
-use super::pictures::{searched, square, write_pictures};
+use super::pictures::{Watch, searched, square, write_pictures};
 
 /// What its packs are called.
 pub(super) const NAME: &str = "omniglot";
@@ -50,6 +50,7 @@ pub fn import_omniglot(
     from: &[PathBuf],
     output: &Path,
     options: OmniglotOptions,
+    watch: Watch<'_>,
 ) -> Result<(), DataError> {
     if !(1..=NATIVE_SIZE).contains(&options.size) {
         return Err(DataError::InvalidOption {
@@ -90,7 +91,7 @@ pub fn import_omniglot(
     let sizes = vec![DRAWINGS; characters.len()];
     let mut writer = PackWriter::create(output, shape, &sizes, metadata)?;
     let decode = |file: &&FoundFile| picture(file, options.size);
-    write_pictures(&drawings, decode, &mut writer, &|_, _| true)?;
+    write_pictures(&drawings, decode, &mut writer, watch)?;
     writer.finish()
 }
 

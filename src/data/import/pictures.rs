@@ -114,8 +114,10 @@ pub(super) struct PixelArray {
 /// In which order a picture's pixels lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum PixelOrder {
-    /// Row by row, the three channels together.
+    /// Row by row, red, green and blue together.
     Colour,
+    /// The same, from blue to red.
+    BlueFirst,
     /// Channel by channel, each row by row.
     ColourPlanes,
     /// Row by row.
@@ -157,7 +159,7 @@ impl PixelArray {
     /// Bytes of a picture.
     pub(super) fn picture_bytes(&self) -> usize {
         let channels = match self.order {
-            PixelOrder::Colour | PixelOrder::ColourPlanes => 3,
+            PixelOrder::Colour | PixelOrder::BlueFirst | PixelOrder::ColourPlanes => 3,
             PixelOrder::Grey | PixelOrder::GreyColumns => 1,
         };
         self.height * self.width * channels
@@ -183,6 +185,11 @@ impl PixelArray {
             }
             PixelOrder::GreyColumns => GrayImage::from_fn(width, height, |x, y| {
                 Luma([bytes[x as usize * self.height + y as usize]])
+            })
+            .into(),
+            PixelOrder::BlueFirst => RgbImage::from_fn(width, height, |x, y| {
+                let place = 3 * (y as usize * self.width + x as usize);
+                Rgb([bytes[place + 2], bytes[place + 1], bytes[place]])
             })
             .into(),
             PixelOrder::ColourPlanes => RgbImage::from_fn(width, height, |x, y| {

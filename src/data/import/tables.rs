@@ -12,14 +12,26 @@ pub(in crate::data) fn two_columns(
     path: &Path,
     names: [&str; 2],
 ) -> Result<Vec<(String, String)>, DataError> {
+    let text = std::fs::read(path).map_err(DataError::io("read", path))?;
+    two_columns_of(&text, path, names)
+}
+
+/// The same of the content of a file; `path` is for messages.
+///
+/// # Errors
+/// If it is no CSV, lacks a column, or holds nothing.
+pub(super) fn two_columns_of(
+    text: &[u8],
+    path: &Path,
+    names: [&str; 2],
+) -> Result<Vec<(String, String)>, DataError> {
     let bad = |problem: String| DataError::BadTable {
         path: path.to_path_buf(),
         problem,
     };
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
-        .from_path(path)
-        .map_err(|error| bad(format!("cannot be read ({error})")))?;
+        .from_reader(text);
     let header = reader
         .headers()
         .map_err(|error| bad(format!("is no CSV ({error})")))?

@@ -12,7 +12,7 @@ use super::labelled::{by_label, pixel_array};
 use super::mapped::Scratch;
 use super::numpy::{Dtype, Npz};
 use super::pickle::Pickle;
-use super::pictures::{EncodedPictures, Picture, is_picture};
+use super::pictures::{EncodedPictures, Picture, PixelOrder, is_picture};
 
 pub(super) const KNOWN: Known = Known {
     name: "tiered-imagenet",
@@ -36,6 +36,17 @@ const ENCODED: [&str; 3] = [
 ];
 const PIXELS: [&str; 3] = ["train_images.npz", "val_images.npz", "test_images.npz"];
 const LABELS: [&str; 3] = ["train_labels.pkl", "val_labels.pkl", "test_labels.pkl"];
+/// The same, as Zenodo calls them.
+const ZENODO_ENCODED: [&str; 3] = [
+    "tiered-imagenet-train_images_png.pkl",
+    "tiered-imagenet-val_images_png.pkl",
+    "tiered-imagenet-test_images_png.pkl",
+];
+const ZENODO_LABELS: [&str; 3] = [
+    "tiered-imagenet-train_labels.pkl",
+    "tiered-imagenet-val_labels.pkl",
+    "tiered-imagenet-test_labels.pkl",
+];
 
 /// Imports the pickles of PNG files or the arrays of pixels that Ren et al. hand out, with their labels; or files of
 /// ILSVRC-2012 in folders or tars, by the wnid of folder, tar or file. All is read where it lies, picture by picture.
@@ -51,20 +62,24 @@ pub fn import_tiered_imagenet(
     let classes: HashSet<&str> = list(CLASSES).map(|(_, name)| name).collect();
     let files = find(from, &scratch, &|inner| {
         let name = last(inner);
-        ENCODED.contains(&name)
-            || PIXELS.contains(&name)
-            || LABELS.contains(&name)
+        [ENCODED, ZENODO_ENCODED, PIXELS, LABELS, ZENODO_LABELS]
+            .iter()
+            .any(|names| names.contains(&name))
             || is_picture(inner) && wnid(inner).is_none_or(|wnid| classes.contains(wnid))
     })?;
     let mut found = Found::default();
-    let encoded = part_files(&files, ENCODED, &mut found.faults)?;
-    let is_encoded = encoded.is_some();
-    let images = match encoded {
-        None => part_files(&files, PIXELS, &mut found.faults)?,
-        some => some,
-    };
-    if let Some(images) = images {
-        let labels = part_files(&files, LABELS, &mut Vec::new())?.unwrap_or_default();
+    let mut images = None;
+    for (names, label_names, add) in [
+        (ENCODED, LABELS, add_encoded as Add),
+        (ZENODO_ENCODED, ZENODO_LABELS, add_encoded),
+        (PIXELS, LABELS, add_pixels),
+    ] {
+        if let (None, Some(there)) = (&images, part_files(&files, names, &mut found.faults)?) {
+            images = Some((there, label_names, add));
+        }
+    }
+    if let Some((images, label_names, add)) = images {
+        let labels = part_files(&files, label_names, &mut Vec::new())?.unwrap_or_default();
         for (index, part) in Part::ALL.into_iter().enumerate() {
             let Some(images) = images[index] else {
                 continue;
@@ -72,10 +87,9 @@ pub fn import_tiered_imagenet(
             let Some(labels) = labels[index] else {
                 return Err(images.bad(format!(
                     "has no labels: `{}` should lie beside it",
-                    LABELS[index]
+                    label_names[index]
                 )));
             };
-            let add = if is_encoded { add_encoded } else { add_pixels };
             add(&mut found, part, images, labels, &scratch)?;
         }
     } else {
@@ -83,6 +97,9 @@ pub fn import_tiered_imagenet(
     }
     KNOWN.write(from, output, found, options)
 }
+
+/// Adds the pictures of a part from the file that holds them and that of their labels.
+type Add = fn(&mut Found, Part, &FoundFile, &FoundFile, &Scratch) -> Result<(), DataError>;
 
 fn add_files(found: &mut Found, from: &[PathBuf], files: Vec<FoundFile>) -> Result<(), DataError> {
     let class_of = |file: &FoundFile| {
@@ -142,7 +159,9 @@ fn add_pixels(
     scratch: &Scratch,
 ) -> Result<(), DataError> {
     let array = Npz::open(images, scratch)?.array("images", scratch)?;
-    let pixels = pixel_array(images, "images", &array, SIDE, scratch)?;
+    // As OpenCV reads pictures: whoever loads these files turns the channels round.
+    let order = PixelOrder::BlueFirst;
+    let pixels = pixel_array(images, "images", &array, (SIDE, order), scratch)?;
     add_labelled(found, part, labels, array.shape[0], scratch, &|number| {
         Picture::Pixels(Arc::clone(&pixels), number)
     })
@@ -157,10 +176,14 @@ fn add_labelled(
     picture: &dyn Fn(usize) -> Picture,
 ) -> Result<(), DataError> {
     let pickle = Pickle::open(labels, scratch)?;
-    let names: Option<Vec<String>> = pickle
+    let mut entry = "label_specific";
+    let mut names = pickle
         .optional("label_specific_str")?
-        .and_then(|names| pickle.items(names))
-        .and_then(|names| names.iter().map(|name| pickle.text(name)).collect());
+        .and_then(|names| pickle.as_texts(names));
+    // With the arrays goes a file that has `labels` alone; in validation and test they do not start at 0.
+    if pickle.optional(entry)?.is_none() && pickle.optional("labels")?.is_some() {
+        (entry, names) = ("labels", None);
+    }
     let name = |label: usize| match &names {
         None => Ok(format!("{part}/{label}")),
         Some(names) => names.get(label).cloned().ok_or_else(|| {
@@ -170,7 +193,7 @@ fn add_labelled(
             )
         }),
     };
-    let classes = by_label(&pickle.integers("label_specific")?, pictures, name)
+    let classes = by_label(&pickle.integers(entry)?, pictures, name)
         .map_err(|problem| labels.bad(problem))?;
     found.add_part(part, classes, picture);
     Ok(())

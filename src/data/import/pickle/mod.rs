@@ -183,6 +183,15 @@ impl<'a> Pickle<'a> {
         items.map(Value::integer).collect()
     }
 
+    /// The texts of a list or an array.
+    pub(super) fn as_texts(&self, value: &Value) -> Option<Vec<String>> {
+        if let Some(array) = self.as_array(value) {
+            return array.texts();
+        }
+        let items = self.items(value)?.iter();
+        items.map(|item| self.text(item)).collect()
+    }
+
     /// The values of a list, a tuple or an array of objects.
     pub(super) fn items<'b>(&'b self, value: &'b Value) -> Option<&'b [Value]> {
         match value {

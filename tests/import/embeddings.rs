@@ -1,0 +1,192 @@
+//! Embeddings in place of pictures.
+
+use std::path::{Path, PathBuf};
+
+use hypertransformer::data::import::embeddings::import_embeddings;
+use hypertransformer::data::pack::{Pack, Part};
+use hypertransformer::data::verify::verify;
+use ndarray::{Array1, Array2};
+
+/// A folder with the three files, two classes of six embeddings each, and what `change` makes of a part's arrays.
+fn embeddings(folder: &Path, change: impl Fn(&str, &mut Array2<f64>, &mut Array1<i32>)) -> PathBuf {
+    let folder = folder.join("embeddings");
+    std::fs::create_dir_all(&folder).unwrap();
+    for part in ["train", "val", "test"] {
+        let mut vectors = Array2::from_shape_fn((12, 5), |(row, column)| {
+            let place = if row % 2 == 0 { column } else { 4 - column };
+            0.25 * place as f64
+        });
+        let mut labels = Array1::from_shape_fn(12, |row| (row % 2) as i32 + 70);
+        change(part, &mut vectors, &mut labels);
+        let file = std::fs::File::create(folder.join(format!("{part}.npz"))).unwrap();
+        let mut writer = ndarray_npy::NpzWriter::new_compressed(file);
+        writer.add_array("embeddings", &vectors).unwrap();
+        writer.add_array("labels", &labels).unwrap();
+        writer.finish().unwrap();
+    }
+    folder
+}
+
+#[test]
+fn embeddings_are_imported_as_they_are_trained_on_and_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = embeddings(folder.path(), |_, _, _| ());
+    let output = folder.path().join("tiered-imagenet-leo.safetensors");
+    crate::common::hypertransformer()
+        .args(["data", "import", "embeddings", "--from"])
+        .arg(&from)
+        .arg("--output")
+        .arg(&output)
+        .assert()
+        .success();
+    let pack = Pack::open(&output).unwrap();
+    verify(&pack).unwrap();
+    assert_eq!(class_names(&pack, Part::Test), ["test/70", "test/71"]);
+    // The first class has the even rows.
+    let expected: Vec<u8> = (0..5)
+        .flat_map(|column| (0.25 * column as f32).to_le_bytes())
+        .collect();
+    assert_eq!(pack.image(1), expected);
+    let run = folder.path().join("run");
+    let set = |more: &'static str| ["--set", more];
+    crate::common::hypertransformer()
+        .args([
+            "train",
+            "experiments/appendix_d/tiered-imagenet-1shot-leo.yaml",
+        ])
+        .arg("--run-dir")
+        .arg(&run)
+        .args(["--set", &format!("data.pack={}", output.display())])
+        .args(set("episode.way=2"))
+        .args(set("episode.query=3"))
+        .args(set("episode.evaluation_query=3"))
+        .args(set("train.steps=100"))
+        .args(set("train.optimizer=adamw"))
+        .args(set("initialization=gradient_step"))
+        .args(set("validation.episodes=4"))
+        .assert()
+        .success();
+    // Alike within a class: nothing is easier.
+    crate::common::hypertransformer()
+        .arg("evaluate")
+        .arg(&run)
+        .args(["--episodes", "20"])
+        .assert()
+        .success()
+        .stdout(predicates::str::contains("accuracy 100.00"));
+    // What is made for images is refused.
+    for (wish, told) in [
+        (
+            "generator.image_embedding=8",
+            "holds embeddings, not images",
+        ),
+        (
+            "episode.rotations=per_class",
+            "can be neither rotated nor jittered",
+        ),
+        ("cnn.layers=2", "1×1 images shrink to nothing"),
+    ] {
+        crate::common::hypertransformer()
+            .args([
+                "train",
+                "experiments/appendix_d/tiered-imagenet-1shot-leo.yaml",
+            ])
+            .arg("--run-dir")
+            .arg(folder.path().join("refused"))
+            .args(["--set", &format!("data.pack={}", output.display())])
+            .args(["--set", "episode.way=2", "--set", "episode.query=3"])
+            .args(["--set", "episode.evaluation_query=3", "--set", wish])
+            .assert()
+            .failure()
+            .stderr(predicates::str::contains(told));
+    }
+}
+
+#[test]
+fn embeddings_that_cannot_be_used_are_told() {
+    type Change = fn(&str, &mut Array2<f64>, &mut Array1<i32>);
+    let changes: [(Change, &str); 3] = [
+        (
+            |part, _, labels| {
+                if part == "val" {
+                    *labels = Array1::zeros(11);
+                }
+            },
+            "12 embeddings and 11 labels",
+        ),
+        (
+            |part, vectors, _| {
+                if part == "test" {
+                    *vectors = Array2::zeros((12, 4));
+                }
+            },
+            "embeddings of 4 numbers, expected 5",
+        ),
+        (
+            |_, vectors, _| vectors[[3, 2]] = f64::NAN,
+            "not finite in embedding 3",
+        ),
+    ];
+    for (change, told) in changes {
+        let folder = tempfile::tempdir().unwrap();
+        let from = embeddings(folder.path(), change);
+        let output = folder.path().join("pack.safetensors");
+        let error = import_embeddings(std::slice::from_ref(&from), &output, &|_, _| true)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(told) && !output.exists(), "{error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let from = embeddings(folder.path(), |_, _, _| ());
+    std::fs::write(from.join("val.npz"), "<html>").unwrap();
+    let error = import_embeddings(
+        std::slice::from_ref(&from),
+        &folder.path().join("pack.safetensors"),
+        &|_, _| true,
+    )
+    .unwrap_err();
+    assert!(
+        error.to_string().contains("val.npz` is an HTML page"),
+        "{error}"
+    );
+}
+
+/// `pickle.dumps({"embeddings": np.ones((2, 1), np.float32), "labels": [0, 1]}, protocol=4)`, numpy 2.4.
+const PICKLE: &str = "800495b5000000000000007d94288c0a656d62656464696e6773948c166e756d70792e5f636f72652e6d756c7469\
+    6172726179948c0c5f7265636f6e7374727563749493948c056e756d7079948c076e6461727261799493944b0085944301629487945294284b01\
+    4b024b01869468058c0564747970659493948c02663494898887945294284b038c013c944e4e4e4affffffff4affffffff4b0074946289430800\
+    00803f0000803f947494628c066c6162656c73945d94284b004b0165752e";
+
+#[test]
+fn no_change_of_a_pickle_makes_the_reader_panic() {
+    let whole: Vec<u8> = (0..PICKLE.len() / 2)
+        .map(|place| u8::from_str_radix(&PICKLE[2 * place..2 * place + 2], 16).unwrap())
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train_embeddings.pkl");
+    // Nothing is ever written: the next part is empty.
+    std::fs::write(folder.path().join("val_embeddings.pkl"), "").unwrap();
+    std::fs::write(folder.path().join("test_embeddings.pkl"), "").unwrap();
+    let error = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let output = folder.path().join("pack.safetensors");
+        import_embeddings(&[folder.path().to_path_buf()], &output, &|_, _| true)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(error(&whole).contains("val_embeddings.pkl` is empty"));
+    for length in 1..whole.len() {
+        let error = error(&whole[..length]);
+        assert!(
+            error.contains("train_embeddings.pkl` is cut short"),
+            "{error}"
+        );
+    }
+    for place in 0..whole.len() {
+        for other in [0, 0xff, b'(', b'2', b'b', b'e', b'R', whole[place] ^ 1] {
+            let mut changed = whole.clone();
+            changed[place] = other;
+            error(&changed);
+        }
+    }
+}

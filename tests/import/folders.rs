@@ -1,0 +1,299 @@
+//! Class folders, mini-ImageNet among them.
+
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+
+use hypertransformer::data::import::folders::{FolderOptions, import_folders};
+use hypertransformer::data::import::known::KnownOptions;
+use hypertransformer::data::import::mini_imagenet::import_mini_imagenet;
+use hypertransformer::data::pack::{Pack, Part};
+
+/// A picture of one colour, as JPEG or PNG by the path.
+fn picture(path: &Path, size: (u32, u32), colour: [u8; 3]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let picture = image::RgbImage::from_pixel(size.0, size.1, image::Rgb(colour));
+    picture.save(path).unwrap();
+}
+
+fn folder_options(split: Option<PathBuf>) -> FolderOptions {
+    FolderOptions {
+        name: "pictures".to_owned(),
+        size: 8,
+        channels: 3,
+        split,
+        seed: 0,
+    }
+}
+
+/// Imports `from` beside it and opens the pack.
+fn folders_pack(from: &Path, options: &FolderOptions) -> Result<Pack, String> {
+    let output = from.with_extension("safetensors");
+    import_folders(&[from.to_path_buf()], &output, options, &|_, _| true)
+        .map_err(|error| error.to_string())?;
+    Ok(Pack::open(&output).unwrap())
+}
+
+fn known(size: u32) -> KnownOptions<'static> {
+    KnownOptions {
+        size,
+        partial: false,
+        watch: &|_, _| true,
+    }
+}
+
+fn class_names(pack: &Pack, part: Part) -> Vec<&str> {
+    let scheme = &pack.metadata().default_split;
+    let classes = pack.split(scheme, part).unwrap();
+    let name = |&class: &usize| pack.metadata().class_names[class].as_str();
+    classes.iter().map(name).collect()
+}
+
+#[test]
+fn class_folders_become_a_pack_split_as_the_folders_above_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("tree");
+    picture(&from.join("train/cat/1.png"), (8, 8), [255, 0, 10]);
+    picture(&from.join("train/dog/b.png"), (20, 5), [0, 90, 10]);
+    picture(&from.join("train/dog/a.jpg"), (16, 16), [100, 100, 100]);
+    picture(&from.join("val/emu/1.jpeg"), (8, 8), [0, 0, 0]);
+    picture(&from.join("test/fox/1.png"), (8, 8), [0, 0, 0]);
+    let mut watched = Vec::new();
+    let watch = std::cell::RefCell::new(&mut watched);
+    let output = folder.path().join("pack.safetensors");
+    let options = folder_options(None);
+    import_folders(&[from], &output, &options, &|done, all| {
+        watch.borrow_mut().push((done, all));
+        true
+    })
+    .unwrap();
+    assert_eq!(watched, [(5, 5)]);
+    let pack = Pack::open(&output).unwrap();
+    assert_eq!(class_names(&pack, Part::Train), ["cat", "dog"]);
+    assert_eq!(class_names(&pack, Part::Validation), ["emu"]);
+    assert_eq!(class_names(&pack, Part::Test), ["fox"]);
+    assert_eq!(pack.image(0), [255, 0, 10].repeat(64));
+    // Files of a class by name; other sizes are squashed.
+    assert_eq!(pack.image(2), [0, 90, 10].repeat(64));
+}
+
+#[test]
+fn an_interrupted_import_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("tree");
+    picture(&from.join("cat/1.png"), (8, 8), [255, 0, 10]);
+    let output = folder.path().join("pack.safetensors");
+    let error = import_folders(&[from], &output, &folder_options(None), &|_, _| false);
+    assert!(error.unwrap_err().to_string().contains("interrupted"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_list_gives_the_split_of_class_folders_and_its_faults_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("tree");
+    for class in ["ant", "bee, honey", "cow"] {
+        picture(&from.join(class).join("1.png"), (8, 8), [1, 2, 3]);
+    }
+    let list = folder.path().join("split.csv");
+    let with = |text: &str| {
+        std::fs::write(&list, text).unwrap();
+        folders_pack(&from, &folder_options(Some(list.clone())))
+    };
+    let pack = with("class,split\nant,train\n\"bee, honey\",test\ncow,val\n").unwrap();
+    assert_eq!(class_names(&pack, Part::Test), ["bee, honey"]);
+    for (text, told) in [
+        ("class,split\nant,train\ncow,val\n", "`bee, honey`"),
+        (
+            "class,split\nant,train\nant,val\n",
+            "names the class `ant` twice",
+        ),
+        (
+            "class,split\nant,training\n",
+            "the split `training` for `ant`",
+        ),
+        (
+            "class,split\nant,train\n\"bee, honey\",test\ncow,val\nemu,val\n",
+            "no folder: `emu`",
+        ),
+        ("label,part\nant,train\n", "expected `class` and `split`"),
+        ("class,split\n", "has no rows"),
+    ] {
+        let error = with(text).unwrap_err();
+        assert!(
+            error.contains(told) && error.contains("split.csv"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn class_folders_that_cannot_be_used_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("tree");
+    std::fs::create_dir(&from).unwrap();
+    let error = |told: &str| {
+        let error = folders_pack(&from, &folder_options(None)).unwrap_err();
+        assert!(error.contains(told), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    };
+    error("no JPEG or PNG found");
+    picture(&from.join("train/cat/1.png"), (8, 8), [1, 2, 3]);
+    picture(&from.join("test/cat/2.png"), (8, 8), [1, 2, 3]);
+    error("class `cat` lies in");
+    std::fs::remove_dir_all(from.join("test")).unwrap();
+    picture(&from.join("dog/2.png"), (8, 8), [1, 2, 3]);
+    error("others do not: `dog`");
+    std::fs::remove_dir_all(from.join("dog")).unwrap();
+    picture(&from.join("train/pets/cat/1.png"), (8, 8), [1, 2, 3]);
+    error("two folders of the class `cat`, `train/cat` and `train/pets/cat`");
+    std::fs::remove_dir_all(from.join("train/pets")).unwrap();
+    std::fs::write(from.join("train/cat/2.png"), "no picture").unwrap();
+    error("train/cat/2.png` is no readable JPEG or PNG");
+}
+
+/// Zip archive of files, by their names in it.
+fn zip_of(path: &Path, files: &[(&str, &Path)]) {
+    let mut writer = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+    for (name, file) in files {
+        writer
+            .start_file(*name, zip::write::SimpleFileOptions::default())
+            .unwrap();
+        writer.write_all(&std::fs::read(file).unwrap()).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn pictures_in_an_archive_and_unpacked_beside_it_are_taken_once_and_others_of_their_name_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("tree");
+    let [one, two] = ["train/pets/cat/1.png", "train/pets/cat/2.png"].map(|name| from.join(name));
+    picture(&one, (8, 8), [1, 2, 3]);
+    picture(&two, (8, 8), [4, 5, 6]);
+    let other = folder.path().join("other.png");
+    picture(&other, (8, 8), [7, 8, 9]);
+    let files = [("train/cat/1.png", &*one), ("train/cat/2.png", &*other)];
+    zip_of(&from.join("tree.zip"), &files);
+    let pack = folders_pack(&from, &folder_options(None)).unwrap();
+    assert_eq!(class_names(&pack, Part::Train), ["cat"]);
+    let mut colours: Vec<&[u8]> = (0..pack.image_count())
+        .map(|n| &pack.image(n)[..3])
+        .collect();
+    colours.sort();
+    assert_eq!(colours, [[1, 2, 3], [4, 5, 6], [7, 8, 9]]);
+}
+
+#[test]
+fn mini_imagenet_takes_what_lists_name_in_their_order_wherever_they_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, lists) = (folder.path().join("images"), folder.path().join("lists"));
+    for (name, value) in [("a", 10), ("b", 20), ("c", 30)] {
+        picture(&images.join(format!("{name}.png")), (4, 4), [value; 3]);
+    }
+    let list = lists.join("train.csv");
+    std::fs::create_dir(&lists).unwrap();
+    std::fs::write(&list, "filename,label\nc.png,n01532829\na.png,n01532829\n").unwrap();
+    let both = folder.path().join("both/deep");
+    std::fs::create_dir_all(&both).unwrap();
+    let file = |name: &str| images.join(name);
+    let (a, b, c) = (file("a.png"), file("b.png"), file("c.png"));
+    let files = [
+        ("x/a.png", &*a),
+        ("x/b.png", &*b),
+        ("x/c.png", &*c),
+        ("y/train.csv", &*list),
+    ];
+    zip_of(&both.join("all.zip"), &files);
+    let options = KnownOptions {
+        partial: true,
+        ..known(4)
+    };
+    for from in [
+        vec![images.clone(), list.clone()],
+        vec![folder.path().join("both")],
+    ] {
+        let output = folder.path().join("pack.safetensors");
+        import_mini_imagenet(&from, &output, options).unwrap();
+        let pack = Pack::open(&output).unwrap();
+        let values: Vec<u8> = (0..pack.image_count()).map(|n| pack.image(n)[0]).collect();
+        assert_eq!(values, [30, 10], "{from:?}");
+    }
+}
+
+#[test]
+fn mini_imagenet_is_taken_from_folders_from_flat_files_and_by_lists() {
+    let classes: Vec<&str> = include_str!("../../src/data/import/mini_imagenet_ravi.txt")
+        .lines()
+        .map(|line| line.split_once(' ').unwrap().1)
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let mut png = Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(2, 2, image::Rgb([9, 8, 7]))
+        .write_to(&mut png, image::ImageFormat::Png)
+        .unwrap();
+    let archive = |name: &str, entries: &[String]| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut writer = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+        let options = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored);
+        for entry in entries {
+            writer.start_file(entry, options).unwrap();
+            writer.write_all(png.get_ref()).unwrap();
+        }
+        writer.finish().unwrap();
+        path
+    };
+    let entries = |name: fn(&str, usize) -> String| -> Vec<String> {
+        let of_class = |class| (0..600).map(move |image| name(class, image));
+        classes.iter().copied().flat_map(of_class).collect()
+    };
+    let output = folder.path().join("pack.safetensors");
+    let import = |from: &Path| {
+        import_mini_imagenet(&[from.to_path_buf()], &output, known(4))
+            .map(|()| Pack::open(&output).unwrap())
+            .map_err(|error| error.to_string())
+    };
+    let folders = entries(|class, image| format!("images/{class}/{image}.jpg"));
+    let mut flat = entries(|class, image| format!("{class}{image:08}.jpg"));
+    for from in [archive("folders.zip", &folders), archive("flat.zip", &flat)] {
+        let pack = import(&from).unwrap();
+        assert_eq!((pack.class_count(), pack.image_count()), (100, 60_000));
+        let sizes = Part::ALL.map(|part| pack.split("ravi", part).unwrap().len());
+        assert_eq!(sizes, [64, 16, 20]);
+        assert_eq!(pack.image(59_999), [9, 8, 7].repeat(16));
+    }
+    // A list beside the archive names the file that is missing.
+    let listed = flat.iter().map(|name| format!("{name},{}\n", &name[..9]));
+    let list = "filename,label\n".to_owned() + &listed.collect::<String>();
+    let missing = flat.remove(3 * 600 + 7);
+    archive("listed/flat.zip", &flat);
+    std::fs::write(folder.path().join("listed/train.csv"), list).unwrap();
+    let error = import(&folder.path().join("listed")).unwrap_err();
+    let class = classes[3];
+    let told = format!("missing: `{missing}`; class {class} has 599 images, expected 600");
+    assert!(error.contains(&told), "{error}");
+}
+
+#[test]
+fn real_caltech_imports_with_its_list() {
+    let from = crate::common::repository("../shared/data/caltech101");
+    if !from.exists() {
+        eprintln!(
+            "skipped: real_caltech_imports_with_its_list: {} is absent",
+            from.display()
+        );
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("caltech.safetensors");
+    let options = FolderOptions {
+        size: 84,
+        ..folder_options(Some(from.join("split_unofficial.csv")))
+    };
+    import_folders(&[from], &output, &options, &|_, _| true).unwrap();
+    let pack = Pack::open(&output).unwrap();
+    assert_eq!((pack.class_count(), pack.image_count()), (101, 8677));
+    let sizes = Part::ALL.map(|part| pack.split("file", part).unwrap().len());
+    assert_eq!(sizes, [65, 16, 20]);
+}

@@ -1,0 +1,254 @@
+//! Every bad input, and what is said to it.
+
+use std::path::Path;
+
+use crate::common::{hypertransformer, repository};
+use crate::{MODEL, QUERY, SUPPORT, examples, generate};
+use assert_cmd::Command;
+use hypertransformer::train::checkpoint;
+use image::GrayImage;
+use predicates::prelude::*;
+use predicates::str::contains;
+
+/// What `generate` says of examples that `change` has spoilt; nothing is to be written.
+fn refusal(change: impl FnOnce(&Path)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let support = examples(folder.path());
+    change(&support);
+    let output = generate(&support, &folder.path().join("mine"))
+        .assert()
+        .code(1)
+        .get_output()
+        .clone();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!told.contains("internal fault"), "{told}");
+    assert!(output.stdout.is_empty());
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 1, "{told}");
+    told
+}
+
+#[test]
+fn an_empty_folder_and_an_empty_class_are_told() {
+    let told = refusal(|support| {
+        std::fs::remove_dir_all(support).unwrap();
+        std::fs::create_dir(support).unwrap();
+    });
+    assert!(told.contains("no class, expected two or more"), "{told}");
+    let told = refusal(|support| std::fs::create_dir(support.join("none")).unwrap());
+    assert!(told.contains("an empty class folder, `none`"), "{told}");
+    let folder = tempfile::tempdir().unwrap();
+    generate(&folder.path().join("absent"), &folder.path().join("mine"))
+        .assert()
+        .code(1)
+        .stderr(contains("absent` is not there"));
+}
+
+#[test]
+fn one_class_is_told() {
+    let told = refusal(|support| {
+        for class in std::fs::read_dir(support).unwrap().skip(1) {
+            std::fs::remove_dir_all(class.unwrap().path()).unwrap();
+        }
+    });
+    assert!(told.contains("alone, expected two or more"), "{told}");
+}
+
+#[test]
+fn text_and_tiny_and_huge_and_missing_pictures_are_told_all_at_once() {
+    let told = refusal(|support| {
+        let class = support.join("glyph0001");
+        std::fs::write(class.join("notes.txt"), "remember the milk").unwrap();
+        GrayImage::new(1, 1).save(class.join("dot.png")).unwrap();
+        std::fs::write(class.join("huge.bmp"), bitmap_header(20_000)).unwrap();
+        std::os::unix::fs::symlink("gone.png", class.join("link.png")).unwrap();
+    });
+    assert!(told.contains("holds 4 files that cannot be used"), "{told}");
+    assert!(told.contains("notes.txt` is no readable JPEG"), "{told}");
+    assert!(
+        told.contains("is 1×1 pixels, expected 4 to 16384"),
+        "{told}"
+    );
+    assert!(told.contains("is 20000×20000 pixels"), "{told}");
+    assert!(told.contains("could not read"), "{told}");
+}
+
+/// A BMP file of this many pixels a side, its pixels left out.
+fn bitmap_header(side: u32) -> Vec<u8> {
+    let mut bytes = b"BM".to_vec();
+    for number in [54 + side * side * 3, 0, 54, 40, side, side] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend([1, 0, 24, 0]);
+    bytes.extend([0; 24]);
+    bytes
+}
+
+#[test]
+fn an_unreadable_file_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut readable = false;
+    let told = refusal(|support| {
+        let file = support.join("glyph0001/1.png");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
+        // The superuser reads it all the same: give that one a folder in a class folder to fail on.
+        readable = std::fs::read(&file).is_ok();
+        if readable {
+            std::fs::create_dir(support.join("glyph0001/inner")).unwrap();
+        }
+    });
+    let expected = match readable {
+        true => "a folder in a class folder",
+        false => "could not read",
+    };
+    assert!(told.contains(expected), "{told}");
+}
+
+#[test]
+fn pictures_beside_class_folders_are_told() {
+    let told = refusal(|support| {
+        std::fs::copy(support.join("glyph0001/1.png"), support.join("loose.png")).unwrap();
+    });
+    assert!(
+        told.contains("loose.png") && told.contains("folder/class/picture"),
+        "{told}"
+    );
+}
+
+#[test]
+fn classes_that_look_alike_are_told() {
+    for (one, other) in [("cat", "cat "), ("caf\u{e9}", "cafe\u{301}")] {
+        let told = refusal(|support| {
+            std::fs::rename(support.join("glyph0001"), support.join(one)).unwrap();
+            std::fs::rename(support.join("glyph0004"), support.join(other)).unwrap();
+        });
+        assert!(told.contains("two classes called"), "{told}");
+    }
+}
+
+#[test]
+fn more_classes_than_the_trained_way_say_what_to_train() {
+    let told = refusal(|support| {
+        for class in 0..15 {
+            let folder = support.join(format!("more{class:02}"));
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::copy(support.join("glyph0001/1.png"), folder.join("1.png")).unwrap();
+        }
+    });
+    assert!(
+        told.contains("21 classes") && told.contains("episode.way=21"),
+        "{told}"
+    );
+}
+
+/// As on a full disk: the system refuses every byte.
+#[test]
+fn a_write_that_fails_is_told_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = assert_cmd::cargo::cargo_bin("hypertransformer");
+    Command::new("sh")
+        .current_dir(repository(""))
+        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"])
+        .arg(program)
+        .args(["generate", MODEL, "--support", SUPPORT, "--out"])
+        .arg(folder.path().join("mine"))
+        .assert()
+        .code(1)
+        .stderr(contains("could not write").and(contains("mine.onnx")));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_no_generated_cnn_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("mine");
+    generate(Path::new(SUPPORT), &out).assert().success();
+    let classify = |model: &Path| {
+        let mut command = hypertransformer();
+        command.arg("classify").arg(model);
+        command.arg(format!("{QUERY}/glyph0001/4.png"));
+        let output = command.assert().code(1).get_output().clone();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!told.contains("internal fault"), "{told}");
+        told
+    };
+    assert!(classify(Path::new(MODEL)).contains("`hypertransformer generate` makes a CNN with it"));
+    assert!(classify(Path::new("README.md")).contains("is no model"));
+    for extension in ["onnx", "safetensors"] {
+        let bytes = std::fs::read(out.with_extension(extension)).unwrap();
+        let cut = folder.path().join("cut");
+        for length in [0, 1, 9, bytes.len() / 2, bytes.len() - 1] {
+            std::fs::write(&cut, &bytes[..length]).unwrap();
+            assert!(
+                classify(&cut).contains("is no model"),
+                "{extension} {length}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_is_not_taken_for_a_bundle_nor_a_query_model_for_an_inductive_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let pack = crate::common::small_pack(folder.path());
+    let pack = format!("data.pack={}", pack.display());
+    let mut train = hypertransformer();
+    train.args([
+        "train",
+        "experiments/synthetic.yaml",
+        "--quiet",
+        "--run-dir",
+    ]);
+    train.arg(&run);
+    for set in [
+        &*pack,
+        "episode.way=5",
+        "train.steps=2",
+        "train.warmup_steps=1",
+        "validation.episodes=2",
+        "batch_norm=query",
+    ] {
+        train.args(["--set", set]);
+    }
+    train.assert().success();
+    let with = |model: &Path, extra: &[&str]| {
+        let mut command = hypertransformer();
+        command.arg("generate").arg(model).args(["--support"]);
+        command.arg(examples(folder.path()));
+        command
+            .arg("--out")
+            .arg(folder.path().join("mine"))
+            .args(extra);
+        command.assert()
+    };
+    let last = run.join("checkpoints/last.safetensors");
+    with(&last, &[])
+        .code(1)
+        .stderr(contains("hypertransformer bundle"));
+    let bundle = folder.path().join("bundle.safetensors");
+    hypertransformer()
+        .args(["bundle", "--checkpoint", "last", "--out"])
+        .args([&bundle, &run])
+        .assert()
+        .success();
+    for model in [&run, &bundle] {
+        with(model, &["--checkpoint", "last"])
+            .code(1)
+            .stderr(contains("batch_norm: query").and(contains("batch_norm: support")));
+    }
+    // The model is 5-way, the examples have six classes.
+    let support = ["--checkpoint", "last", "--batch-norm", "support"];
+    with(&run, &support)
+        .code(1)
+        .stderr(contains("for 5 at most"));
+    std::fs::remove_dir_all(folder.path().join("support")).unwrap();
+    let unlabeled = ["--unlabeled", "examples/glyphs/query/glyph0001"];
+    hypertransformer()
+        .args(["generate", MODEL, "--support", SUPPORT, "--out"])
+        .arg(folder.path().join("mine"))
+        .args(unlabeled)
+        .assert()
+        .code(1)
+        .stderr(contains("episode.unlabeled: 1"));
+}
