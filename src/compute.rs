@@ -141,13 +141,17 @@ impl Compute {
 
 /// Lets libtorch compute products as exactly as this. Comes before all else that calls libtorch, which asks for it once.
 pub fn set_precision(precision: Precision) {
-    let gpu = ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1");
-    let cpu = ("ONEDNN_DEFAULT_FPMATH_MODE", "BF16");
-    if precision == Precision::Reduced {
-        for (name, value) in [gpu, cpu] {
-            // SAFETY: the program has started no thread yet that could read the environment meanwhile.
-            unsafe { std::env::set_var(name, value) };
-        }
+    // Libtorch lets cuDNN, though not cuBLAS, use TF32 unless told otherwise.
+    let settings: &[(&str, &str)] = match precision {
+        Precision::Full => &[("NVIDIA_TF32_OVERRIDE", "0")],
+        Precision::Reduced => &[
+            ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1"),
+            ("ONEDNN_DEFAULT_FPMATH_MODE", "BF16"),
+        ],
+    };
+    for (name, value) in settings {
+        // SAFETY: the program has started no thread yet that could read the environment meanwhile.
+        unsafe { std::env::set_var(name, value) };
     }
 }
 

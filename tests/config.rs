@@ -216,3 +216,17 @@ fn faults_of_single_layers_are_told_with_the_layer() {
         assert!(found.contains(fault), "{set}: {found}");
     }
 }
+
+#[test]
+fn what_is_generated_in_vain_is_told() {
+    let bias = |more: &str| {
+        error(
+            &format!("generator: {{generates: all, generate_bias: true, {more}}}\n"),
+            &["cnn.block=[convolution, pool, batch_norm, activation]"],
+        )
+    };
+    let told = bias("allocation: output");
+    assert!(told.contains("takes any bias away"), "{told}");
+    let told = bias("allocation: spatial");
+    assert!(told.contains("has no slice an output channel"), "{told}");
+}

@@ -315,15 +315,18 @@ fn a_learned_base_starts_near_the_model_that_generates_logits_only() {
     let folder = tempfile::tempdir().unwrap();
     let episode = sampler(&small_pack(folder.path()), (5, 1, 10)).episode(0);
     let with = ["generator.generates=all", "generator.learned_base=true"];
+    let of_the_paper = [&common::PAPER[..], &with].concat();
     let predicted = |overrides: &[&str]| {
         let mode = BatchNormMode::Support;
         setup(overrides, 0.0).predict(std::slice::from_ref(&episode), mode)
     };
-    let (all, logits) = (predicted(&with), predicted(&[]));
-    for ((changed, _), (learned, _)) in all.theta.layers.iter().zip(&logits.theta.layers) {
-        let change = (&changed.kernel - &learned.kernel).norm() / learned.kernel.norm();
-        let change = change.double_value(&[]);
-        assert!(change > 0.01 && change < 0.3, "{change}");
+    for (with, without) in [(&with[..], &[][..]), (&of_the_paper, &common::PAPER)] {
+        let (all, logits) = (predicted(with), predicted(without));
+        for ((changed, _), (learned, _)) in all.theta.layers.iter().zip(&logits.theta.layers) {
+            let change = (&changed.kernel - &learned.kernel).norm() / learned.kernel.norm();
+            let change = change.double_value(&[]);
+            assert!(change > 0.01 && change < 0.3, "{change}");
+        }
+        assert!(all.theta.variation.is_some() && logits.theta.variation.is_none());
     }
-    assert!(all.theta.variation.is_some() && logits.theta.variation.is_none());
 }

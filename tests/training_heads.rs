@@ -7,6 +7,7 @@ use hypertransformer::compute::{Compute, DeviceChoice};
 use hypertransformer::data::episode::Episode;
 use hypertransformer::train::gradient::{Objective, StepGradient, step_gradient};
 use predicates::str::contains;
+use tch::Tensor;
 
 fn episodes() -> Vec<Episode> {
     let folder = tempfile::tempdir().unwrap();
@@ -99,6 +100,48 @@ fn the_real_class_head_adds_the_cross_entropy_of_labelled_images() {
     // The bias of the right class pulls down, of all others up: a step along it must lower the loss.
     setup.phi -= with.gradient * 0.01;
     assert!(step(&setup, &overrides, 0).loss < with.loss);
+}
+
+#[test]
+fn a_hidden_sample_is_no_example_of_its_class() {
+    let overrides = [
+        "episode.shot=2",
+        "train.tasks_together=1",
+        "train.masking={labeled: 0.6, schedule: decay}",
+        "train.real_class_head={weight: 1, classes: 42}",
+    ];
+    let setup = setup(&overrides, 0.05);
+    // All images get the same answer, by which every class has a loss of its own.
+    let _ = setup.named(&setup.phi, "real_class_head.weight").zero_();
+    let answer: Vec<f32> = (0..42).map(|class| 0.1 * class as f32).collect();
+    let mut bias = setup.named(&setup.phi, "real_class_head.bias");
+    bias.copy_(&Tensor::from_slice(&answer));
+    let normaliser = answer
+        .iter()
+        .map(|value| f64::from(value.exp()))
+        .sum::<f64>()
+        .ln();
+    let masking = Objective::at(&experiment(&overrides), 0).masking.unwrap();
+    let (mut expected, mut hidden) = (0.0, 0);
+    for episode in episodes() {
+        let seen = masking.seen(episode.index, &episode.support);
+        let examples = episode
+            .support
+            .labels
+            .iter()
+            .zip(&seen)
+            .filter(|(_, seen)| **seen > 0.0);
+        let losses: Vec<f64> = examples
+            .map(|(&label, _)| {
+                normaliser - f64::from(answer[episode.classes[label as usize] as usize])
+            })
+            .collect();
+        hidden += seen.len() - losses.len();
+        expected += losses.iter().sum::<f64>() / losses.len() as f64 / 2.0;
+    }
+    assert!(hidden > 0);
+    let head = step(&setup, &overrides, 0).loss - step(&setup, &overrides[..3], 0).loss;
+    assert!((head - expected).abs() < 1e-4, "{head} {expected}");
 }
 
 #[test]

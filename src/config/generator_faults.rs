@@ -126,8 +126,10 @@ fn convolution_faults(
         let no_channels = "false, for `allocation: spatial` has no slice an output channel";
         faults.unless(!spatial || !set, &at(key), set, no_channels);
     }
-    // Normalisation takes a constant added to its input away again.
-    let adjacent = experiment.cnn.block.get(1) == Some(&BlockOperation::BatchNorm);
+    // Normalisation takes a constant added to its input away again, also through pooling.
+    let mut after = experiment.cnn.block.iter().skip(1);
+    let adjacent = after.find(|&&operation| operation != BlockOperation::Pool)
+        == Some(&BlockOperation::BatchNorm);
     faults.unless(
         !(generator.generate_bias && adjacent),
         &at("generate_bias"),

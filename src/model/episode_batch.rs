@@ -52,10 +52,14 @@ impl EpisodeBatch {
     }
 }
 
-/// Real classes of the support samples, `[T, N]`; -100, which losses pass over, for an unlabelled one.
+/// The class of a sample that losses pass over.
+pub const PASSED_OVER: i64 = -100;
+
+/// Real classes of the support samples, `[T, N]`; [`PASSED_OVER`] for an unlabelled one.
 pub fn real_classes(episodes: &[Episode], device: Device) -> Tensor {
     let of_episode = |episode: &Episode| -> Vec<i64> {
-        let class = |&label: &i64| episode.classes.get(label as usize).copied().unwrap_or(-100);
+        let known = |label: i64| episode.classes.get(label as usize).copied();
+        let class = |&label: &i64| known(label).unwrap_or(PASSED_OVER);
         episode.support.labels.iter().map(class).collect()
     };
     let classes: Vec<i64> = episodes.iter().flat_map(of_episode).collect();

@@ -28,7 +28,7 @@ pub struct Target {
     pub flat_length: usize,
     /// Features of each convolution of h_φl, its kernel size and its strides; none leaves it out.
     pub embedding: Option<(usize, usize, &'static [usize])>,
-    /// What slices are multiplied by, with `gradient_step`.
+    /// What slices are multiplied by, with `gradient_step` or always.
     pub output_scale: OutputScale,
 }
 
@@ -39,6 +39,8 @@ pub struct OutputScale {
     pub start: f32,
     /// The fixed one.
     pub fixed: f64,
+    /// Whether with any initialisation.
+    pub always: bool,
 }
 
 /// What a generator sees of the support set.
@@ -95,7 +97,7 @@ pub struct WeightGenerator {
 
 impl WeightGenerator {
     /// With `gradient_step` sample features pass a LayerNorm, and slices a learned scale; with `paper` neither is
-    /// there.
+    /// there, but for the scale of slices that are added to learned weights.
     pub fn new(
         layout: &mut ParameterLayout,
         options: &GeneratorOptions,
@@ -130,9 +132,9 @@ impl WeightGenerator {
         let prepared = initialization == Initialization::GradientStep;
         let feature_norm =
             prepared.then(|| LayerNorm::new(layout, &format!("{name}.feature_norm"), features));
-        let output_scale = prepared.then(|| {
+        let output_scale = (prepared || target.output_scale.always).then(|| {
             let shape = [target.slices.1 as i64];
-            let OutputScale { start, fixed } = target.output_scale;
+            let OutputScale { start, fixed, .. } = target.output_scale;
             let start = Initial::Constant(start);
             (
                 layout.add(format!("{name}.output_scale"), &shape, start),

@@ -57,7 +57,11 @@ pub(super) fn convolution_target(
         activations: shape.input,
         flat_length: 0,
         embedding: (features > 0).then_some((features, slices.kernel_size, &[2, 1])),
-        output_scale: OutputScale { start, fixed: 1.0 },
+        output_scale: OutputScale {
+            start,
+            fixed: 1.0,
+            always: options.learned_base,
+        },
     }
 }
 
@@ -83,6 +87,7 @@ pub(super) fn logits_target(
         output_scale: OutputScale {
             start: 1.0 / ((length + 1) as f32).sqrt(),
             fixed: (3.0 / ((length + 1) as f64).sqrt()).min(1.0),
+            always: false,
         },
     }
 }

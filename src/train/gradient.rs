@@ -9,7 +9,7 @@ use crate::config::experiment::Experiment;
 use crate::data::episode::Episode;
 use crate::data::random::{Purpose, Random};
 use crate::model::batch_norm::BatchNormMode;
-use crate::model::episode_batch::{EpisodeBatch, real_classes};
+use crate::model::episode_batch::{EpisodeBatch, PASSED_OVER, real_classes};
 use crate::model::hooks::{Dropout, Hooks};
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::parameters::leaf;
@@ -144,7 +144,13 @@ fn group_gradient(
     let labels = batch.query_labels.flatten(0, 1);
     let cross_entropy = |logits: &Tensor, labels: &Tensor| {
         let smoothing = objective.label_smoothing;
-        logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, smoothing)
+        logits.cross_entropy_loss(
+            labels,
+            None::<&Tensor>,
+            Reduction::Mean,
+            PASSED_OVER,
+            smoothing,
+        )
     };
     let mut loss = cross_entropy(&logits, &labels) * main_weight;
     if let Some(heads) = &prediction.heads {
@@ -152,7 +158,12 @@ fn group_gradient(
             loss += cross_entropy(&logits.flatten(0, 1), &labels) * weight;
         }
         if let Some(logits) = &heads.real_classes {
-            let classes = real_classes(episodes, compute.device).flatten(0, 1);
+            let mut classes = real_classes(episodes, compute.device);
+            // A hidden sample changes nothing, its class least of all.
+            if let Some(seen) = &batch.support_mask {
+                classes = classes.masked_fill(&seen.eq(0.0), PASSED_OVER);
+            }
+            let classes = classes.flatten(0, 1);
             loss += cross_entropy(logits, &classes) * objective.real_class_weight;
         }
     }

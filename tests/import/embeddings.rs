@@ -1,5 +1,6 @@
 //! Embeddings in place of pictures.
 
+use crate::class_names;
 use std::path::{Path, PathBuf};
 
 use hypertransformer::data::import::embeddings::import_embeddings;

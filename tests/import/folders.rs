@@ -1,5 +1,6 @@
 //! Class folders, mini-ImageNet among them.
 
+use crate::class_names;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
@@ -39,13 +40,6 @@ fn known(size: u32) -> KnownOptions<'static> {
         partial: false,
         watch: &|_, _| true,
     }
-}
-
-fn class_names(pack: &Pack, part: Part) -> Vec<&str> {
-    let scheme = &pack.metadata().default_split;
-    let classes = pack.split(scheme, part).unwrap();
-    let name = |&class: &usize| pack.metadata().class_names[class].as_str();
-    classes.iter().map(name).collect()
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::path::Path;
 use crate::common::{hypertransformer, repository};
 use crate::{MODEL, QUERY, SUPPORT, examples, generate};
 use assert_cmd::Command;
-use hypertransformer::train::checkpoint;
 use image::GrayImage;
 use predicates::prelude::*;
 use predicates::str::contains;
