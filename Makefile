@@ -13,6 +13,7 @@ EXPERIMENT_fc100 := experiments/other/fc100-1shot-8ch.yaml
 EXPERIMENT_cub := experiments/other/cub-1shot-8ch.yaml
 # What `data import` calls a DATASET, and the name of its pack.
 SOURCE := $(if $(filter mini tiered,$(DATASET)),$(DATASET)-imagenet,$(DATASET))
+PACK := $(if $(filter embeddings,$(DATASET)),tiered-imagenet-leo,$(SOURCE))
 EXPERIMENT ?= $(EXPERIMENT_$(DATASET))
 CHANNELS ?= 4 8 16
 MINUTES ?= 10
@@ -47,8 +48,8 @@ evaluate: experiment-known build ## measure RUN on 10,000 test episodes (ARGS: s
 	$(BINARY) evaluate $(RUN) $(ARGS)
 
 data: build ## import DATASET from FROM=PATH into data/ (ARGS=--partial: what is there of it)
-	@test -n "$(FROM)" || { echo "usage: make data DATASET=omniglot|mini|tiered|cifar-fs|fc100|cub FROM=path/to/files" >&2; exit 2; }
-	$(BINARY) data import $(SOURCE) --from $(FROM) --output data/$(SOURCE).safetensors $(ARGS)
+	@test -n "$(FROM)" || { echo "usage: make data DATASET=omniglot|mini|tiered|cifar-fs|fc100|cub|idx|folder|embeddings FROM=path/to/files" >&2; exit 2; }
+	$(BINARY) data import $(SOURCE) --from $(FROM) --output data/$(PACK).safetensors $(ARGS)
 
 demo: build ## from pictures in examples/ to a CNN and its answers, with the model in the box
 	$(BINARY) generate models/omniglot-20way.safetensors --support examples/glyphs/support --out target/demo/glyphs --force

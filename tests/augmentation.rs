@@ -72,7 +72,7 @@ fn different(set: &ImageSet) -> usize {
 
 /// On images of one grey, hue, contrast, mirrors and crops show nothing: brightness alone is left.
 #[test]
-fn colours_are_drawn_once_a_set_or_once_an_image() {
+fn colours_are_drawn_once_a_set_or_an_episode_or_an_image() {
     let folder = tempfile::tempdir().unwrap();
     let grey = pack(&folder.path().join("grey.safetensors"), 3, |_, _| 100);
     let of_the_set = sampler(&grey, photo(PhotoOptions::default())).unwrap();
@@ -87,6 +87,22 @@ fn colours_are_drawn_once_a_set_or_once_an_image() {
         values.extend([shown, episode.query.images[[0, 0, 0, 0]]]);
     }
     assert!(values.len() > 50, "{values:?}");
+    let of_the_episode = PhotoOptions {
+        colors: ColorDraw::Episode,
+        ..PhotoOptions::default()
+    };
+    let of_the_episode = sampler(&grey, photo(of_the_episode)).unwrap();
+    let mut values = HashSet::new();
+    for index in 0..50 {
+        let episode = of_the_episode.episode(index);
+        assert_eq!(different(&episode.support), 1);
+        assert_eq!(
+            episode.support.images[[0, 0, 0, 0]],
+            episode.query.images[[0, 0, 0, 0]]
+        );
+        values.insert(episode.query.images[[0, 0, 0, 0]]);
+    }
+    assert!(values.len() > 25, "{values:?}");
     let each = PhotoOptions {
         colors: ColorDraw::Image,
         ..PhotoOptions::default()

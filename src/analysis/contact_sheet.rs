@@ -88,6 +88,10 @@ pub fn episode_rows(sampler: &EpisodeSampler, index: u64) -> Vec<SheetRow> {
     let episode = sampler.images_of(index, &plan);
     let way = sampler.shape().way;
     let names = &sampler.pack().metadata().class_names;
+    let augmented = match sampler.draw().augmentations() {
+        none if none.is_empty() => String::new(),
+        some => format!(", each image {}", some.join(", ")),
+    };
     let mut rows: BTreeMap<usize, SheetRow> = plan.classes[..way]
         .iter()
         .enumerate()
@@ -98,7 +102,7 @@ pub fn episode_rows(sampler: &EpisodeSampler, index: u64) -> Vec<SheetRow> {
             } else {
                 format!(", turned by {turn} degrees")
             };
-            let title = format!("class {slot}: {}{turned}", names[class]);
+            let title = format!("class {slot}: {}{turned}{augmented}", names[class]);
             (
                 slot,
                 SheetRow {

@@ -56,6 +56,8 @@ pub struct PhotoOptions {
 pub enum ColorDraw {
     /// The support set has one, the query set another (the authors' program).
     ImageSet,
+    /// Support and queries share one.
+    Episode,
     /// Each image has its own.
     Image,
 }

@@ -13,22 +13,25 @@ pub(super) struct Augmenter<'a> {
     draw: &'a EpisodeDraw,
     shape: ImageShape,
     random: &'a mut Random,
-    /// Of the whole set.
+    /// Of the whole set or episode.
     colors: Option<Colors>,
     /// An image with its colours changed.
     recolored: Vec<u8>,
 }
 
 impl<'a> Augmenter<'a> {
+    /// `random` is that of the set, `of_episode` starts alike for the sets of an episode.
     pub(super) fn new(
         draw: &'a EpisodeDraw,
         shape: ImageShape,
         random: &'a mut Random,
+        of_episode: &mut Random,
     ) -> Augmenter<'a> {
-        let of_the_set = draw
-            .photo
-            .filter(|photo| photo.colors == ColorDraw::ImageSet);
-        let colors = of_the_set.map(|photo| Colors::draw(&photo, random));
+        let colors = draw.photo.and_then(|photo| match photo.colors {
+            ColorDraw::ImageSet => Some(Colors::draw(&photo, random)),
+            ColorDraw::Episode => Some(Colors::draw(&photo, of_episode)),
+            ColorDraw::Image => None,
+        });
         Augmenter {
             draw,
             shape,

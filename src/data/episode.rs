@@ -62,6 +62,21 @@ pub struct EpisodeDraw {
 }
 
 impl EpisodeDraw {
+    /// What is done to each image, for people.
+    pub fn augmentations(&self) -> Vec<&'static str> {
+        let photo = self.photo.as_ref();
+        let colors =
+            |photo: &PhotoOptions| [photo.hue, photo.brightness, photo.contrast] != [0.0; 3];
+        let all = [
+            ("jittered", !self.jitter.is_none()),
+            ("mirrored or not", photo.is_some_and(|photo| photo.flip)),
+            ("recoloured", photo.is_some_and(colors)),
+            ("cropped", photo.is_some_and(|photo| photo.crop < 1.0)),
+        ];
+        let done = all.into_iter().filter(|(_, done)| *done);
+        done.map(|(name, _)| name).collect()
+    }
+
     /// Balanced queries, images as they are: validation and test.
     pub const PLAIN: EpisodeDraw = EpisodeDraw {
         query_sampling: QuerySampling::Balanced,
@@ -273,7 +288,12 @@ impl EpisodeSampler {
         self.seed
     }
 
-    /// Sizes of the episodes.
+    /// How episodes are drawn and augmented.
+    pub fn draw(&self) -> &EpisodeDraw {
+        &self.draw
+    }
+
+    /// Sizes of an episode.
     pub fn shape(&self) -> EpisodeShape {
         self.shape
     }
@@ -364,8 +384,8 @@ impl EpisodeSampler {
         Episode {
             index,
             classes: labels.iter().map(|&place| place as i64).collect(),
-            support: self.images(&plan.support, plan, &mut random),
-            query: self.images(&plan.query, plan, &mut random),
+            support: self.images(index, &plan.support, plan, &mut random),
+            query: self.images(index, &plan.query, plan, &mut random),
         }
     }
 
@@ -383,15 +403,23 @@ impl EpisodeSampler {
             })
             .collect();
         self.images(
+            index,
             &samples,
             &plan,
             &mut self.random(Purpose::Augmentation, index),
         )
     }
 
-    fn images(&self, samples: &[Sample], plan: &EpisodePlan, random: &mut Random) -> ImageSet {
+    fn images(
+        &self,
+        index: u64,
+        samples: &[Sample],
+        plan: &EpisodePlan,
+        random: &mut Random,
+    ) -> ImageSet {
         let shape = self.pack.shape();
-        let mut augmenter = Augmenter::new(&self.draw, shape, random);
+        let mut of_episode = self.random(Purpose::EpisodeColors, index);
+        let mut augmenter = Augmenter::new(&self.draw, shape, random, &mut of_episode);
         let mut pixels = vec![0; samples.len() * shape.bytes()];
         for (target, sample) in pixels.chunks_exact_mut(shape.bytes()).zip(samples) {
             let source = self.pack.image(sample.image);

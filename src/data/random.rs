@@ -22,6 +22,8 @@ pub enum Purpose {
     Masking = 6,
     /// What dropout drops in a training step.
     Dropout = 7,
+    /// The change of colours that all images of an episode share.
+    EpisodeColors = 8,
 }
 
 /// A generator that is a pure function of (seed, purpose, index): ChaCha8 with a key made of the three.
