@@ -70,7 +70,8 @@ def markdown(report: dict[str, Any], picture: str) -> str:
         "- Share of a step spent waiting for the loader (28×28, 8 channels):",
         f"  {100 * facts['waiting_share']:.1f} %.",
         f"- Peak memory (28×28, 8 channels, T = 4): {facts['peak_memory_mib']:.0f} MiB.",
-        f"- From the start of the program to a model: {facts['start_up_seconds']:.2f} s.",
+        "- `inspect` of the synthetic experiment, start of the program included:"
+        f" {facts['start_up_seconds']:.2f} s.",
         "",
         "What a size costs, 28×28, 20-way 1-shot, 8 channels, T = 4, but for the size named, ms a",
         "training episode:",
