@@ -227,6 +227,14 @@ fn what_is_generated_in_vain_is_told() {
     };
     let told = bias("allocation: output");
     assert!(told.contains("takes any bias away"), "{told}");
+    let told = error(
+        "generator: {per_layer: {logits: {allocation: spatial}}}\n",
+        &[],
+    );
+    assert!(
+        told.contains("per_layer.logits.allocation: spatial: expected nothing"),
+        "{told}"
+    );
     let told = bias("allocation: spatial");
     assert!(told.contains("has no slice an output channel"), "{told}");
 }

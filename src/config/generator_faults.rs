@@ -146,6 +146,14 @@ fn convolution_faults(
     faults.0
 }
 
+/// What says nothing of the logits layer.
+const OF_CONVOLUTIONS: [&str; 4] = [
+    "allocation",
+    "learned_base",
+    "generate_bias",
+    "generate_batch_norm",
+];
+
 fn single_layer_faults(experiment: &Experiment) -> Vec<String> {
     let mut faults = Faults(Vec::new());
     let (generator, layers) = (&experiment.generator, experiment.cnn.layers);
@@ -159,6 +167,13 @@ fn single_layer_faults(experiment: &Experiment) -> Vec<String> {
             || number.is_some_and(|number| generator.generates.convolution(number - 1, layers));
         let expected = "`logits` or the number of a generated convolution, from 1";
         faults.unless(generated, &section, name, expected);
+        for key in OF_CONVOLUTIONS.iter().filter(|_| name == "logits") {
+            if let Some(value) = changes.get(*key) {
+                let value = serde_yaml::to_string(value).unwrap_or_default();
+                let nothing = "nothing, for it is a setting of convolutions";
+                faults.unless(false, &format!("{section}.{key}"), value.trim(), nothing);
+            }
+        }
         match generator.changed(changes) {
             Ok(settings) if generated => {
                 faults
