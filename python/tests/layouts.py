@@ -146,6 +146,20 @@ def ilsvrc(folder, protocol):
                 add_to_tar(whole, f"{wnid}.tar", one.getvalue())
 
 
+def unpacked(write, depth):
+    """The same with its tars unpacked, each to a folder of its name."""
+
+    def write_unpacked(folder, protocol):
+        write(folder, protocol)
+        for _ in range(depth):
+            for path in [*folder.rglob("*.tar"), *folder.rglob("*.tgz")]:
+                with tarfile.open(path) as tar:
+                    tar.extractall(path.with_suffix(""))
+                path.unlink()
+
+    return write_unpacked
+
+
 def cub(folder, protocol):
     with tarfile.open(folder / "CUB_200_2011.tgz", "w:gz") as tar:
         for part in PARTS:
@@ -253,9 +267,12 @@ FORMS = {
     "tiered npz": ("tiered-imagenet", tiered_npz),
     "tiered npz of others": ("tiered-imagenet", tiered_npz_of_others),
     "tiered ilsvrc": ("tiered-imagenet", ilsvrc),
+    "tiered ilsvrc tars": ("tiered-imagenet", unpacked(ilsvrc, 1)),
+    "tiered ilsvrc folders": ("tiered-imagenet", unpacked(ilsvrc, 2)),
     "cifar-fs metaoptnet": ("cifar-fs", metaoptnet("CIFAR_FS", 32)),
     "fc100 metaoptnet": ("fc100", metaoptnet("FC100", 32)),
     "cub": ("cub", cub),
+    "cub unpacked": ("cub", unpacked(cub, 1)),
     "tar": ("folder", class_folders("w")),
     "tar.gz": ("folder", class_folders("w:gz")),
     "leo": ("embeddings", leo),
