@@ -62,6 +62,17 @@ def test_every_form_is_imported_class_by_class(form, protocol, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["origin", "pack.safetensors"]
 
 
+def test_arrays_of_one_part_beside_whole_pickles_are_passed_over(tmp_path):
+    origin, output = tmp_path / "origin", tmp_path / "pack.safetensors"
+    origin.mkdir()
+    FORMS["tiered png"][1](origin, 4)
+    np.savez(origin / "train_images.npz", images=np.zeros((1, 84, 84, 3), np.uint8))
+    result = run_import("tiered-imagenet", origin, output, "--partial")
+    assert result.returncode == 0, result.stderr
+    assert "npz" not in result.stderr
+    assert len(read_pack(output)[0]) == 9 * IMAGES
+
+
 @pytest.mark.parametrize("source", ["cifar-fs", "fc100"])
 def test_the_official_cifar_archive_is_whole_and_shared_out(source, tmp_path):
     origin, output = tmp_path / "cifar-100-python", tmp_path / "pack.safetensors"

@@ -74,8 +74,10 @@ pub fn import_tiered_imagenet(
         (ZENODO_ENCODED, ZENODO_LABELS, add_encoded),
         (PIXELS, LABELS, add_pixels),
     ] {
-        if let (None, Some(there)) = (&images, part_files(&files, names, &mut found.faults)?) {
+        // The first form that is there: programs of the field leave others beside it, often in part.
+        if let Some(there) = part_files(&files, names, &mut found.faults)? {
             images = Some((there, label_names, add));
+            break;
         }
     }
     if let Some((images, label_names, add)) = images {
