@@ -9,7 +9,8 @@ use image::{Rgb, RgbImage};
 use ndarray::ArrayView3;
 
 use super::canvas::{LETTER, fill, write, write_png};
-use crate::data::episode::{EpisodeSampler, ImageSet, Sample};
+use crate::config::augmentation::PhotoOptions;
+use crate::data::episode::{EpisodeDraw, EpisodeSampler, ImageSet, Sample};
 use crate::data::pack::Pack;
 
 /// Room between images and around rows.
@@ -82,13 +83,27 @@ pub fn class_rows(pack: &Pack, classes: &[usize], images: usize) -> Vec<SheetRow
     classes.iter().map(row).collect()
 }
 
+/// What is done to each image.
+fn augmentations(draw: &EpisodeDraw) -> Vec<&'static str> {
+    let photo = draw.photo.as_ref();
+    let colors = |photo: &PhotoOptions| [photo.hue, photo.brightness, photo.contrast] != [0.0; 3];
+    let all = [
+        ("jittered", !draw.jitter.is_none()),
+        ("mirrored or not", photo.is_some_and(|photo| photo.flip)),
+        ("recoloured", photo.is_some_and(colors)),
+        ("cropped", photo.is_some_and(|photo| photo.crop < 1.0)),
+    ];
+    let done = all.into_iter().filter(|(_, done)| *done);
+    done.map(|(name, _)| name).collect()
+}
+
 /// Episode `index`: a row a class with its support and query images, then what the model sees without labels.
 pub fn episode_rows(sampler: &EpisodeSampler, index: u64) -> Vec<SheetRow> {
     let plan = sampler.plan(index);
     let episode = sampler.images_of(index, &plan);
     let way = sampler.shape().way;
     let names = &sampler.pack().metadata().class_names;
-    let augmented = match sampler.draw().augmentations() {
+    let augmented = match augmentations(sampler.draw()) {
         none if none.is_empty() => String::new(),
         some => format!(", each image {}", some.join(", ")),
     };

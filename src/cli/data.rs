@@ -80,10 +80,10 @@ fn print_moments(pack: &Pack) {
         let texts: Vec<String> = values.iter().map(|value| format!("{value:.4}")).collect();
         texts.join(", ")
     };
-    let channels = moments(pack);
-    if channels.len() > MOST_CHANNELS {
+    if pack.shape().channels > MOST_CHANNELS {
         return;
     }
+    let channels = moments(pack);
     println!(
         "  mean     {}",
         list(channels.iter().map(|m| m.mean).collect())

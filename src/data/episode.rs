@@ -62,21 +62,6 @@ pub struct EpisodeDraw {
 }
 
 impl EpisodeDraw {
-    /// What is done to each image, for people.
-    pub fn augmentations(&self) -> Vec<&'static str> {
-        let photo = self.photo.as_ref();
-        let colors =
-            |photo: &PhotoOptions| [photo.hue, photo.brightness, photo.contrast] != [0.0; 3];
-        let all = [
-            ("jittered", !self.jitter.is_none()),
-            ("mirrored or not", photo.is_some_and(|photo| photo.flip)),
-            ("recoloured", photo.is_some_and(colors)),
-            ("cropped", photo.is_some_and(|photo| photo.crop < 1.0)),
-        ];
-        let done = all.into_iter().filter(|(_, done)| *done);
-        done.map(|(name, _)| name).collect()
-    }
-
     /// Balanced queries, images as they are: validation and test.
     pub const PLAIN: EpisodeDraw = EpisodeDraw {
         query_sampling: QuerySampling::Balanced,

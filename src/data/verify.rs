@@ -50,12 +50,9 @@ pub fn verify(pack: &Pack) -> Result<VerifyReport, DataError> {
     let twins = twins(pack);
     let part_of = |image: usize| {
         let split = metadata.splits.get(&metadata.default_split)?;
-        Part::ALL.into_iter().find(|&part| {
-            split
-                .part(part)
-                .iter()
-                .any(|&class| pack.class_range(class).contains(&image))
-        })
+        let class = pack.class_of(image);
+        let mut parts = Part::ALL.into_iter();
+        parts.find(|&part| split.part(part).contains(&class))
     };
     let twins_across_parts = twins
         .iter()

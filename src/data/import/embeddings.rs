@@ -14,7 +14,7 @@ use super::labelled::{Labelled, by_label};
 use super::mapped::{Scratch, Slice};
 use super::numpy::{Array, Npz, read_npy};
 use super::pickle::Pickle;
-use super::pictures::{Watch, searched};
+use super::pictures::{Watch, searched, write_pictures};
 
 /// Arrays `embeddings` and `labels`.
 const NPZ: [&str; 3] = ["train.npz", "val.npz", "test.npz"];
@@ -31,9 +31,6 @@ const NPY: [&str; 3] = [
     "test_embeddings.npy",
 ];
 const NPY_LABELS: [&str; 3] = ["train_labels.npy", "val_labels.npy", "test_labels.npy"];
-
-/// Embeddings written between two reports of progress.
-const STEP: usize = 10_000;
 
 /// One part's vectors.
 struct Vectors {
@@ -138,18 +135,16 @@ fn write(
         notes: BTreeMap::new(),
     };
     let mut writer = PackWriter::create(output, shape, &sizes, metadata)?;
-    let (mut done, all) = (0, sizes.iter().sum());
+    let mut rows: Vec<(&Vectors, usize)> = Vec::new();
     for vectors in parts {
-        for &number in vectors.classes.iter().flat_map(|(_, numbers)| numbers) {
-            let row = vectors.row(number).unwrap_or_default();
-            let bytes: Vec<u8> = row.iter().flat_map(|value| value.to_le_bytes()).collect();
-            writer.push(&bytes)?;
-            done += 1;
-            if (done == all || done % STEP == 0) && !watch(done, all) {
-                return Err(DataError::Interrupted);
-            }
-        }
+        let numbers = vectors.classes.iter().flat_map(|(_, numbers)| numbers);
+        rows.extend(numbers.map(|&number| (vectors, number)));
     }
+    let bytes = |&(vectors, number): &(&Vectors, usize)| {
+        let row = vectors.row(number).unwrap_or_default();
+        Ok(row.iter().flat_map(|value| value.to_le_bytes()).collect())
+    };
+    write_pictures(&rows, bytes, &mut writer, watch)?;
     writer.finish()
 }
 

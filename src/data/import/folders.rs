@@ -68,7 +68,8 @@ pub fn import_folders(
         }
         let path = file.inner.rsplit_once('/').map_or("", |(path, _)| path);
         let container = Arc::clone(&file.container);
-        let other = known.paths.entry(container).or_insert(path.to_owned());
+        let paths = &mut known.paths;
+        let other = paths.entry(container).or_insert_with(|| path.to_owned());
         if other != path {
             return Err(incomplete(format!(
                 "there are two folders of the class `{class}`, `{other}` and `{path}`: give them different names"
