@@ -95,6 +95,8 @@ impl Compute {
                 Device::Cuda(index)
             }
         };
+        // Steps of training have one shape: cuDNN tries its ways once and keeps the fastest.
+        Cuda::cudnn_set_benchmark(device.is_cuda());
         let threads = threads.unwrap_or_else(available_threads).max(1);
         tch::set_num_threads(1);
         let pool = rayon::ThreadPoolBuilder::new()
@@ -108,6 +110,15 @@ impl Compute {
             threads,
             pool,
         })
+    }
+
+    /// Threads that draw episodes: one beside the workers of a CPU, which take 50 times as long over an episode; all
+    /// cores beside a GPU, which would wait for one.
+    pub fn loader_threads(&self) -> usize {
+        match self.device {
+            Device::Cpu => 1,
+            _ => self.threads,
+        }
     }
 
     /// Applies `work` to groups of items and returns the results in order; on a CPU each worker takes a group of its

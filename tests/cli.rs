@@ -410,7 +410,7 @@ fn inspect_prints_the_resolved_configuration_and_the_layers() {
 }
 
 #[test]
-fn a_run_can_start_from_another_ones_parameters_but_not_from_another_models() {
+fn a_run_can_start_from_another_ones_parameters_but_not_from_other_shapes() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), "first", &[]).assert().success();
     let best = folder.path().join("first/checkpoints/best.safetensors");
@@ -440,6 +440,18 @@ fn a_run_can_start_from_another_ones_parameters_but_not_from_another_models() {
         started.tensor("phi.cnn.layer1.kernel").unwrap().data(),
         phi("second")
     );
+    // What the first run did not generate starts afresh, and it is said.
+    let more = [
+        &more[..],
+        &["--set", "generator.generates=last 1"],
+        &["--set", "generator.learned_base=true"],
+    ]
+    .concat();
+    train(folder.path(), "generating", &more)
+        .assert()
+        .success()
+        .stderr(contains("parameters that it does not have: `generator.layer4."));
+    assert_eq!(phi("second"), phi("generating"));
     let other = ["--set", &start, "--set", "cnn.channels=4"];
     train(folder.path(), "third", &other)
         .assert()

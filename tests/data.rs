@@ -249,7 +249,7 @@ fn the_loader_hands_out_every_episode_once_in_order() {
         &common::small_pack(folder.path()),
         (5, 1, 1),
     ));
-    let loader = EpisodeLoader::new(Arc::clone(&sampler), 3..30, 4, 2).unwrap();
+    let loader = EpisodeLoader::new(Arc::clone(&sampler), 3..30, 4, 2, |batch| batch).unwrap();
     let episodes: Vec<_> = loader.flatten().collect();
     assert!(episodes.iter().map(|episode| episode.index).eq(3..30));
     assert_eq!(episodes[5], sampler.episode(8));

@@ -1,4 +1,4 @@
-//! Every experiment that ships loads, builds, and takes a training step that is finite.
+//! Every experiment that ships loads, builds, and takes a training step that is finite, on a GPU where there is one.
 
 mod common;
 
@@ -10,7 +10,7 @@ use hypertransformer::config::load;
 use hypertransformer::data::episode::{Episode, ImageSet};
 use hypertransformer::data::pack::Element;
 use hypertransformer::model::hypertransformer::HyperTransformer;
-use hypertransformer::train::gradient::{Objective, step_gradient};
+use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
 use hypertransformer::train::optimizer::Optimizer;
 use ndarray::Array4;
 use tch::Tensor;
@@ -80,12 +80,13 @@ fn take_a_step(path: &Path) {
     let experiment = load(path, &[]).unwrap();
     let image = image(&experiment);
     let model = HyperTransformer::new(&experiment, image).unwrap();
-    let compute = Compute::new(DeviceChoice::Cpu, Some(1)).unwrap();
-    let mut phi = Tensor::from_slice(&model.layout().initial_values(0));
-    let buffers = Tensor::from_slice(&model.buffers().initial_values(0));
+    let compute = Compute::new(DeviceChoice::Auto, Some(1)).unwrap();
+    let initial = |values: Vec<f32>| Tensor::from_slice(&values).to_device(compute.device);
+    let mut phi = initial(model.layout().initial_values(0));
+    let buffers = initial(model.buffers().initial_values(0));
     let objective = Objective::at(&experiment, 0);
-    let episodes = [episode(&experiment, image)];
-    let step = step_gradient(&compute, &model, &phi, &buffers, &episodes, objective);
+    let prepared = Prepared::new(vec![episode(&experiment, image)], compute.device);
+    let step = step_gradient(&compute, &model, &phi, &buffers, &prepared, objective);
     assert!(step.loss.is_finite(), "{name}: loss {}", step.loss);
     let largest = step.gradient.abs().max().double_value(&[]);
     assert!(

@@ -10,7 +10,7 @@ use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::model::episode_batch::EpisodeBatch;
 use hypertransformer::model::hooks::Hooks;
 use hypertransformer::model::parameters::leaf;
-use hypertransformer::train::gradient::{Objective, step_gradient};
+use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
 use tch::{Device, Kind, Tensor};
 
 /// The same episode with all queries but the first as negatives.
@@ -252,7 +252,7 @@ fn a_steps_gradient_is_that_of_plain_operations_in_double_precision() {
             &setup.model,
             &setup.phi,
             &setup.buffers,
-            &episodes,
+            &Prepared::new(episodes.to_vec(), compute.device),
             objective,
         );
         let phi = leaf(&common::double(&setup.phi));

@@ -5,7 +5,7 @@ mod common;
 use common::{Setup, experiment, sampler, setup, small_pack};
 use hypertransformer::compute::{Compute, DeviceChoice};
 use hypertransformer::data::episode::Episode;
-use hypertransformer::train::gradient::{Objective, StepGradient, step_gradient};
+use hypertransformer::train::gradient::{Objective, Prepared, StepGradient, step_gradient};
 use predicates::str::contains;
 use tch::Tensor;
 
@@ -23,7 +23,7 @@ fn step(setup: &Setup, overrides: &[&str], step: u64) -> StepGradient {
         &setup.model,
         &setup.phi,
         &setup.buffers,
-        &episodes(),
+        &Prepared::new(episodes(), compute.device),
         objective,
     )
 }

@@ -6,7 +6,8 @@ Each column is a model: sizes, episode and which layers are generated. In every 
 program and PyTorch take turns on the same column, so that whatever else the machine does meets all
 alike; medians over rounds are compared. PyTorch computes the same mathematics with the same φ: the
 plain implementation in `hypertransformer.py`, eager and, where asked for, by `torch.compile` with
-kernels laid out channels-last. `--quick` takes two small columns only.
+kernels laid out channels-last. On a GPU PyTorch computes one episode after another as it is
+written, and T at once by `torch.vmap`. `--quick` takes two small columns only.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ COLUMNS = [
 ]
 QUICK = [Column(28, 8, "logits"), Column(28, 8, "all")]
 SMALL = Column(28, 8, "logits")
+# Episodes a step, unless a column says otherwise.
+TOGETHER = 16
 
 
 class Bench:
@@ -94,7 +97,8 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
         """Make packs of random pictures in the folder."""
         self.arguments, self.folder = arguments, folder
-        self.gemm = gemm_rate()
+        self.on_gpu = arguments.device != "cpu"
+        self.gemm = gemm_rate(arguments.device, 8192 if self.on_gpu else 1024)
 
     def program(self, *words: str) -> str:
         """Run the Rust program; what it prints."""
@@ -119,7 +123,10 @@ class Bench:
         """What `bench` says."""
         episodes = episodes_for(column, 30 if self.arguments.quick else 120)
         words = [*column.settings, *self.pack(column.size), *more]
-        words += ["--threads", str(threads), "--episodes", str(episodes), "--json"]
+        words += ["--device", self.arguments.device, "--json"]
+        if "--episodes" not in more:
+            words += ["--episodes", str(episodes)]
+        words += ["--threads", str(threads)]
         return json.loads(self.program("bench", what, *words))
 
     def checkpoint(self, column: Column) -> Path:
@@ -134,6 +141,8 @@ class Bench:
     def measure(self, column: Column) -> dict[str, Any]:
         """Milliseconds an episode of each contender, one list of rounds each."""
         model = HyperTransformer.load(self.checkpoint(column))
+        for tensors in (model.phi, model.buffers):
+            tensors.update({k: tensor.to(self.arguments.device) for k, tensor in tensors.items()})
         words = [*column.settings, *self.pack(column.size)]
         inspected = json.loads(
             self.program("inspect", "experiments/synthetic.yaml", "--json", *words)
@@ -156,38 +165,51 @@ class Bench:
             # Forward, and twice as much backward; a multiply-add is two operations.
             "limit_milliseconds": 1000 * 3 * 2 * forward / self.gemm,
             "authors_ratio": AUTHORS_RATIO.get((column.channels, column.generates))
-            if column.size == 28
+            if column.size == 28 and not self.on_gpu
             else None,
         }
 
     def contenders(self, column: Column, model: HyperTransformer) -> dict[str, Callable[[], float]]:
         """What is timed in each round, by name."""
 
-        def rust(what: str, threads: int = 1, tasks: int = 16) -> Callable[[], float]:
+        def rust(what: str, threads: int = 1, tasks: int = TOGETHER) -> Callable[[], float]:
             more = ("--set", f"train.tasks_per_step={tasks}")
+            if self.on_gpu:
+                more += ("--episodes", str(40 * tasks))
             return lambda: self.ours(column, what, threads, *more)["milliseconds_per_episode"]
 
         episodes = episodes_for(column, 10 if self.arguments.quick else 30)
-        step, forward = training_step(model, column), evaluation_step(model, column)
+        device = self.arguments.device
+        step = training_step(model, column, device)
 
         def pytorch(work: Callable[[], Any], threads: int = 1) -> Callable[[], float]:
             return lambda: milliseconds(work, episodes, threads)
 
         timed = {
-            "step": rust("step"),
+            "step": rust("step", threads=self.beside_gpu),
             "PyTorch step": pytorch(step),
-            "step, T = 4": rust("step", tasks=4),
+            "step, T = 4": rust("step", threads=self.beside_gpu, tasks=4),
             "step, T = 1": rust("step", tasks=1),
-            "evaluation": rust("evaluation"),
-            "PyTorch evaluation": pytorch(forward),
+            "evaluation": rust("evaluation", threads=self.beside_gpu),
+            "PyTorch evaluation": pytorch(evaluation_step(model, column, device)),
         }
+        # Larger images at once need more memory than most GPUs have.
+        if self.on_gpu and column.size == 28:
+            timed["step, T = 64"] = rust("step", threads=self.beside_gpu, tasks=64)
+            together = pytorch(training_step(model, column, device, tasks=TOGETHER))
+            timed["PyTorch vmap step"] = lambda: together() / TOGETHER
         if self.arguments.threads > 1:
             timed["step, 2 threads"] = rust("step", threads=2)
             timed["PyTorch step, 2 threads"] = pytorch(step, 2)
         if self.arguments.compile:
-            compiled = training_step(model, column, compiled=True)
+            compiled = training_step(model, column, device, compiled=True)
             timed["PyTorch compiled step"] = pytorch(compiled)
         return timed
+
+    @property
+    def beside_gpu(self) -> int:
+        """Threads of our program beside a GPU, which draw episodes; one where the CPU computes."""
+        return 8 if self.on_gpu else 1
 
 
 def episodes_for(column: Column, small: int) -> int:
@@ -208,39 +230,52 @@ def write_random_pictures(folder: Path, size: int) -> None:
             Image.fromarray(pixels).save(folder / f"class{number:02}" / f"{index:02}.png")
 
 
-def batch(column: Column) -> tuple[torch.Tensor, ...]:
-    """Random support and query sets; what pictures show changes no time."""
+def batch(column: Column, device: str, tasks: int | None = None) -> tuple[torch.Tensor, ...]:
+    """Random support and query sets of a task or more; what pictures show changes no time."""
     way, shot, query = column.episode
     shape = (column.image_channels, column.size, column.size)
-    return (
-        torch.rand(way * shot, *shape),
-        torch.arange(way).repeat_interleave(shot),
-        torch.rand(way * query, *shape),
-        torch.arange(way).repeat_interleave(query),
-    )
+    first = () if tasks is None else (tasks,)
+
+    def images(count: int) -> torch.Tensor:
+        return torch.rand(*first, count, *shape, device=device)
+
+    def labels(each: int) -> torch.Tensor:
+        labels = torch.arange(way, device=device).repeat_interleave(each)
+        return labels.expand(*first, -1)
+
+    return images(way * shot), labels(shot), images(way * query), labels(query)
 
 
 def training_step(
-    model: HyperTransformer, column: Column, compiled: bool = False
+    model: HyperTransformer,
+    column: Column,
+    device: str,
+    *,
+    tasks: int | None = None,
+    compiled: bool = False,
 ) -> Callable[[], Any]:
-    """Forward and backward of one episode."""
+    """Forward and backward of one episode, or of several by `torch.vmap`."""
     phi = [parameter.requires_grad_() for parameter in model.phi.values()]
-    support, support_labels, query, query_labels = batch(column)
+    support, support_labels, query, query_labels = batch(column, device, tasks)
     if compiled:
         layout = torch.channels_last
         support, query = (images.contiguous(memory_format=layout) for images in (support, query))
 
+    def answer(support: torch.Tensor, labels: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+        return model.forward(support, labels, query, training=True).logits
+
     def loss() -> torch.Tensor:
-        answers = model.forward(support, support_labels, query, training=True).logits
-        return F.cross_entropy(answers, query_labels)
+        answers = answer if tasks is None else torch.vmap(answer)
+        logits = answers(support, support_labels, query)
+        return F.cross_entropy(logits.flatten(0, -2), query_labels.flatten())
 
     loss = torch.compile(loss) if compiled else loss
     return lambda: torch.autograd.grad(loss(), phi)
 
 
-def evaluation_step(model: HyperTransformer, column: Column) -> Callable[[], Any]:
+def evaluation_step(model: HyperTransformer, column: Column, device: str) -> Callable[[], Any]:
     """Forward of one episode."""
-    support, support_labels, query, _ = batch(column)
+    support, support_labels, query, _ = batch(column, device)
 
     def answer() -> torch.Tensor:
         with torch.no_grad():
@@ -252,23 +287,31 @@ def evaluation_step(model: HyperTransformer, column: Column) -> Callable[[], Any
 def milliseconds(work: Callable[[], Any], times: int, threads: int) -> float:
     """Median time of a call."""
     torch.set_num_threads(threads)
+
+    def done() -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
     work()
     found = []
     for _ in range(times):
-        start = time.perf_counter()
+        start = done()
         work()
-        found.append(time.perf_counter() - start)
+        found.append(done() - start)
     return 1000 * statistics.median(found)
 
 
-def gemm_rate(side: int = 1024) -> float:
-    """Operations a second of a matrix product on one thread: what arithmetic could reach."""
-    left, right = torch.rand(side, side), torch.rand(side, side)
+def gemm_rate(device: str, side: int) -> float:
+    """Operations a second of a matrix product (on one thread): what arithmetic could reach."""
+    left, right = torch.rand(side, side, device=device), torch.rand(side, side, device=device)
     return 2 * side**3 / (milliseconds(lambda: left @ right, 20, 1) / 1000)
 
 
-def processor() -> str:
+def processor(device: str) -> str:
     """What the machine calls itself."""
+    if device != "cpu":
+        return f"{torch.cuda.get_device_name(device)}, beside {processor('cpu')}"
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -311,6 +354,8 @@ def main() -> None:
     add("--output", type=Path, help="Markdown file; a .json and an .svg go beside it")
     add("--rounds", type=int, default=3)
     add("--threads", type=int, default=1, choices=(1, 2), help="2: also on two threads")
+    add("--device", default="cpu", help="cpu, or cuda:0: ours and PyTorch alike")
+    add("--columns", nargs="+", metavar="SIZE:CHANNELS", help="only these (28:8), no curves")
     add("--compile", action="store_true", help="also torch.compile: minutes more a column")
     add("--quick", action="store_true", help="two columns only")
     add("--binary", type=Path, default=Path("target/release/hypertransformer"))
@@ -318,13 +363,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments, Path(folder))
         columns = QUICK if arguments.quick else COLUMNS
+        if arguments.columns:
+            columns = [c for c in COLUMNS if f"{c.size}:{c.channels}" in arguments.columns]
         report = {
-            "machine": processor(),
+            "machine": processor(arguments.device),
             "pytorch": torch.__version__,
             "gemm_gflops": bench.gemm / 1e9,
             "rounds": arguments.rounds,
             "columns": [bench.measure(column) for column in columns],
-            "facts": small_facts(bench),
+            "facts": None if arguments.columns else small_facts(bench),
         }
     write_report(arguments.output, report)
 

@@ -77,5 +77,6 @@ fn train_one(
         let gradient = Tensor::run_backward(&[&loss], &[&at], false, false).swap_remove(0);
         optimizer.step(&mut weights, &gradient, learning_rate(&config, step));
     }
-    tch::no_grad(|| EpisodeRecord::of(episode, &model.forward(&weights, &images), &labels))
+    let logits = tch::no_grad(|| model.forward(&weights, &images));
+    EpisodeRecord::of(&[episode], &logits.unsqueeze(0), &labels.unsqueeze(0)).swap_remove(0)
 }

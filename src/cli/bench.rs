@@ -12,7 +12,7 @@ use hypertransformer::config::load;
 use hypertransformer::data::loader::EpisodeLoader;
 use hypertransformer::data::pack::Pack;
 use hypertransformer::evaluate::{Trained, evaluate};
-use hypertransformer::train::gradient::{Objective, step_gradient};
+use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
 use hypertransformer::train::{build_model, training_sampler};
 use serde_json::json;
 use tch::Tensor;
@@ -86,7 +86,10 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
             evaluate(&compute, &trained, &sampler, count, mode, |_| true);
             return Ok(0.0);
         }
-        let mut loader = EpisodeLoader::new(Arc::clone(&sampler), episodes, tasks, 1)?;
+        let (threads, device) = (compute.loader_threads(), compute.device);
+        let prepare = move |episodes| Prepared::new(episodes, device);
+        let sampler = Arc::clone(&sampler);
+        let mut loader = EpisodeLoader::new(sampler, episodes, tasks, threads, prepare)?;
         let mut waited = 0.0;
         loop {
             let start = Instant::now();

@@ -5,24 +5,31 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
+
 use super::episode::{Episode, EpisodeSampler};
 
 /// Batches kept ready or in the making.
 const DEPTH: usize = 8;
 
+/// What its threads make of a batch of episodes.
+type Make<Batch> = Arc<dyn Fn(Vec<Episode>) -> Batch + Send + Sync>;
+
 /// Hands out batches of consecutive episodes in order.
-pub struct EpisodeLoader {
+pub struct EpisodeLoader<Batch> {
     sampler: Arc<EpisodeSampler>,
+    make: Make<Batch>,
     pool: rayon::ThreadPool,
-    pending: VecDeque<Receiver<Vec<Episode>>>,
+    pending: VecDeque<Receiver<Batch>>,
     next_episode: u64,
     end_episode: u64,
     batch: u64,
     waited: Duration,
 }
 
-impl EpisodeLoader {
-    /// Episodes `episodes.start … episodes.end` in batches of `batch` (the last may be shorter).
+impl<Batch: Send + 'static> EpisodeLoader<Batch> {
+    /// Episodes `episodes.start … episodes.end` in batches of `batch` (the last may be shorter), each as what `make`
+    /// makes of it.
     ///
     /// # Errors
     /// If the threads cannot be started.
@@ -31,13 +38,15 @@ impl EpisodeLoader {
         episodes: std::ops::Range<u64>,
         batch: usize,
         threads: usize,
-    ) -> Result<EpisodeLoader, rayon::ThreadPoolBuildError> {
+        make: impl Fn(Vec<Episode>) -> Batch + Send + Sync + 'static,
+    ) -> Result<EpisodeLoader<Batch>, rayon::ThreadPoolBuildError> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("loader-{index}"))
             .build()?;
         let mut loader = EpisodeLoader {
             sampler,
+            make: Arc::new(make),
             pool,
             pending: VecDeque::with_capacity(DEPTH),
             next_episode: episodes.start,
@@ -59,10 +68,12 @@ impl EpisodeLoader {
         let indices = self.next_episode..end;
         self.next_episode = end;
         let (sender, receiver) = sync_channel(1);
-        let sampler = Arc::clone(&self.sampler);
+        let (sampler, make) = (Arc::clone(&self.sampler), Arc::clone(&self.make));
         self.pool.spawn(move || {
+            let episodes = indices.into_par_iter();
+            let episodes = episodes.map(|index| sampler.episode(index)).collect();
             // The other end is gone when training stops early: nobody needs the batch then.
-            let _ = sender.send(indices.map(|index| sampler.episode(index)).collect());
+            let _ = sender.send(make(episodes));
         });
         self.pending.push_back(receiver);
     }
@@ -73,10 +84,10 @@ impl EpisodeLoader {
     }
 }
 
-impl Iterator for EpisodeLoader {
-    type Item = Vec<Episode>;
+impl<Batch: Send + 'static> Iterator for EpisodeLoader<Batch> {
+    type Item = Batch;
 
-    fn next(&mut self) -> Option<Vec<Episode>> {
+    fn next(&mut self) -> Option<Batch> {
         let receiver = self.pending.pop_front()?;
         let start = Instant::now();
         let batch = receiver.recv().ok();

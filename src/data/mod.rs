@@ -15,6 +15,7 @@ mod pack_writer;
 mod pixels;
 pub mod preparation;
 pub mod random;
+mod resident;
 pub mod splits;
 pub mod synthetic;
 pub mod verify;

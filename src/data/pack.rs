@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::error::{DataError, list_names};
+use super::resident::{AROUND, give_back};
 pub use super::splits::{Part, SplitScheme};
 
 /// Key of the JSON object in the file's metadata.
@@ -88,11 +90,17 @@ pub struct PackMetadata {
     pub notes: BTreeMap<String, String>,
 }
 
+/// Bytes of the file that may be in this process's memory before all are given back to the kernel, which keeps them as
+/// long as nobody else needs the room: a pack may be larger than memory.
+const RESIDENT: usize = 256 << 20;
+
 /// An open pack.
 #[derive(Debug)]
 pub struct Pack {
     path: PathBuf,
     map: Mmap,
+    read: AtomicUsize,
+    resident: usize,
     images: Range<usize>,
     offsets: Vec<usize>,
     shape: ImageShape,
@@ -189,6 +197,8 @@ impl Pack {
             },
             metadata,
             map,
+            read: AtomicUsize::new(0),
+            resident: RESIDENT,
         })
     }
 
@@ -225,7 +235,18 @@ impl Pack {
     /// Bytes of an image, row by row, `H · W · C` elements.
     pub fn image(&self, index: usize) -> &[u8] {
         let length = self.shape.bytes();
+        self.note_read(length.max(AROUND));
         &self.map[self.images.clone()][index * length..(index + 1) * length]
+    }
+
+    fn note_read(&self, bytes: usize) {
+        if self.map.len() <= self.resident {
+            return;
+        }
+        let before = self.read.fetch_add(bytes, Ordering::Relaxed);
+        if before / self.resident != (before + bytes) / self.resident {
+            give_back(&self.map, 0..self.map.len());
+        }
     }
 
     /// All pixels.
@@ -256,5 +277,47 @@ impl Pack {
             known: list_names(splits.keys(), 10),
             hint: near.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)")),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::synthetic::{SyntheticOptions, write_synthetic_pack};
+
+    /// What the kernel says is in memory of this file, KiB.
+    fn resident_kib(path: &Path) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let of_file = maps.split_once(&path.display().to_string()).unwrap().1;
+        let line = of_file.lines().find(|line| line.starts_with("Rss:"));
+        line.unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    #[test]
+    fn what_was_read_does_not_stay_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("glyphs.safetensors");
+        let options = SyntheticOptions {
+            classes: 200,
+            ..SyntheticOptions::default()
+        };
+        write_synthetic_pack(&path, &options).unwrap();
+        let mut pack = Pack::open(&path).unwrap();
+        let read = |pack: &Pack| {
+            (0..pack.image_count()).for_each(|image| {
+                std::hint::black_box(pack.image(image)[0]);
+            });
+            resident_kib(&path)
+        };
+        let all = read(&pack);
+        assert!(all > 2500, "{all} KiB of {} images", pack.image_count());
+        pack.resident = 16 * AROUND;
+        let some = read(&pack);
+        assert!(some <= 1100 + 64, "{some} KiB");
     }
 }

@@ -2,8 +2,9 @@
 
 pub mod answers;
 
+use rayon::prelude::*;
 use serde::Serialize;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::compute::{Compute, Together};
 use crate::data::episode::EpisodeSampler;
@@ -24,17 +25,26 @@ pub struct EpisodeRecord {
 }
 
 impl EpisodeRecord {
-    /// Logits `[Q, n]` against labels `[Q]`.
-    pub fn of(episode: u64, logits: &Tensor, labels: &Tensor) -> EpisodeRecord {
-        let right = logits
-            .argmax(-1, false)
-            .eq_tensor(labels)
-            .to_kind(Kind::Double);
-        EpisodeRecord {
-            episode,
-            accuracy: right.mean(Kind::Double).double_value(&[]),
-            loss: logits.cross_entropy_for_logits(labels).double_value(&[]),
-        }
+    /// Logits `[T, Q, n]` of these episodes against labels `[T, Q]`.
+    pub fn of(episodes: &[u64], logits: &Tensor, labels: &Tensor) -> Vec<EpisodeRecord> {
+        let right = logits.argmax(-1, false).eq_tensor(labels);
+        let losses = logits
+            .log_softmax(-1, Kind::Double)
+            .gather(-1, &labels.unsqueeze(-1), false)
+            .squeeze_dim(-1);
+        // Both travel from a GPU at once.
+        let means = Tensor::stack(&[right.to_kind(Kind::Double), -losses], 0)
+            .mean_dim(-1, false, Kind::Double)
+            .to_device(Device::Cpu);
+        let value = |row, task| means.double_value(&[row, task]);
+        (0..)
+            .zip(episodes)
+            .map(|(task, &episode)| EpisodeRecord {
+                episode,
+                accuracy: value(0, task),
+                loss: value(1, task),
+            })
+            .collect()
     }
 }
 
@@ -119,23 +129,20 @@ pub fn evaluate(
         let shared = [trained.phi, trained.buffers];
         let found = compute.map(&indices, TOGETHER, shared, |group, [phi, buffers]| {
             tch::no_grad(|| {
-                let drawn: Vec<_> = group.iter().map(|&index| sampler.episode(index)).collect();
+                // Beside a GPU all cores draw; on a CPU each worker draws its own.
+                let drawn: Vec<_> = match device {
+                    Device::Cpu => group.iter().map(|&index| sampler.episode(index)).collect(),
+                    _ => group
+                        .par_iter()
+                        .map(|&index| sampler.episode(index))
+                        .collect(),
+                };
                 let batch = EpisodeBatch::new(&drawn, device);
                 let views = model.views(&phi, &buffers);
                 let logits = model
                     .forward(&views, &batch, batch_norm, false, Hooks::default())
                     .logits;
-                group
-                    .iter()
-                    .enumerate()
-                    .map(|(task, &index)| {
-                        EpisodeRecord::of(
-                            index,
-                            &logits.get(task as i64),
-                            &batch.query_labels.get(task as i64),
-                        )
-                    })
-                    .collect::<Vec<_>>()
+                EpisodeRecord::of(group, &logits, &batch.query_labels)
             })
         });
         records.extend(found.into_iter().flatten());

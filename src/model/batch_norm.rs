@@ -8,6 +8,7 @@ use tch::{Device, Tensor};
 
 use super::hooks::Hooks;
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters, concatenated};
+use super::side_by_side::{one_after_another, side_by_side};
 use super::statistics::Statistics;
 
 /// Which statistics batch normalisation uses.
@@ -147,22 +148,29 @@ impl BatchNorm {
             return (affine.apply(activations, pass.tasks), statistics);
         }
         // One kernel forward and one backward a task instead of some twenty.
-        let (gamma, beta) = (Some(&learned.0), Some(&learned.1));
         let none = None::<&Tensor>;
-        let normalise =
-            |values: &Tensor| values.native_batch_norm(gamma, beta, none, none, true, 0.0, EPSILON);
+        let normalise = |values: &Tensor, gamma: &Tensor, beta: &Tensor| {
+            values.native_batch_norm(Some(gamma), Some(beta), none, none, true, 0.0, EPSILON)
+        };
+        let (gamma, beta) = &learned;
+        if activations.device().is_cuda() {
+            let beside = side_by_side(activations, pass.tasks);
+            let [gamma, beta] = [gamma, beta].map(|values| values.repeat(pass.tasks));
+            let (output, mean, inverse_deviation) = normalise(&beside, &gamma, &beta);
+            let of_tasks = |values: Tensor| values.view([pass.tasks, -1]);
+            let statistics = Statistics {
+                mean: of_tasks(mean),
+                variance: variance(&of_tasks(inverse_deviation)),
+            };
+            return (one_after_another(&output, pass.tasks), statistics);
+        }
         let (mut outputs, mut means, mut inverse_deviations) = (Vec::new(), Vec::new(), Vec::new());
         for values in activations.chunk(pass.tasks, 0) {
-            let (output, mean, inverse_deviation) = normalise(&values);
+            let (output, mean, inverse_deviation) = normalise(&values, gamma, beta);
             outputs.push(output);
             means.push(mean);
             inverse_deviations.push(inverse_deviation);
         }
-        let variance = Tensor::stack(&inverse_deviations, 0)
-            .detach()
-            .square()
-            .reciprocal()
-            - EPSILON;
         let output = match outputs.len() {
             1 => outputs.swap_remove(0),
             _ => Tensor::cat(&outputs, 0),
@@ -171,7 +179,7 @@ impl BatchNorm {
             output,
             Statistics {
                 mean: Tensor::stack(&means, 0),
-                variance,
+                variance: variance(&Tensor::stack(&inverse_deviations, 0)),
             },
         )
     }
@@ -183,6 +191,11 @@ impl BatchNorm {
             variance: buffers.get(self.running_variance).unsqueeze(0),
         }
     }
+}
+
+/// From what `native_batch_norm` tells, without gradient.
+fn variance(inverse_deviation: &Tensor) -> Tensor {
+    inverse_deviation.detach().square().reciprocal() - EPSILON
 }
 
 /// What every layer of one forward pass may read, and the statistics it leaves behind.

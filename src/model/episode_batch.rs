@@ -34,6 +34,18 @@ impl EpisodeBatch {
         }
     }
 
+    /// Other handles of the same tensors.
+    #[must_use]
+    pub fn shallow_clone(&self) -> EpisodeBatch {
+        EpisodeBatch {
+            support: self.support.shallow_clone(),
+            support_labels: self.support_labels.shallow_clone(),
+            support_mask: self.support_mask.as_ref().map(Tensor::shallow_clone),
+            query: self.query.shallow_clone(),
+            query_labels: self.query_labels.shallow_clone(),
+        }
+    }
+
     /// A support set, `[N, C, H, W]` and `[N]`, that nobody asks about anything.
     pub fn of_support(pictures: &Tensor, labels: &Tensor) -> EpisodeBatch {
         EpisodeBatch {
@@ -119,8 +131,9 @@ pub fn tensor_of_bytes<const AXES: usize>(
 /// On the device; to a GPU from pinned memory, and nobody waits for the copy.
 fn sent(host: Tensor, device: Device) -> Tensor {
     match device.is_cuda() {
+        // The operator below `pin_memory`, which warns of the device that tch cannot but name.
         true => host
-            .pin_memory(device)
+            .internal_pin_memory(device)
             .to_device_(device, host.kind(), true, false),
         false => host.to_device(device),
     }

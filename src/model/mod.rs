@@ -15,6 +15,7 @@ pub mod initialization;
 pub mod parameters;
 pub mod plain_cnn;
 pub mod pooled_convolution;
+mod side_by_side;
 pub mod statistics;
 pub mod summary;
 pub mod tape;

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::atomic;
 use crate::data::preparation::Preparation;
-use crate::model::parameters::{ParameterLayout, concatenated};
+use crate::model::parameters::{ParameterLayout, ParameterSpec, concatenated};
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -74,6 +74,25 @@ pub enum CheckpointError {
     NotFinite(PathBuf),
 }
 
+/// What a checkpoint holds one tensor a parameter of.
+#[derive(Clone, Copy, Debug)]
+pub enum FlatPart {
+    /// φ
+    Phi,
+    /// Moving averages.
+    Buffers,
+}
+
+impl FlatPart {
+    fn name_of(self, spec: &ParameterSpec) -> String {
+        let prefix = match self {
+            FlatPart::Phi => "phi",
+            FlatPart::Buffers => "buffers",
+        };
+        format!("{prefix}.{}", spec.name)
+    }
+}
+
 struct Entry {
     name: String,
     dtype: Dtype,
@@ -94,8 +113,8 @@ pub fn save(
     if checkpoint.phi.isfinite().all().int64_value(&[]) == 0 {
         return Err(CheckpointError::NotFinite(path.to_path_buf()));
     }
-    let mut entries = named("phi", layout, &checkpoint.phi);
-    entries.extend(named("buffers", buffers, &checkpoint.buffers));
+    let mut entries = named(FlatPart::Phi, layout, &checkpoint.phi);
+    entries.extend(named(FlatPart::Buffers, buffers, &checkpoint.buffers));
     let mut states: Vec<_> = checkpoint.optimizer.iter().collect();
     states.sort_by_key(|(name, _)| name.as_str());
     entries.extend(states.into_iter().map(|(name, value)| {
@@ -154,12 +173,44 @@ pub fn load(
     Ok(Checkpoint {
         step: facts.step,
         best,
-        phi: flat(path, &file, "phi", layout)?,
-        buffers: flat(path, &file, "buffers", buffers)?,
+        phi: flat(path, &file, FlatPart::Phi, layout)?,
+        buffers: flat(path, &file, FlatPart::Buffers, buffers)?,
         optimizer,
         experiment: facts.experiment,
         preparation: facts.preparation,
     })
+}
+
+/// φ, or the moving averages, of a new run that starts from a checkpoint, and which of its parameters the checkpoint
+/// does not have: those are as `initial`, flat, has them.
+///
+/// # Errors
+/// If the file is missing or damaged, has a parameter in another shape, or shares none with this model.
+pub fn load_start(
+    path: &Path,
+    part: FlatPart,
+    layout: &ParameterLayout,
+    initial: &Tensor,
+) -> Result<(Tensor, Vec<String>), CheckpointError> {
+    let (bytes, _) = read(path)?;
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|error| CheckpointError::Damaged(path.to_path_buf(), error.to_string()))?;
+    let (mut parts, mut fresh, mut start) = (Vec::new(), Vec::new(), 0);
+    for spec in layout.specs() {
+        let length = spec.len() as i64;
+        match parameter(path, &file, part, spec)? {
+            Some(values) => parts.push(values),
+            None => {
+                parts.push(initial.narrow(0, start, length));
+                fresh.push(spec.name.clone());
+            }
+        }
+        start += length;
+    }
+    match layout.specs() {
+        [first, ..] if fresh.len() == layout.specs().len() => Err(missing(path, part, first)),
+        _ => Ok((concatenated(&parts, Device::Cpu), fresh)),
+    }
 }
 
 /// The experiment of a checkpoint, as YAML, and how its pictures are prepared if it is a bundle.
@@ -222,16 +273,16 @@ pub fn prune(folder: &Path, keep: usize) -> Result<(), CheckpointError> {
         .map_err(failed)
 }
 
-fn named(prefix: &str, layout: &ParameterLayout, flat: &Tensor) -> Vec<Entry> {
+fn named(part: FlatPart, layout: &ParameterLayout, flat: &Tensor) -> Vec<Entry> {
     let mut start = 0;
     layout
         .specs()
         .iter()
         .map(|spec| {
-            let part = flat.narrow(0, start, spec.len() as i64);
+            let values = flat.narrow(0, start, spec.len() as i64);
             start += spec.len() as i64;
             let shape = spec.shape.iter().map(|&length| length as usize).collect();
-            entry(format!("{prefix}.{}", spec.name), shape, &part)
+            entry(part.name_of(spec), shape, &values)
         })
         .collect()
 }
@@ -281,28 +332,41 @@ fn tensor(view: &TensorView) -> Tensor {
 fn flat(
     path: &Path,
     file: &SafeTensors,
-    prefix: &str,
+    part: FlatPart,
     layout: &ParameterLayout,
 ) -> Result<Tensor, CheckpointError> {
-    let mut parts = Vec::with_capacity(layout.specs().len());
-    for spec in layout.specs() {
-        let name = format!("{prefix}.{}", spec.name);
-        let refuse = |problem: String| CheckpointError::OtherModel {
+    let of = |spec| parameter(path, file, part, spec)?.ok_or_else(|| missing(path, part, spec));
+    let parts: Result<Vec<_>, _> = layout.specs().iter().map(of).collect();
+    Ok(concatenated(&parts?, Device::Cpu))
+}
+
+/// The values of a parameter, flat, if the file has it.
+fn parameter(
+    path: &Path,
+    file: &SafeTensors,
+    part: FlatPart,
+    spec: &ParameterSpec,
+) -> Result<Option<Tensor>, CheckpointError> {
+    let name = part.name_of(spec);
+    let Ok(view) = file.tensor(&name) else {
+        return Ok(None);
+    };
+    let shape: Vec<i64> = view.shape().iter().map(|&length| length as i64).collect();
+    if shape != spec.shape || view.dtype() != Dtype::F32 {
+        let (dtype, expected) = (view.dtype(), &spec.shape);
+        return Err(CheckpointError::OtherModel {
             path: path.to_path_buf(),
-            tensor: name.clone(),
-            problem,
-        };
-        let view = file
-            .tensor(&name)
-            .map_err(|_| refuse("is missing".to_owned()))?;
-        let shape: Vec<i64> = view.shape().iter().map(|&length| length as i64).collect();
-        if shape != spec.shape || view.dtype() != Dtype::F32 {
-            let (dtype, expected) = (view.dtype(), &spec.shape);
-            return Err(refuse(format!(
-                "is {dtype:?} {shape:?}, expected F32 {expected:?}"
-            )));
-        }
-        parts.push(tensor(&view).view([-1]));
+            tensor: name,
+            problem: format!("is {dtype:?} {shape:?}, expected F32 {expected:?}"),
+        });
     }
-    Ok(concatenated(&parts, Device::Cpu))
+    Ok(Some(tensor(&view).view([-1])))
+}
+
+fn missing(path: &Path, part: FlatPart, spec: &ParameterSpec) -> CheckpointError {
+    CheckpointError::OtherModel {
+        path: path.to_path_buf(),
+        tensor: part.name_of(spec),
+        problem: "is missing".to_owned(),
+    }
 }

@@ -1,6 +1,6 @@
 //! Loss and gradient of one optimizer step: tasks computed apart, summed in task order.
 
-use tch::{Kind, Reduction, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 use super::masking::Masking;
 use super::schedule::warm_up_weights;
@@ -72,22 +72,48 @@ pub struct StepGradient {
     pub observed: Tensor,
 }
 
-/// Loss, accuracy and gradient of `episodes`; the same bits for any number of threads.
+/// The episodes of a step; for a GPU already a batch, on its way there while the step before is computed.
+#[derive(Debug)]
+pub struct Prepared {
+    episodes: Vec<Episode>,
+    batch: Option<EpisodeBatch>,
+}
+
+impl Prepared {
+    /// Of at least one episode.
+    pub fn new(episodes: Vec<Episode>, device: Device) -> Prepared {
+        let batch = (device != Device::Cpu).then(|| EpisodeBatch::new(&episodes, device));
+        Prepared { episodes, batch }
+    }
+
+    /// How many episodes there are.
+    pub fn count(&self) -> usize {
+        self.episodes.len()
+    }
+}
+
+/// Loss, accuracy and gradient of a step's episodes; on a CPU the same bits for any number of threads.
 pub fn step_gradient(
     compute: &Compute,
     model: &HyperTransformer,
     phi: &Tensor,
     buffers: &Tensor,
-    episodes: &[Episode],
+    prepared: &Prepared,
     objective: Objective,
 ) -> StepGradient {
+    let Prepared { episodes, batch } = prepared;
+    if let Some(batch) = batch {
+        let batch = batch.shallow_clone();
+        return group_gradient(model, [phi, buffers], (episodes, batch), objective);
+    }
     let share = 1.0 / episodes.len() as f64;
     let parts = compute.map(
         episodes,
         objective.together,
         [phi, buffers],
         |group, [phi, buffers]| {
-            let part = group_gradient(compute, model, &phi, &buffers, group, objective);
+            let batch = EpisodeBatch::new(group, compute.device);
+            let part = group_gradient(model, [&phi, &buffers], (group, batch), objective);
             (part, share * group.len() as f64)
         },
     );
@@ -112,14 +138,11 @@ pub fn step_gradient(
 }
 
 fn group_gradient(
-    compute: &Compute,
     model: &HyperTransformer,
-    phi: &Tensor,
-    buffers: &Tensor,
-    episodes: &[Episode],
+    [phi, buffers]: [&Tensor; 2],
+    (episodes, mut batch): (&[Episode], EpisodeBatch),
     objective: Objective,
 ) -> StepGradient {
-    let mut batch = EpisodeBatch::new(episodes, compute.device);
     if let Some(masking) = objective.masking {
         let seen = |episode: &Episode| masking.seen(episode.index, &episode.support);
         batch.hide(&episodes.iter().map(seen).collect::<Vec<_>>());
@@ -158,7 +181,7 @@ fn group_gradient(
             loss += cross_entropy(&logits.flatten(0, 1), &labels) * weight;
         }
         if let Some(logits) = &heads.real_classes {
-            let mut classes = real_classes(episodes, compute.device);
+            let mut classes = real_classes(episodes, phi.device());
             // A hidden sample changes nothing, its class least of all.
             if let Some(seen) = &batch.support_mask {
                 classes = classes.masked_fill(&seen.eq(0.0), PASSED_OVER);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::{self, Checkpoint, FlatPart};
 use super::error::TrainError;
 use super::optimizer::Optimizer;
 use super::run_folder::{CheckpointChoice, RunFolder};
@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) step: u64,
     /// Step and accuracy of the best validation.
     pub(super) best: Option<(u64, f64)>,
+    /// Parameters that `train.start_from` did not have.
+    pub(super) fresh: Vec<String>,
     /// φ
     pub(super) phi: Tensor,
     /// Moving averages.
@@ -55,23 +57,20 @@ impl State {
         };
         let last = folder.checkpoint(&CheckpointChoice::Last);
         if !last.exists() {
-            let (phi, buffers) = match &config.start_from {
-                Some(path) => {
-                    let saved = checkpoint::load(path, model.layout(), model.buffers())?;
-                    (saved.phi, saved.buffers)
-                }
-                None => {
-                    let values = |layout: &ParameterLayout| layout.initial_values(config.seed);
-                    (
-                        Tensor::from_slice(&values(model.layout())),
-                        Tensor::from_slice(&values(model.buffers())),
-                    )
+            let started = |part, layout: &ParameterLayout| {
+                let initial = Tensor::from_slice(&layout.initial_values(config.seed));
+                match &config.start_from {
+                    Some(path) => checkpoint::load_start(path, part, layout, &initial),
+                    None => Ok((initial, Vec::new())),
                 }
             };
+            let (phi, fresh) = started(FlatPart::Phi, model.layout())?;
+            let (buffers, _) = started(FlatPart::Buffers, model.buffers())?;
             let phi = phi.to_device(device);
             return Ok(State {
                 step: 0,
                 best: None,
+                fresh,
                 buffers: buffers.to_device(device),
                 optimizer: optimizer(&phi),
                 phi,
@@ -85,6 +84,7 @@ impl State {
         Ok(State {
             step: saved.step,
             best: saved.best,
+            fresh: Vec::new(),
             phi,
             buffers,
             optimizer,

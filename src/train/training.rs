@@ -1,13 +1,13 @@
 //! The training loop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::assemble::{build_model, evaluation_sampler, split_scheme, training_sampler};
 use super::checkpoint;
 use super::error::TrainError;
-use super::gradient::{Objective, StepGradient, step_gradient};
+use super::gradient::{Objective, Prepared, StepGradient, step_gradient};
 use super::optimizer::clip;
 use super::run_folder::{CheckpointChoice, RunFolder, facts};
 use super::schedule::learning_rate;
@@ -16,6 +16,7 @@ use super::window::Window;
 use crate::compute::Compute;
 use crate::config::experiment::Experiment;
 use crate::data::episode::EpisodeSampler;
+use crate::data::error::list_names;
 use crate::data::loader::EpisodeLoader;
 use crate::data::pack::{Pack, Part};
 use crate::evaluate::{Summary, Trained, evaluate};
@@ -149,6 +150,18 @@ impl Run<'_> {
             cnn.channels,
             self.model.layout().total(),
         ));
+        if !state.fresh.is_empty() {
+            self.report.say(&format!(
+                "starts from {}, but for {} parameters that it does not have: {}",
+                train
+                    .start_from
+                    .as_deref()
+                    .unwrap_or(Path::new(""))
+                    .display(),
+                state.fresh.len(),
+                list_names(&state.fresh, 4),
+            ));
+        }
         self.report.say(&format!(
             "steps {} to {} of {} episodes each on {:?} with {} threads",
             state.step,
@@ -168,7 +181,10 @@ impl Run<'_> {
         let config = &self.experiment.train;
         let tasks = config.tasks_per_step as u64;
         let episodes = state.step * tasks..config.steps * tasks;
-        let mut loader = EpisodeLoader::new(sampler, episodes, config.tasks_per_step, 1)?;
+        let (threads, device) = (self.compute.loader_threads(), self.compute.device);
+        let prepare = move |episodes| Prepared::new(episodes, device);
+        let tasks = config.tasks_per_step;
+        let mut loader = EpisodeLoader::new(sampler, episodes, tasks, threads, prepare)?;
         let mut window = Window::new(loader.waited());
         while let Some(batch) = loader.next() {
             let step = step_gradient(
@@ -186,7 +202,7 @@ impl Run<'_> {
             state.buffers =
                 &state.buffers * MOVING_AVERAGE + step.observed * (1.0 - MOVING_AVERAGE);
             state.step += 1;
-            window.add(step.loss, step.accuracy, norm, batch.len());
+            window.add(step.loss, step.accuracy, norm, batch.count());
             let last = state.step == config.steps;
             if state.step.is_multiple_of(config.log_every) || last {
                 let means = window.means(loader.waited());

@@ -8,16 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
-use memmap2::{Mmap, UncheckedAdvice};
+use memmap2::Mmap;
 
 use super::super::error::DataError;
+use super::super::resident::give_back;
 use crate::atomic;
 
 /// Bytes that are read before their memory is given back.
 const STRIDE: usize = 32 << 20;
-
-/// Bytes around a touched one that Linux maps with it.
-const AROUND: usize = 64 << 10;
 
 /// A range of a mapped file; clones share the file.
 #[derive(Clone, Debug)]
@@ -69,14 +67,8 @@ impl Slice {
 
     /// Gives the memory of a range back: files larger than memory are read through such maps.
     pub(super) fn release(&self, start: usize, length: usize) {
-        let end = (self.range.start + start + length + AROUND).min(self.map.len());
-        let start = (self.range.start + start).saturating_sub(AROUND);
-        // SAFETY: the map is shared and read-only; pages that were given back are read from the file again. If the system
-        // refuses, they stay.
-        let _ = unsafe {
-            self.map
-                .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
-        };
+        let start = self.range.start + start;
+        give_back(&self.map, start..start + length);
     }
 
     /// What it holds, decompressed if it is a gzip file.
