@@ -450,7 +450,9 @@ fn a_run_can_start_from_another_ones_parameters_but_not_from_other_shapes() {
     train(folder.path(), "generating", &more)
         .assert()
         .success()
-        .stderr(contains("parameters that it does not have: `generator.layer4."));
+        .stderr(contains(
+            "parameters that it does not have: `generator.layer4.",
+        ));
     assert_eq!(phi("second"), phi("generating"));
     let other = ["--set", &start, "--set", "cnn.channels=4"];
     train(folder.path(), "third", &other)

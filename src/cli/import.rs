@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
+use hypertransformer::data::error::DataError;
 use hypertransformer::data::import::cifar::{CifarSplit, import_cifar};
 use hypertransformer::data::import::cub::import_cub;
 use hypertransformer::data::import::embeddings::import_embeddings;
@@ -13,10 +15,11 @@ use hypertransformer::data::import::idx::{IdxOptions, import_idx};
 use hypertransformer::data::import::known::KnownOptions;
 use hypertransformer::data::import::mini_imagenet::import_mini_imagenet;
 use hypertransformer::data::import::omniglot::{OmniglotOptions, import_omniglot};
+use hypertransformer::data::import::progress::{Progress, Watch};
 use hypertransformer::data::import::tiered_imagenet::import_tiered_imagenet;
 use hypertransformer::data::pack::Pack;
 use hypertransformer::data::synthetic::{SyntheticOptions, write_synthetic_pack};
-use indicatif::ProgressBar;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use super::data::info;
 use super::interrupt_flag;
@@ -50,7 +53,12 @@ impl Source {
     fn can_be_partial(self) -> bool {
         matches!(
             self,
-            Self::CifarFs | Self::Cub | Self::Fc100 | Self::MiniImagenet | Self::TieredImagenet
+            Self::CifarFs
+                | Self::Cub
+                | Self::Fc100
+                | Self::Idx
+                | Self::MiniImagenet
+                | Self::TieredImagenet
         )
     }
 
@@ -93,6 +101,51 @@ pub(super) struct ImportArguments {
 }
 
 pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
+    let (source, output) = (arguments.source, &arguments.output);
+    if arguments.from.is_empty() && !matches!(source, Source::Synthetic) {
+        bail!("--from is missing: name the archives or folders that hold the data set");
+    }
+    if arguments.split.is_some() && !matches!(source, Source::Folder) {
+        bail!("--split goes with `folder` only: the other data sets have splits of their own");
+    }
+    if arguments.partial && !source.can_be_partial() {
+        bail!(
+            "--partial goes with cifar-fs, cub, fc100, idx, mini-imagenet and tiered-imagenet only"
+        );
+    }
+    let bar = ProgressBar::new_spinner().with_message("reading");
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let interrupted = interrupt_flag("stopping")?;
+    let watch = |progress| {
+        match progress {
+            Progress::Unpacked(bytes) => bar.set_message(format!("unpacked {}", HumanBytes(bytes))),
+            Progress::Written(done, all) => {
+                if bar.length().is_none() {
+                    bar.disable_steady_tick();
+                    bar.set_style(ProgressStyle::default_bar());
+                }
+                bar.set_length(all as u64);
+                bar.set_position(done as u64);
+            }
+        }
+        !interrupted.load(Ordering::Relaxed)
+    };
+    let result = import(arguments, &watch);
+    bar.finish_and_clear();
+    // What an interrupt tore apart is no fault of the files.
+    if result.is_err() && interrupted.load(Ordering::Relaxed) {
+        return Err(DataError::Interrupted.into());
+    }
+    result?;
+    let pack = Pack::open(output)?;
+    if let Some(missing) = pack.metadata().notes.get("partial") {
+        eprintln!("warning: not the whole data set: {missing}");
+    }
+    info(&pack);
+    Ok(())
+}
+
+fn import(arguments: &ImportArguments, watch: Watch<'_>) -> Result<(), DataError> {
     let ImportArguments {
         source,
         from,
@@ -102,26 +155,10 @@ pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     } = arguments;
     let (source, seed) = (*source, *seed);
     let size = arguments.size.unwrap_or(source.size());
-    if from.is_empty() && !matches!(source, Source::Synthetic) {
-        bail!("--from is missing: name the archives or folders that hold the data set");
-    }
-    if arguments.split.is_some() && !matches!(source, Source::Folder) {
-        bail!("--split goes with `folder` only: the other data sets have splits of their own");
-    }
-    if arguments.partial && !source.can_be_partial() {
-        bail!("--partial goes with cifar-fs, cub, fc100, mini-imagenet and tiered-imagenet only");
-    }
-    let bar = ProgressBar::new(0);
-    let interrupted = interrupt_flag("stopping")?;
-    let watch = |done: usize, all: usize| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-        !interrupted.load(Ordering::Relaxed)
-    };
     let known = KnownOptions {
         size,
         partial: arguments.partial,
-        watch: &watch,
+        watch,
     };
     let name = || {
         output
@@ -131,10 +168,10 @@ pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
             .into_owned()
     };
     match source {
-        Source::CifarFs => import_cifar(CifarSplit::CifarFs, from, output, known)?,
-        Source::Cub => import_cub(from, output, known)?,
-        Source::Embeddings => import_embeddings(from, output, &watch)?,
-        Source::Fc100 => import_cifar(CifarSplit::Fc100, from, output, known)?,
+        Source::CifarFs => import_cifar(CifarSplit::CifarFs, from, output, known),
+        Source::Cub => import_cub(from, output, known),
+        Source::Embeddings => import_embeddings(from, output, watch),
+        Source::Fc100 => import_cifar(CifarSplit::Fc100, from, output, known),
         Source::Folder => {
             let options = FolderOptions {
                 name: name(),
@@ -143,23 +180,24 @@ pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
                 split: arguments.split.clone(),
                 seed,
             };
-            import_folders(from, output, &options, &watch)?;
+            import_folders(from, output, &options, watch)
         }
         Source::Idx => {
             let options = IdxOptions {
                 name: name(),
                 size,
                 seed,
+                partial: arguments.partial,
             };
-            import_idx(from, output, &options, &watch)?;
+            import_idx(from, output, &options, watch)
         }
-        Source::MiniImagenet => import_mini_imagenet(from, output, known)?,
+        Source::MiniImagenet => import_mini_imagenet(from, output, known),
         Source::Omniglot => {
             let options = OmniglotOptions {
                 size,
                 split_seed: seed,
             };
-            import_omniglot(from, output, options, &watch)?;
+            import_omniglot(from, output, options, watch)
         }
         Source::Synthetic => {
             let options = SyntheticOptions {
@@ -167,17 +205,10 @@ pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
                 seed,
                 ..SyntheticOptions::default()
             };
-            write_synthetic_pack(output, &options)?;
+            write_synthetic_pack(output, &options)
         }
-        Source::TieredImagenet => import_tiered_imagenet(from, output, known)?,
+        Source::TieredImagenet => import_tiered_imagenet(from, output, known),
     }
-    bar.finish_and_clear();
-    let pack = Pack::open(output)?;
-    if let Some(missing) = pack.metadata().notes.get("partial") {
-        eprintln!("warning: not the whole data set: {missing}");
-    }
-    info(&pack);
-    Ok(())
 }
 
 /// Makes the embedded data set where it is missing; for any other pack tells what to obtain and how to import it.

@@ -132,7 +132,7 @@ fn embeddings_that_cannot_be_used_are_told() {
         let folder = tempfile::tempdir().unwrap();
         let from = embeddings(folder.path(), change);
         let output = folder.path().join("pack.safetensors");
-        let error = import_embeddings(std::slice::from_ref(&from), &output, &|_, _| true)
+        let error = import_embeddings(std::slice::from_ref(&from), &output, &|_| true)
             .unwrap_err()
             .to_string();
         assert!(error.contains(told) && !output.exists(), "{error}");
@@ -143,7 +143,7 @@ fn embeddings_that_cannot_be_used_are_told() {
     let error = import_embeddings(
         std::slice::from_ref(&from),
         &folder.path().join("pack.safetensors"),
-        &|_, _| true,
+        &|_| true,
     )
     .unwrap_err();
     assert!(
@@ -171,7 +171,7 @@ fn no_change_of_a_pickle_makes_the_reader_panic() {
     let error = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         let output = folder.path().join("pack.safetensors");
-        import_embeddings(&[folder.path().to_path_buf()], &output, &|_, _| true)
+        import_embeddings(&[folder.path().to_path_buf()], &output, &|_| true)
             .unwrap_err()
             .to_string()
     };

@@ -1,13 +1,19 @@
 //! Class folders, mini-ImageNet among them.
 
-use crate::class_names;
+use std::cell::Cell;
+use std::fs::File;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hypertransformer::data::import::folders::{FolderOptions, import_folders};
 use hypertransformer::data::import::known::KnownOptions;
 use hypertransformer::data::import::mini_imagenet::import_mini_imagenet;
+use hypertransformer::data::import::progress::Progress;
 use hypertransformer::data::pack::{Pack, Part};
+
+use crate::class_names;
 
 /// A picture of one colour, as JPEG or PNG by the path.
 fn picture(path: &Path, size: (u32, u32), colour: [u8; 3]) {
@@ -29,7 +35,7 @@ fn folder_options(split: Option<PathBuf>) -> FolderOptions {
 /// Imports `from` beside it and opens the pack.
 fn folders_pack(from: &Path, options: &FolderOptions) -> Result<Pack, String> {
     let output = from.with_extension("safetensors");
-    import_folders(&[from.to_path_buf()], &output, options, &|_, _| true)
+    import_folders(&[from.to_path_buf()], &output, options, &|_| true)
         .map_err(|error| error.to_string())?;
     Ok(Pack::open(&output).unwrap())
 }
@@ -38,7 +44,7 @@ fn known(size: u32) -> KnownOptions<'static> {
     KnownOptions {
         size,
         partial: false,
-        watch: &|_, _| true,
+        watch: &|_| true,
     }
 }
 
@@ -55,12 +61,12 @@ fn class_folders_become_a_pack_split_as_the_folders_above_say() {
     let watch = std::cell::RefCell::new(&mut watched);
     let output = folder.path().join("pack.safetensors");
     let options = folder_options(None);
-    import_folders(&[from], &output, &options, &|done, all| {
-        watch.borrow_mut().push((done, all));
+    import_folders(&[from], &output, &options, &|progress| {
+        watch.borrow_mut().push(progress);
         true
     })
     .unwrap();
-    assert_eq!(watched, [(5, 5)]);
+    assert_eq!(watched, [Progress::Written(5, 5)]);
     let pack = Pack::open(&output).unwrap();
     assert_eq!(class_names(&pack, Part::Train), ["cat", "dog"]);
     assert_eq!(class_names(&pack, Part::Validation), ["emu"]);
@@ -76,8 +82,26 @@ fn an_interrupted_import_leaves_nothing() {
     let from = folder.path().join("tree");
     picture(&from.join("cat/1.png"), (8, 8), [255, 0, 10]);
     let output = folder.path().join("pack.safetensors");
-    let error = import_folders(&[from], &output, &folder_options(None), &|_, _| false);
+    let error = import_folders(&[from], &output, &folder_options(None), &|_| false);
     assert!(error.unwrap_err().to_string().contains("interrupted"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn an_import_interrupted_while_it_unpacks_stops_there_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("pictures.tar.gz");
+    let mut packed = GzEncoder::new(File::create(&from).unwrap(), Compression::fast());
+    packed.write_all(&vec![0; 10 << 20]).unwrap();
+    packed.finish().unwrap();
+    let output = folder.path().join("pack.safetensors");
+    let told = Cell::new(None);
+    let result = import_folders(&[from], &output, &folder_options(None), &|progress| {
+        told.set(Some(progress));
+        false
+    });
+    assert!(result.is_err());
+    assert!(matches!(told.get(), Some(Progress::Unpacked(bytes)) if bytes < 10 << 20));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -285,7 +309,7 @@ fn real_caltech_imports_with_its_list() {
         size: 84,
         ..folder_options(Some(from.join("split_unofficial.csv")))
     };
-    import_folders(&[from], &output, &options, &|_, _| true).unwrap();
+    import_folders(&[from], &output, &options, &|_| true).unwrap();
     let pack = Pack::open(&output).unwrap();
     assert_eq!((pack.class_count(), pack.image_count()), (101, 8677));
     let sizes = Part::ALL.map(|part| pack.split("file", part).unwrap().len());

@@ -14,8 +14,7 @@ const OMNIGLOT: OmniglotOptions = OmniglotOptions {
 
 fn import_error(from: &Path) -> String {
     let output = from.with_file_name("pack.safetensors");
-    let error =
-        import_omniglot(&[from.to_path_buf()], &output, OMNIGLOT, &|_, _| true).unwrap_err();
+    let error = import_omniglot(&[from.to_path_buf()], &output, OMNIGLOT, &|_| true).unwrap_err();
     let left: Vec<_> = std::fs::read_dir(output.parent().unwrap())
         .unwrap()
         .collect();
@@ -104,13 +103,7 @@ fn whole_archives_import_and_blank_paper_is_zero() {
     let folder = tempfile::tempdir().unwrap();
     blank_omniglot(folder.path(), None);
     let output = folder.path().join("pack.safetensors");
-    import_omniglot(
-        &[folder.path().to_path_buf()],
-        &output,
-        OMNIGLOT,
-        &|_, _| true,
-    )
-    .unwrap();
+    import_omniglot(&[folder.path().to_path_buf()], &output, OMNIGLOT, &|_| true).unwrap();
     let pack = Pack::open(&output).unwrap();
     assert_eq!(pack.metadata().class_names.len(), 1623);
     assert!(pack.image(0).iter().all(|&pixel| pixel == 0));
@@ -145,7 +138,7 @@ fn real_omniglot_is_whole_and_its_splits_are_those_of_the_field() {
     };
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("omniglot.safetensors");
-    import_omniglot(&[from], &output, OMNIGLOT, &|_, _| true).unwrap();
+    import_omniglot(&[from], &output, OMNIGLOT, &|_| true).unwrap();
     let pack = Pack::open(&output).unwrap();
     assert_eq!(verify(&pack).unwrap().images, 32_460);
     let sizes = |scheme: &str| Part::ALL.map(|part| pack.split(scheme, part).unwrap().len());

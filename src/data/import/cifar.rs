@@ -95,7 +95,7 @@ pub fn import_cifar(
     output: &Path,
     options: KnownOptions<'_>,
 ) -> Result<(), DataError> {
-    let (known, scratch) = (split.known(), Scratch::beside(output));
+    let (known, scratch) = (split.known(), Scratch::beside(output, options.watch));
     let files = find(from, &scratch, &|inner| {
         let name = last(inner);
         split.pickles().contains(&name) || [META, IMAGES[0].0, IMAGES[1].0].contains(&name)

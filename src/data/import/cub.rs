@@ -29,7 +29,7 @@ pub fn import_cub(
     output: &Path,
     options: KnownOptions<'_>,
 ) -> Result<(), DataError> {
-    let scratch = Scratch::beside(output);
+    let scratch = Scratch::beside(output, options.watch);
     // Segmentation masks lie in folders of the same names, as PNG.
     let files = find(from, &scratch, &|inner| has_extension(inner, &["jpg"]))?;
     let found = Found {

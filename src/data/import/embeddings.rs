@@ -14,7 +14,8 @@ use super::labelled::{Labelled, by_label};
 use super::mapped::{Scratch, Slice};
 use super::numpy::{Array, Npz, read_npy};
 use super::pickle::Pickle;
-use super::pictures::{Watch, searched, write_pictures};
+use super::pictures::{searched, write_pictures};
+use super::progress::Watch;
 
 /// Arrays `embeddings` and `labels`.
 const NPZ: [&str; 3] = ["train.npz", "val.npz", "test.npz"];
@@ -51,7 +52,7 @@ pub fn import_embeddings(
     output: &Path,
     watch: Watch<'_>,
 ) -> Result<(), DataError> {
-    let scratch = Scratch::beside(output);
+    let scratch = Scratch::beside(output, watch);
     let all = [NPZ, LEO, NPY, NPY_LABELS].concat();
     let files = find(from, &scratch, &|inner| all.contains(&last(inner)))?;
     let incomplete = |problem: String| DataError::Incomplete {

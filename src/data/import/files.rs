@@ -177,7 +177,7 @@ pub fn find(
 }
 
 struct Search<'a> {
-    scratch: &'a Scratch,
+    scratch: &'a Scratch<'a>,
     wanted: &'a dyn Fn(&str) -> bool,
     found: Vec<FoundFile>,
 }

@@ -9,7 +9,8 @@ use super::super::pack::{PackMetadata, SplitScheme};
 use super::super::splits::{Part, PartSizes, seeded_split};
 use super::files::{FoundFile, find};
 use super::mapped::Scratch;
-use super::pictures::{ClassPictures, Picture, Watch, is_picture, searched, square, write_classes};
+use super::pictures::{ClassPictures, Picture, is_picture, searched, square, write_classes};
+use super::progress::Watch;
 use super::tables::two_columns;
 
 /// What to make of the pictures.
@@ -46,7 +47,7 @@ pub fn import_folders(
         problem,
     };
     let mut found: BTreeMap<String, ClassFolder> = BTreeMap::new();
-    for file in find(from, &Scratch::beside(output), &is_picture)? {
+    for file in find(from, &Scratch::beside(output, watch), &is_picture)? {
         let Some(class) = file.folder_name() else {
             return Err(incomplete(format!(
                 "{} lies in no folder, expected class/picture",

@@ -11,13 +11,24 @@ use super::files::{FoundFile, find, last};
 use super::labelled::by_label;
 use super::mapped::{Scratch, Slice};
 use super::pictures::{
-    ClassPictures, Picture, PixelArray, PixelOrder, Watch, searched, square, write_classes,
+    ClassPictures, Picture, PixelArray, PixelOrder, searched, square, write_classes,
 };
+use super::progress::Watch;
 
 const IMAGES: &str = "-images-idx3-ubyte";
 const LABELS: &str = "-labels-idx1-ubyte";
 /// How the files of a data set begin, after its name.
 const SETS: [&str; 3] = ["train", "test", "t10k"];
+
+/// Classes, training and test pictures of EMNIST's sets (Cohen et al. 2017), as its files name them.
+const EMNIST: [(&str, usize, [usize; 2]); 6] = [
+    ("emnist-balanced", 47, [112_800, 18_800]),
+    ("emnist-byclass", 62, [697_932, 116_323]),
+    ("emnist-bymerge", 47, [697_932, 116_323]),
+    ("emnist-digits", 10, [240_000, 40_000]),
+    ("emnist-letters", 26, [124_800, 20_800]),
+    ("emnist-mnist", 10, [60_000, 10_000]),
+];
 
 /// What to make of the pictures.
 #[derive(Clone, Debug)]
@@ -28,6 +39,8 @@ pub struct IdxOptions {
     pub size: u32,
     /// Seed of the split.
     pub seed: u64,
+    /// Take what is there of EMNIST; what is not is noted in the pack instead of being an error.
+    pub partial: bool,
 }
 
 /// Imports all pairs of images and labels of one data set, its training and test files together: a few-shot split shares
@@ -42,7 +55,7 @@ pub fn import_idx(
     watch: Watch<'_>,
 ) -> Result<(), DataError> {
     let shape = square(options.size, 1)?;
-    let scratch = Scratch::beside(output);
+    let scratch = Scratch::beside(output, watch);
     let files = find(from, &scratch, &|inner| {
         let stem = stem(last(inner));
         stem.ends_with(IMAGES) || stem.ends_with(LABELS)
@@ -67,6 +80,8 @@ pub fn import_idx(
         ("transposed".to_owned(), (!upright).to_string()),
     ]);
     let mut classes: BTreeMap<usize, Vec<Picture>> = BTreeMap::new();
+    // Of training and test.
+    let mut pictures = [0, 0];
     for images in files
         .iter()
         .filter(|file| stem(file.name()).ends_with(IMAGES))
@@ -90,6 +105,8 @@ pub fn import_idx(
                 PixelOrder::GreyColumns
             },
         });
+        let train = stem(images.name()).ends_with(&format!("train{IMAGES}"));
+        pictures[usize::from(!train)] += dimensions[0];
         let (label_bytes, _) = read::<1>(labels, &scratch)?;
         let numbers: Vec<i64> = label_bytes
             .as_ref()
@@ -104,6 +121,14 @@ pub fn import_idx(
             let of_file = numbers.into_iter();
             pictures.extend(of_file.map(|number| Picture::Pixels(Arc::clone(&array), number)));
         }
+    }
+    if let Some(fault) = emnist_fault(set, classes.len(), pictures) {
+        if !options.partial {
+            return Err(incomplete(format!(
+                "{fault}; fetch the rest, or take what is there with --partial"
+            )));
+        }
+        notes.insert("partial".to_owned(), fault);
     }
     let classes: Vec<ClassPictures> = classes
         .into_iter()
@@ -122,6 +147,20 @@ pub fn import_idx(
         notes,
     };
     write_classes(output, &classes, shape, metadata, watch)
+}
+
+/// What is wrong with the numbers of a set, if they are known.
+fn emnist_fault(set: &str, classes: usize, pictures: [usize; 2]) -> Option<String> {
+    let (_, expected_classes, expected) = EMNIST.iter().find(|(name, ..)| *name == set)?;
+    let [train, test] = pictures;
+    let [expected_train, expected_test] = expected;
+    let right = (classes, pictures) == (*expected_classes, *expected);
+    (!right).then(|| {
+        format!(
+            "{set} has {classes} classes, {train} training and {test} test pictures, expected {expected_classes} classes, \
+             {expected_train} and {expected_test} pictures"
+        )
+    })
 }
 
 /// Whether nearly all rows of the pictures begin dark, as where light digits stand on a dark ground.

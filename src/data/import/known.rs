@@ -7,7 +7,8 @@ use super::super::error::{DataError, list_names};
 use super::super::pack::{PackMetadata, SplitScheme};
 use super::super::splits::Part;
 use super::files::FoundFile;
-use super::pictures::{Picture, Watch, searched, square, write_classes};
+use super::pictures::{Picture, searched, square, write_classes};
+use super::progress::Watch;
 
 /// What to make of the pictures of a known data set.
 #[derive(Clone, Copy)]

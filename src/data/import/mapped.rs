@@ -1,6 +1,7 @@
 //! Bytes of files, mapped: nothing is read before it is looked at, and what must be unpacked goes to a nameless file
 //! beside the pack instead of into memory.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::ops::Range;
@@ -12,6 +13,7 @@ use memmap2::Mmap;
 
 use super::super::error::DataError;
 use super::super::resident::give_back;
+use super::progress::{Progress, Watch};
 use crate::atomic;
 
 /// Bytes that are read before their memory is given back.
@@ -132,24 +134,42 @@ fn map(file: &File) -> std::io::Result<Slice> {
     })
 }
 
-/// Where unpacked files lie until the import ends: in the folder of the pack, which has room for much.
-#[derive(Clone, Debug)]
-pub struct Scratch(PathBuf);
+/// Bytes unpacked between two reports of progress.
+const BLOCK: usize = 4 << 20;
 
-impl Scratch {
-    /// Beside the pack that is to be written.
-    pub(super) fn beside(output: &Path) -> Scratch {
-        Scratch(atomic::folder_of(output).to_path_buf())
+/// Where unpacked files lie until the import ends: in the folder of the pack, which has room for much.
+pub struct Scratch<'a> {
+    folder: PathBuf,
+    watch: Watch<'a>,
+    unpacked: Cell<u64>,
+}
+
+impl<'a> Scratch<'a> {
+    /// Beside the pack that is to be written; `watch` is told of what is unpacked.
+    pub(super) fn beside(output: &Path, watch: Watch<'a>) -> Scratch<'a> {
+        Scratch {
+            folder: atomic::folder_of(output).to_path_buf(),
+            watch,
+            unpacked: Cell::new(0),
+        }
     }
 
     /// Writes all bytes to a file without a name, which goes with the last slice of it, and maps it.
     ///
     /// # Errors
-    /// If reading or writing fails.
+    /// If reading or writing fails, or the import is not to go on.
     pub(super) fn keep(&self, reader: &mut dyn Read) -> std::io::Result<Slice> {
-        std::fs::create_dir_all(&self.0)?;
-        let mut file = tempfile::tempfile_in(&self.0)?;
-        std::io::copy(reader, &mut file)?;
-        map(&file)
+        std::fs::create_dir_all(&self.folder)?;
+        let mut file = tempfile::tempfile_in(&self.folder)?;
+        loop {
+            let copied = std::io::copy(&mut reader.take(BLOCK as u64), &mut file)?;
+            if copied == 0 {
+                return map(&file);
+            }
+            self.unpacked.set(self.unpacked.get() + copied);
+            if !(self.watch)(Progress::Unpacked(self.unpacked.get())) {
+                return Err(std::io::Error::other("interrupted"));
+            }
+        }
     }
 }

@@ -54,7 +54,7 @@ pub fn import_mini_imagenet(
     output: &Path,
     options: KnownOptions<'_>,
 ) -> Result<(), DataError> {
-    let scratch = Scratch::beside(output);
+    let scratch = Scratch::beside(output, options.watch);
     let is_pickle = |inner: &str| {
         CACHES
             .iter()

@@ -14,6 +14,7 @@ mod numpy;
 pub mod omniglot;
 mod pickle;
 pub mod pictures;
+pub mod progress;
 pub(super) mod tables;
 pub mod tiered_imagenet;
 

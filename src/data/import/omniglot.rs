@@ -12,7 +12,8 @@ use super::super::random::{Purpose, Random};
 use super::super::splits::{Part, PartSizes, seeded_split};
 use super::files::{FoundFile, find, has_extension};
 use super::mapped::Scratch;
-use super::pictures::{Watch, searched, square, write_pictures};
+use super::pictures::{searched, square, write_pictures};
+use super::progress::Watch;
 
 /// What its packs are called.
 pub(super) const NAME: &str = "omniglot";
@@ -59,7 +60,7 @@ pub fn import_omniglot(
             expected: format!("1 to {NATIVE_SIZE} pixels"),
         });
     }
-    let characters = characters(from, &Scratch::beside(output))?;
+    let characters = characters(from, &Scratch::beside(output, watch))?;
     let class_names: Vec<String> = characters
         .iter()
         .map(|character| character.name.clone())

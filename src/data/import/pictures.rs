@@ -15,6 +15,7 @@ use super::super::pixels::{LARGEST_SIDE, fit};
 use super::files::{FoundFile, has_extension};
 use super::mapped::Slice;
 use super::numpy::Stored;
+use super::progress::{Progress, Watch};
 
 /// Pictures decoded before they are written: at most so many, of at most so many bytes together.
 const CHUNK: usize = 1024;
@@ -26,9 +27,6 @@ const SIDES: std::ops::RangeInclusive<u32> = 1..=1024;
 pub(super) fn is_picture(inner: &str) -> bool {
     has_extension(inner, &["jpg", "jpeg", "png"])
 }
-
-/// Told of how many pictures are done, and of how many there are; says whether to go on.
-pub type Watch<'a> = &'a dyn Fn(usize, usize) -> bool;
 
 /// The shape of square pictures of `size` pixels a side.
 ///
@@ -76,7 +74,7 @@ pub(super) fn write_pictures<P: Sync>(
             writer.push(picture)?;
         }
         done += chunk.len();
-        if !watch(done, pictures.len()) {
+        if !watch(Progress::Written(done, pictures.len())) {
             return Err(DataError::Interrupted);
         }
     }

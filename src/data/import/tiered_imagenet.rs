@@ -58,7 +58,7 @@ pub fn import_tiered_imagenet(
     output: &Path,
     options: KnownOptions<'_>,
 ) -> Result<(), DataError> {
-    let scratch = Scratch::beside(output);
+    let scratch = Scratch::beside(output, options.watch);
     let classes: HashSet<&str> = list(CLASSES).map(|(_, name)| name).collect();
     let files = find(from, &scratch, &|inner| {
         let name = last(inner);
