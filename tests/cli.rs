@@ -369,6 +369,10 @@ fn inspect_tells_sizes_and_costs_without_a_pack() {
         (&generator["samples"], &generator["features"]),
         (&20.into(), &40.into())
     );
+    // 28 tokens of 104 numbers: what two whole layers make, and a third that is asked for 8 tokens; h_φ's one place, twice.
+    let kept = (2 * 9 * 28 + 7 * 8 + 2 * 28) * 104 + 20 * 2 * 8;
+    assert_eq!(generator["kept_bytes"], 4 * kept);
+    assert_eq!(generator["transformer_layers"], serde_json::json!([3]));
     assert_eq!(layers[3]["learned"], true);
     assert_eq!(found["experiment"]["generator"]["generates"], "last 1");
 }

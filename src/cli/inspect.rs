@@ -93,18 +93,33 @@ fn print(model: &ModelSummary) {
     }
     println!("generators");
     println!(
-        "  {:8} {:>15} {:>7} {:>8} {:>13} {:>10} {:>13}",
-        "layer", "slices", "samples", "features", "token widths", "parameters", "multiply-adds"
+        "  {:8} {:>15} {:>7} {:>8} {:>13} {:>6} {:>5} {:>10} {:>13}",
+        "layer",
+        "slices",
+        "samples",
+        "features",
+        "token widths",
+        "layers",
+        "heads",
+        "parameters",
+        "multiply-adds"
     );
     for layer in &model.layers {
         if let Some(generator) = &layer.generator {
             println!(
-                "  {:8} {:>15} {:>7} {:>8} {:>13} {:>10} {:>13}",
+                "  {:8} {:>15} {:>7} {:>8} {:>13} {:>6} {:>5} {:>10} {:>13}",
                 layer.name,
                 format!("{} of {}", generator.slices, generator.slice_length),
                 generator.samples,
                 generator.features,
                 format!("{}, {}", generator.weight_token, generator.sample_token),
+                generator
+                    .transformer_layers
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" + "),
+                generator.heads,
                 generator.parameters,
                 generator.multiply_adds,
             );
@@ -126,7 +141,7 @@ fn print(model: &ModelSummary) {
         model.generator_multiply_adds
     );
     let mebibytes = model.activation_bytes as f64 / f64::from(1 << 20);
-    println!("CNN activations, one episode     {mebibytes:>8.1} MiB, about");
+    println!("kept for the gradient, an episode {mebibytes:>7.1} MiB, about");
 }
 
 fn size((channels, height, width): (usize, usize, usize)) -> String {

@@ -5,6 +5,7 @@ use tch::Tensor;
 use super::batch_norm::{BatchNorm, Observed, Pass};
 use super::convolution::{convolve_shared, mean_of_convolved};
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
+use super::part_cost::PartCost;
 
 /// A convolution kernel and, unless a normalisation follows that would take it away, its bias.
 #[derive(Clone, Copy, Debug)]
@@ -48,19 +49,24 @@ impl Convolution {
         }
     }
 
-    /// Multiply-adds on an image of this size, and the size that comes out.
-    fn multiply_adds(
+    /// On an image of this size, a map of its output included, and the size that comes out.
+    fn cost(
         &self,
         layout: &ParameterLayout,
         size: (usize, usize),
         padding: usize,
-    ) -> (usize, (usize, usize)) {
+    ) -> (PartCost, (usize, usize)) {
         let kernel = layout.spec(self.kernel);
         let out = |size: usize, kernel: i64| {
             (size + 2 * padding - kernel as usize) / self.stride as usize + 1
         };
         let size = (out(size.0, kernel.shape[2]), out(size.1, kernel.shape[3]));
-        (kernel.len() * size.0 * size.1, size)
+        let places = size.0 * size.1;
+        let cost = PartCost {
+            multiply_adds: kernel.len() * places,
+            kept: 2 * kernel.shape[0] as usize * places,
+        };
+        (cost, size)
     }
 
     fn forward(&self, parameters: &Parameters, input: &Tensor, padding: i64) -> Tensor {
@@ -80,16 +86,16 @@ impl Convolution {
     }
 }
 
-fn multiply_adds<'a>(
+fn cost<'a>(
     layout: &ParameterLayout,
     convolutions: impl Iterator<Item = &'a Convolution>,
     mut size: (usize, usize),
     padding: usize,
-) -> usize {
-    let mut sum = 0;
+) -> PartCost {
+    let mut sum = PartCost::default();
     for convolution in convolutions {
-        let (count, after) = convolution.multiply_adds(layout, size, padding);
-        sum += count;
+        let (cost, after) = convolution.cost(layout, size, padding);
+        sum = sum + cost;
         size = after;
     }
     sum
@@ -132,9 +138,9 @@ impl ImageEmbedding {
         ImageEmbedding { layers }
     }
 
-    /// Multiply-adds on an image of this size.
-    pub fn multiply_adds(&self, layout: &ParameterLayout, size: (usize, usize)) -> usize {
-        multiply_adds(layout, self.layers.iter().map(|(layer, _)| layer), size, 1)
+    /// On an image of this size.
+    pub fn cost(&self, layout: &ParameterLayout, size: (usize, usize)) -> PartCost {
+        cost(layout, self.layers.iter().map(|(layer, _)| layer), size, 1)
     }
 
     /// `[T·N, C, H, W]` → `[T·N, width]`; statistics of the support images unless moving averages are in use.
@@ -201,9 +207,9 @@ impl ActivationEmbedding {
         }
     }
 
-    /// Multiply-adds on activations of this size.
-    pub fn multiply_adds(&self, layout: &ParameterLayout, size: (usize, usize)) -> usize {
-        multiply_adds(layout, self.convolutions.iter(), size, 0)
+    /// On activations of this size.
+    pub fn cost(&self, layout: &ParameterLayout, size: (usize, usize)) -> PartCost {
+        cost(layout, self.convolutions.iter(), size, 0)
     }
 
     /// Number of features of an image.

@@ -7,6 +7,7 @@ use super::embedding::ActivationEmbedding;
 use super::episode_batch::EpisodeBatch;
 use super::hooks::Hooks;
 use super::parameters::{Initial, LayerNorm, ParameterId, ParameterLayout, Parameters};
+use super::part_cost::PartCost;
 use super::token_transformer::Transformer;
 use super::tokens::Tokens;
 use super::transformer::Stack;
@@ -165,17 +166,17 @@ impl WeightGenerator {
         self.transformer.token_widths(&self.tokens)
     }
 
-    /// Multiply-adds of one task with this many support samples, whose activations have this size.
-    pub fn multiply_adds(
-        &self,
-        layout: &ParameterLayout,
-        samples: usize,
-        size: (usize, usize),
-    ) -> usize {
+    /// Of one task with this many support samples, whose activations have this size.
+    pub fn cost(&self, layout: &ParameterLayout, samples: usize, size: (usize, usize)) -> PartCost {
         let embedded = self.activation_embedding.as_ref();
-        let embedding = embedded.map_or(0, |embedding| embedding.multiply_adds(layout, size));
+        let embedding = embedded.map_or_else(PartCost::default, |one| one.cost(layout, size));
         let slices = self.tokens.slices;
-        embedding * samples + self.transformer.multiply_adds(layout, slices, samples)
+        embedding * samples + self.transformer.cost(layout, slices, samples)
+    }
+
+    /// Layers of its Transformer, one number a stack, and heads.
+    pub fn transformer_size(&self) -> (Vec<usize>, usize) {
+        self.transformer.size()
     }
 
     /// Support set → slices, `[T, slices, slice length]`.

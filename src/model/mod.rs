@@ -13,6 +13,7 @@ pub mod hooks;
 pub mod hypertransformer;
 pub mod initialization;
 pub mod parameters;
+pub mod part_cost;
 pub mod plain_cnn;
 pub mod pooled_convolution;
 mod side_by_side;

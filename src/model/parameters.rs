@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::part_cost::PartCost;
 use crate::data::random::{Purpose, Random};
 
 /// How a parameter starts.
@@ -193,9 +194,12 @@ impl Dense {
         }
     }
 
-    /// Multiply-adds on one row.
-    pub fn multiply_adds(&self, layout: &ParameterLayout) -> usize {
-        layout.spec(self.weight).len()
+    /// On one row.
+    pub fn cost(&self, layout: &ParameterLayout) -> PartCost {
+        PartCost {
+            multiply_adds: layout.spec(self.weight).len(),
+            kept: layout.spec(self.bias).len(),
+        }
     }
 
     /// `[…, inputs]` → `[…, outputs]`.

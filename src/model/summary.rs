@@ -5,6 +5,10 @@ use serde::Serialize;
 use super::generator::WeightGenerator;
 use super::hypertransformer::HyperTransformer;
 use super::parameters::ParameterLayout;
+use super::part_cost::PartCost;
+
+/// Bytes of a number.
+const NUMBER: usize = 4;
 
 /// What a model is made of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -23,7 +27,7 @@ pub struct ModelSummary {
     pub cnn_multiply_adds: usize,
     /// Multiply-adds from a support set to θ: embeddings, the CNN on the support images, and the Transformers.
     pub generator_multiply_adds: usize,
-    /// Bytes of the CNN's activations that one training episode keeps for its gradient, about.
+    /// Bytes that one training episode keeps for its gradient, CNN and generators, about.
     pub activation_bytes: usize,
 }
 
@@ -63,8 +67,14 @@ pub struct GeneratorSummary {
     pub sample_token: usize,
     /// Its part of φ.
     pub parameters: usize,
+    /// Layers of its Transformer, one number a stack: encoder, then decoder.
+    pub transformer_layers: Vec<usize>,
+    /// Heads of each layer.
+    pub heads: usize,
     /// For one task.
     pub multiply_adds: usize,
+    /// Bytes that one training episode keeps for its gradient, about.
+    pub kept_bytes: usize,
 }
 
 impl HyperTransformer {
@@ -115,9 +125,12 @@ impl HyperTransformer {
         let generators = || layers.iter().filter_map(|layer| layer.generator.as_ref());
         let cnn_multiply_adds: usize = sum(|layer| layer.multiply_adds);
         let image = self.cnn.shapes().first().map_or(last, |shape| shape.input);
-        let embedding = self.image_embedding.as_ref().map_or(0, |embedding| {
-            embedding.multiply_adds(layout, (image.1, image.2))
-        });
+        let embedding = self
+            .image_embedding
+            .as_ref()
+            .map_or_else(PartCost::default, |embedding| {
+                embedding.cost(layout, (image.1, image.2))
+            });
         let transformers: usize = generators().map(|one| one.multiply_adds).sum();
         // A block keeps what its convolution gave, and twice what pooling left of it.
         let kept: usize = self
@@ -134,8 +147,10 @@ impl HyperTransformer {
             image_embedding: layout.total_below("image_embedding."),
             cnn_weights: sum(|layer| layer.weights),
             theta: generators().map(|one| one.slices * one.slice_length).sum(),
-            generator_multiply_adds: samples * (embedding + cnn_multiply_adds) + transformers,
-            activation_bytes: 4 * kept * (samples + queries),
+            generator_multiply_adds: samples * (embedding.multiply_adds + cnn_multiply_adds)
+                + transformers,
+            activation_bytes: NUMBER * (kept * (samples + queries) + embedding.kept * samples)
+                + generators().map(|one| one.kept_bytes).sum::<usize>(),
             cnn_multiply_adds,
             layers,
         }
@@ -151,6 +166,8 @@ fn generator_summary(
 ) -> GeneratorSummary {
     let tokens = &generator.tokens;
     let (weight_token, sample_token) = generator.token_widths();
+    let (transformer_layers, heads) = generator.transformer_size();
+    let cost = generator.cost(layout, samples, (height, width));
     GeneratorSummary {
         slices: tokens.slices,
         slice_length: tokens.slice_length,
@@ -159,6 +176,9 @@ fn generator_summary(
         weight_token,
         sample_token,
         parameters: layout.total_below(&format!("generator.{layer}.")),
-        multiply_adds: generator.multiply_adds(layout, samples, (height, width)),
+        transformer_layers,
+        heads,
+        multiply_adds: cost.multiply_adds,
+        kept_bytes: NUMBER * cost.kept,
     }
 }

@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use super::hooks::Hooks;
 use super::parameters::{ParameterLayout, Parameters};
+use super::part_cost::PartCost;
 use super::tokens::Tokens;
 use super::transformer::{Context, Stack, StackConfig};
 use crate::config::model_options::{GeneratorKind, GeneratorOptions};
@@ -70,23 +71,29 @@ impl Transformer {
         }
     }
 
-    /// Multiply-adds of one task.
-    pub(super) fn multiply_adds(
-        &self,
-        layout: &ParameterLayout,
-        slices: usize,
-        samples: usize,
-    ) -> usize {
+    /// Layers of each stack, and heads.
+    pub(super) fn size(&self) -> (Vec<usize>, usize) {
+        let stacks = match self {
+            Transformer::Joint(encoder) => vec![encoder],
+            Transformer::JointWithDecoder(encoder, decoder)
+            | Transformer::Separate(encoder, decoder) => vec![encoder, decoder],
+        };
+        let layers = stacks.iter().map(|stack| stack.layers.len()).collect();
+        let first = stacks[0].layers.first();
+        (layers, first.map_or(0, |layer| layer.attention.heads()))
+    }
+
+    /// Of one task.
+    pub(super) fn cost(&self, layout: &ParameterLayout, slices: usize, samples: usize) -> PartCost {
         let all = slices + samples;
         match self {
-            Transformer::Joint(encoder) => encoder.multiply_adds(layout, all, slices, 0),
+            Transformer::Joint(encoder) => encoder.cost(layout, all, slices, 0),
             Transformer::JointWithDecoder(encoder, decoder) => {
-                encoder.multiply_adds(layout, all, all, 0)
-                    + decoder.multiply_adds(layout, all, slices, all)
+                encoder.cost(layout, all, all, 0) + decoder.cost(layout, all, slices, all)
             }
             Transformer::Separate(encoder, decoder) => {
-                encoder.multiply_adds(layout, samples, samples, 0)
-                    + decoder.multiply_adds(layout, slices, slices, samples)
+                encoder.cost(layout, samples, samples, 0)
+                    + decoder.cost(layout, slices, slices, samples)
             }
         }
     }

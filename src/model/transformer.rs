@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use super::hooks::Hooks;
 use super::parameters::{Dense, LayerNorm, ParameterLayout, Parameters};
+use super::part_cost::PartCost;
 
 /// Sizes of one stack of layers.
 #[derive(Clone, Copy, Debug)]
@@ -67,15 +68,20 @@ impl Attention {
         self.heads as usize
     }
 
-    /// Multiply-adds of `asking` tokens that attend to `memory` tokens.
-    fn multiply_adds(&self, layout: &ParameterLayout, asking: usize, memory: usize) -> usize {
-        let rows = |part: Dense, rows: usize| part.multiply_adds(layout) * rows;
-        let widths = [self.query, self.value].map(|part| layout.spec(part.bias).len());
+    /// Of `asking` tokens that attend to `memory` tokens, the residual and the norm that follow included.
+    fn cost(&self, layout: &ParameterLayout, asking: usize, memory: usize) -> PartCost {
+        let rows = |part: Dense, rows: usize| part.cost(layout) * rows;
+        let width = |part: Dense| layout.spec(part.bias).len();
+        let mixed = PartCost {
+            multiply_adds: asking * memory * (width(self.query) + width(self.value)),
+            kept: asking * width(self.value),
+        };
         rows(self.query, asking)
             + rows(self.key, memory)
             + rows(self.value, memory)
+            + mixed
             + rows(self.output, asking)
-            + asking * memory * widths.iter().sum::<usize>()
+            + PartCost::of_map(asking * width(self.output))
     }
 
     /// `asking`, `[T, A, D]`, to `memory`, `[T, S, D']` → `[T, A, D]`. What `seen` adds to the scores, `[T, 1, 1, S]`,
@@ -241,26 +247,26 @@ impl Stack {
         Stack { layers, final_norm }
     }
 
-    /// Multiply-adds of one sequence of `tokens`, of which the first `outputs` are asked for, beside `memory` tokens.
-    pub fn multiply_adds(
+    /// Of one sequence of `tokens`, of which the first `outputs` are asked for, beside `memory` tokens.
+    pub fn cost(
         &self,
         layout: &ParameterLayout,
         tokens: usize,
         outputs: usize,
         memory: usize,
-    ) -> usize {
+    ) -> PartCost {
         let of_layer = |(index, layer): (usize, &Layer)| {
             let last = index + 1 == self.layers.len();
             let asking = if last { outputs } else { tokens };
-            let attention = layer.attention.multiply_adds(layout, asking, tokens);
-            let cross = layer
-                .cross
-                .as_ref()
-                .map_or(0, |(cross, _)| cross.multiply_adds(layout, asking, memory));
-            let perceptron = layer.perceptron.as_ref().map_or(0, |(inner, outer, _)| {
-                asking * (inner.multiply_adds(layout) + outer.multiply_adds(layout))
+            let attention = layer.attention.cost(layout, asking, tokens);
+            let cross = layer.cross.iter();
+            let cross = cross.map(|(cross, _)| cross.cost(layout, asking, memory));
+            // What the ReLU leaves takes the place of what it was given; residual and norm follow.
+            let perceptron = layer.perceptron.iter().map(|(inner, outer, _)| {
+                let norm = PartCost::of_map(layout.spec(outer.bias).len());
+                (inner.cost(layout) + outer.cost(layout) + norm) * asking
             });
-            attention + cross + perceptron
+            attention + cross.sum() + perceptron.sum()
         };
         self.layers.iter().enumerate().map(of_layer).sum()
     }
