@@ -121,6 +121,11 @@ impl Compute {
         }
     }
 
+    /// Runs `work`, whose parallel iterators then go over this computation's threads.
+    pub fn in_parallel<Output: Send>(&self, work: impl FnOnce() -> Output + Send) -> Output {
+        self.pool.install(work)
+    }
+
     /// Applies `work` to groups of items and returns the results in order; on a CPU each worker takes a group of its
     /// own. Every call of `work` gets its own handles of `shared`.
     pub fn map<Item: Sync, Output: Send>(

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{VARIANTS, double, double_batch, hypertransformer, of_variant};
-use hypertransformer::compute::{Compute, DeviceChoice, Together};
+use hypertransformer::compute::{Compute, DeviceChoice};
 use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::model::episode_batch::EpisodeBatch;
 use hypertransformer::model::hooks::Hooks;
@@ -110,10 +110,7 @@ fn a_training_step_has_the_cpus_loss_and_gradient() {
         let prepared = Prepared::new(episodes.clone(), compute.device);
         let together = episodes.len();
         let objective = Objective {
-            together: Together {
-                cpu: together,
-                gpu: together,
-            },
+            together,
             ..Objective::at(&common::experiment(&overrides), 0)
         };
         let found = step_gradient(&compute, &setup.model, &phi, &buffers, &prepared, objective);

@@ -132,10 +132,10 @@ pub fn evaluate(
                 // Beside a GPU all cores draw; on a CPU each worker draws its own.
                 let drawn: Vec<_> = match device {
                     Device::Cpu => group.iter().map(|&index| sampler.episode(index)).collect(),
-                    _ => group
-                        .par_iter()
-                        .map(|&index| sampler.episode(index))
-                        .collect(),
+                    _ => compute.in_parallel(|| {
+                        let indices = group.par_iter();
+                        indices.map(|&index| sampler.episode(index)).collect()
+                    }),
                 };
                 let batch = EpisodeBatch::new(&drawn, device);
                 let views = model.views(&phi, &buffers);

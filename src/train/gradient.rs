@@ -32,8 +32,8 @@ pub struct Objective {
     pub real_class_weight: f64,
     /// Which support samples are hidden.
     pub masking: Option<Masking>,
-    /// Tasks computed as one batch.
-    pub together: Together,
+    /// Tasks computed as one batch on a CPU; on a GPU all are.
+    pub together: usize,
     /// Seed of what dropout drops.
     pub seed: u64,
 }
@@ -50,10 +50,7 @@ impl Objective {
             warm_up: (step, train.warmup_head_steps),
             real_class_weight: train.real_class_head.weight,
             masking: Masking::at(experiment, step),
-            together: Together {
-                cpu: train.tasks_together(),
-                gpu: train.tasks_per_step,
-            },
+            together: train.tasks_together(),
             seed: train.seed,
         }
     }
@@ -107,9 +104,13 @@ pub fn step_gradient(
         return group_gradient(model, [phi, buffers], (episodes, batch), objective);
     }
     let share = 1.0 / episodes.len() as f64;
+    let together = Together {
+        cpu: objective.together,
+        ..Together::ALONE
+    };
     let parts = compute.map(
         episodes,
-        objective.together,
+        together,
         [phi, buffers],
         |group, [phi, buffers]| {
             let batch = EpisodeBatch::new(group, compute.device);
