@@ -153,9 +153,7 @@ fn a_run_of_a_gpu_answers_alike_on_a_cpu() {
             .success();
         let summary = std::fs::read_to_string(output).unwrap();
         let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
-        summary["accuracy_mean"]
-            .as_f64()
-            .expect(&summary.to_string())
+        summary["accuracy_mean"].as_f64().unwrap()
     };
     let (gpu, cpu) = (accuracy("cuda:0"), accuracy("cpu"));
     assert!(gpu > 0.3, "chance is 0.2: {gpu}");
