@@ -119,14 +119,19 @@ class Bench:
             self.program(*words, "--size", str(size), "--output", str(path))
         return ["--set", f"data.pack={path}", "--set", "episode.rotations=none"]
 
-    def ours(self, column: Column, what: str, threads: int, *more: str) -> dict[str, Any]:
-        """What `bench` says."""
-        episodes = episodes_for(column, 30 if self.arguments.quick else 120)
+    def ours(
+        self,
+        column: Column,
+        what: str,
+        threads: int,
+        *more: str,
+        episodes: int | None = None,
+    ) -> dict[str, Any]:
+        """What `bench` says, of so many episodes or as many as fit the column."""
+        episodes = episodes or episodes_for(column, 30 if self.arguments.quick else 120)
         words = [*column.settings, *self.pack(column.size), *more]
         words += ["--device", self.arguments.device, "--json"]
-        if "--episodes" not in more:
-            words += ["--episodes", str(episodes)]
-        words += ["--threads", str(threads)]
+        words += ["--threads", str(threads), "--episodes", str(episodes)]
         return json.loads(self.program("bench", what, *words))
 
     def checkpoint(self, column: Column) -> Path:
@@ -174,9 +179,13 @@ class Bench:
 
         def rust(what: str, threads: int = 1, tasks: int = TOGETHER) -> Callable[[], float]:
             more = ("--set", f"train.tasks_per_step={tasks}")
-            if self.on_gpu:
-                more += ("--episodes", str(40 * tasks))
-            return lambda: self.ours(column, what, threads, *more)["milliseconds_per_episode"]
+            episodes = 40 * tasks if self.on_gpu else None
+
+            def time_it() -> float:
+                found = self.ours(column, what, threads, *more, episodes=episodes)
+                return found["milliseconds_per_episode"]
+
+            return time_it
 
         episodes = episodes_for(column, 10 if self.arguments.quick else 30)
         device = self.arguments.device

@@ -9,11 +9,10 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use hypertransformer::compute::set_precision;
 use hypertransformer::config::load;
-use hypertransformer::data::loader::EpisodeLoader;
 use hypertransformer::data::pack::Pack;
 use hypertransformer::evaluate::{Trained, evaluate};
-use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
-use hypertransformer::train::{build_model, training_sampler};
+use hypertransformer::train::gradient::{Objective, step_gradient};
+use hypertransformer::train::{build_model, training_loader, training_sampler};
 use serde_json::json;
 use tch::Tensor;
 
@@ -86,10 +85,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
             evaluate(&compute, &trained, &sampler, count, mode, |_| true);
             return Ok(0.0);
         }
-        let (threads, device) = (compute.loader_threads(), compute.device);
-        let prepare = move |episodes| Prepared::new(episodes, device);
-        let sampler = Arc::clone(&sampler);
-        let mut loader = EpisodeLoader::new(sampler, episodes, tasks, threads, prepare)?;
+        let mut loader = training_loader(&compute, Arc::clone(&sampler), episodes, tasks)?;
         let mut waited = 0.0;
         loop {
             let start = Instant::now();

@@ -1,11 +1,15 @@
-//! Model and samplers of an experiment on a pack.
+//! Model, samplers and loader of an experiment on a pack.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::TrainError;
+use super::gradient::Prepared;
+use crate::compute::Compute;
 use crate::config::experiment::{Experiment, QuerySampling};
 use crate::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
 use crate::data::error::DataError;
+use crate::data::loader::EpisodeLoader;
 use crate::data::pack::{Element, Pack, Part};
 use crate::model::hypertransformer::HyperTransformer;
 
@@ -24,6 +28,23 @@ pub fn build_model(experiment: &Experiment, pack: &Pack) -> Result<HyperTransfor
     }
     let image = (shape.channels, shape.height, shape.width);
     Ok(HyperTransformer::new(experiment, image)?)
+}
+
+/// Steps of `tasks` consecutive episodes, drawn ahead and prepared for where they are computed.
+///
+/// # Errors
+/// If the threads that draw cannot be started.
+pub fn training_loader(
+    compute: &Compute,
+    sampler: Arc<EpisodeSampler>,
+    episodes: Range<u64>,
+    tasks: usize,
+) -> Result<EpisodeLoader<Prepared>, TrainError> {
+    let (threads, device) = (compute.loader_threads(), compute.device);
+    let prepare = move |episodes| Prepared::new(episodes, device);
+    Ok(EpisodeLoader::new(
+        sampler, episodes, tasks, threads, prepare,
+    )?)
 }
 
 /// Name of the class split an experiment uses.

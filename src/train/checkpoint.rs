@@ -74,25 +74,6 @@ pub enum CheckpointError {
     NotFinite(PathBuf),
 }
 
-/// What a checkpoint holds one tensor a parameter of.
-#[derive(Clone, Copy, Debug)]
-pub enum FlatPart {
-    /// φ
-    Phi,
-    /// Moving averages.
-    Buffers,
-}
-
-impl FlatPart {
-    fn name_of(self, spec: &ParameterSpec) -> String {
-        let prefix = match self {
-            FlatPart::Phi => "phi",
-            FlatPart::Buffers => "buffers",
-        };
-        format!("{prefix}.{}", spec.name)
-    }
-}
-
 struct Entry {
     name: String,
     dtype: Dtype,
@@ -113,8 +94,8 @@ pub fn save(
     if checkpoint.phi.isfinite().all().int64_value(&[]) == 0 {
         return Err(CheckpointError::NotFinite(path.to_path_buf()));
     }
-    let mut entries = named(FlatPart::Phi, layout, &checkpoint.phi);
-    entries.extend(named(FlatPart::Buffers, buffers, &checkpoint.buffers));
+    let mut entries = named("phi", layout, &checkpoint.phi);
+    entries.extend(named("buffers", buffers, &checkpoint.buffers));
     let mut states: Vec<_> = checkpoint.optimizer.iter().collect();
     states.sort_by_key(|(name, _)| name.as_str());
     entries.extend(states.into_iter().map(|(name, value)| {
@@ -173,44 +154,50 @@ pub fn load(
     Ok(Checkpoint {
         step: facts.step,
         best,
-        phi: flat(path, &file, FlatPart::Phi, layout)?,
-        buffers: flat(path, &file, FlatPart::Buffers, buffers)?,
+        phi: flat(path, &file, "phi", layout)?,
+        buffers: flat(path, &file, "buffers", buffers)?,
         optimizer,
         experiment: facts.experiment,
         preparation: facts.preparation,
     })
 }
 
-/// φ, or the moving averages, of a new run that starts from a checkpoint, and which of its parameters the checkpoint
-/// does not have: those are as `initial`, flat, has them.
+/// φ and the moving averages of a new run that starts from a checkpoint, and which parameters of φ the checkpoint does
+/// not have: what it lacks is as at the start by `seed`.
 ///
 /// # Errors
 /// If the file is missing or damaged, has a parameter in another shape, or shares none with this model.
 pub fn load_start(
     path: &Path,
-    part: FlatPart,
     layout: &ParameterLayout,
-    initial: &Tensor,
-) -> Result<(Tensor, Vec<String>), CheckpointError> {
+    buffers: &ParameterLayout,
+    seed: u64,
+) -> Result<(Tensor, Tensor, Vec<String>), CheckpointError> {
     let (bytes, _) = read(path)?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|error| CheckpointError::Damaged(path.to_path_buf(), error.to_string()))?;
-    let (mut parts, mut fresh, mut start) = (Vec::new(), Vec::new(), 0);
-    for spec in layout.specs() {
-        let length = spec.len() as i64;
-        match parameter(path, &file, part, spec)? {
-            Some(values) => parts.push(values),
-            None => {
-                parts.push(initial.narrow(0, start, length));
-                fresh.push(spec.name.clone());
+    let started = |prefix, layout: &ParameterLayout| {
+        let initial = Tensor::from_slice(&layout.initial_values(seed));
+        let (mut parts, mut fresh, mut start) = (Vec::new(), Vec::new(), 0);
+        for spec in layout.specs() {
+            let length = spec.len() as i64;
+            match parameter(path, &file, prefix, spec)? {
+                Some(values) => parts.push(values),
+                None => {
+                    parts.push(initial.narrow(0, start, length));
+                    fresh.push(spec.name.clone());
+                }
             }
+            start += length;
         }
-        start += length;
-    }
-    match layout.specs() {
-        [first, ..] if fresh.len() == layout.specs().len() => Err(missing(path, part, first)),
-        _ => Ok((concatenated(&parts, Device::Cpu), fresh)),
-    }
+        match layout.specs() {
+            [first, ..] if fresh.len() == layout.specs().len() => Err(missing(path, prefix, first)),
+            _ => Ok((concatenated(&parts, Device::Cpu), fresh)),
+        }
+    };
+    let (phi, fresh) = started("phi", layout)?;
+    let (buffers, _) = started("buffers", buffers)?;
+    Ok((phi, buffers, fresh))
 }
 
 /// The experiment of a checkpoint, as YAML, and how its pictures are prepared if it is a bundle.
@@ -273,7 +260,7 @@ pub fn prune(folder: &Path, keep: usize) -> Result<(), CheckpointError> {
         .map_err(failed)
 }
 
-fn named(part: FlatPart, layout: &ParameterLayout, flat: &Tensor) -> Vec<Entry> {
+fn named(prefix: &str, layout: &ParameterLayout, flat: &Tensor) -> Vec<Entry> {
     let mut start = 0;
     layout
         .specs()
@@ -282,9 +269,14 @@ fn named(part: FlatPart, layout: &ParameterLayout, flat: &Tensor) -> Vec<Entry> 
             let values = flat.narrow(0, start, spec.len() as i64);
             start += spec.len() as i64;
             let shape = spec.shape.iter().map(|&length| length as usize).collect();
-            entry(part.name_of(spec), shape, &values)
+            entry(name_of(prefix, spec), shape, &values)
         })
         .collect()
+}
+
+/// A parameter's name in the file.
+fn name_of(prefix: &str, spec: &ParameterSpec) -> String {
+    format!("{prefix}.{}", spec.name)
 }
 
 fn entry(name: String, shape: Vec<usize>, value: &Tensor) -> Entry {
@@ -332,10 +324,10 @@ fn tensor(view: &TensorView) -> Tensor {
 fn flat(
     path: &Path,
     file: &SafeTensors,
-    part: FlatPart,
+    prefix: &str,
     layout: &ParameterLayout,
 ) -> Result<Tensor, CheckpointError> {
-    let of = |spec| parameter(path, file, part, spec)?.ok_or_else(|| missing(path, part, spec));
+    let of = |spec| parameter(path, file, prefix, spec)?.ok_or_else(|| missing(path, prefix, spec));
     let parts: Result<Vec<_>, _> = layout.specs().iter().map(of).collect();
     Ok(concatenated(&parts?, Device::Cpu))
 }
@@ -344,10 +336,10 @@ fn flat(
 fn parameter(
     path: &Path,
     file: &SafeTensors,
-    part: FlatPart,
+    prefix: &str,
     spec: &ParameterSpec,
 ) -> Result<Option<Tensor>, CheckpointError> {
-    let name = part.name_of(spec);
+    let name = name_of(prefix, spec);
     let Ok(view) = file.tensor(&name) else {
         return Ok(None);
     };
@@ -363,10 +355,10 @@ fn parameter(
     Ok(Some(tensor(&view).view([-1])))
 }
 
-fn missing(path: &Path, part: FlatPart, spec: &ParameterSpec) -> CheckpointError {
+fn missing(path: &Path, prefix: &str, spec: &ParameterSpec) -> CheckpointError {
     CheckpointError::OtherModel {
         path: path.to_path_buf(),
-        tensor: part.name_of(spec),
+        tensor: name_of(prefix, spec),
         problem: "is missing".to_owned(),
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use super::checkpoint::{self, Checkpoint, FlatPart};
+use super::checkpoint::{self, Checkpoint};
 use super::error::TrainError;
 use super::optimizer::Optimizer;
 use super::run_folder::{CheckpointChoice, RunFolder};
@@ -57,15 +57,13 @@ impl State {
         };
         let last = folder.checkpoint(&CheckpointChoice::Last);
         if !last.exists() {
-            let started = |part, layout: &ParameterLayout| {
-                let initial = Tensor::from_slice(&layout.initial_values(config.seed));
-                match &config.start_from {
-                    Some(path) => checkpoint::load_start(path, part, layout, &initial),
-                    None => Ok((initial, Vec::new())),
-                }
+            let (layout, averages, seed) = (model.layout(), model.buffers(), config.seed);
+            let initial =
+                |layout: &ParameterLayout| Tensor::from_slice(&layout.initial_values(seed));
+            let (phi, buffers, fresh) = match &config.start_from {
+                Some(path) => checkpoint::load_start(path, layout, averages, seed)?,
+                None => (initial(layout), initial(averages), Vec::new()),
             };
-            let (phi, fresh) = started(FlatPart::Phi, model.layout())?;
-            let (buffers, _) = started(FlatPart::Buffers, model.buffers())?;
             let phi = phi.to_device(device);
             return Ok(State {
                 step: 0,

@@ -1,13 +1,15 @@
 //! The training loop.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::assemble::{build_model, evaluation_sampler, split_scheme, training_sampler};
+use super::assemble::{
+    build_model, evaluation_sampler, split_scheme, training_loader, training_sampler,
+};
 use super::checkpoint;
 use super::error::TrainError;
-use super::gradient::{Objective, Prepared, StepGradient, step_gradient};
+use super::gradient::{Objective, StepGradient, step_gradient};
 use super::optimizer::clip;
 use super::run_folder::{CheckpointChoice, RunFolder, facts};
 use super::schedule::learning_rate;
@@ -17,7 +19,6 @@ use crate::compute::Compute;
 use crate::config::experiment::Experiment;
 use crate::data::episode::EpisodeSampler;
 use crate::data::error::list_names;
-use crate::data::loader::EpisodeLoader;
 use crate::data::pack::{Pack, Part};
 use crate::evaluate::{Summary, Trained, evaluate};
 use crate::model::hypertransformer::HyperTransformer;
@@ -150,14 +151,10 @@ impl Run<'_> {
             cnn.channels,
             self.model.layout().total(),
         ));
-        if !state.fresh.is_empty() {
+        if let (Some(path), false) = (&train.start_from, state.fresh.is_empty()) {
             self.report.say(&format!(
                 "starts from {}, but for {} parameters that it does not have: {}",
-                train
-                    .start_from
-                    .as_deref()
-                    .unwrap_or(Path::new(""))
-                    .display(),
+                path.display(),
                 state.fresh.len(),
                 list_names(&state.fresh, 4),
             ));
@@ -181,10 +178,7 @@ impl Run<'_> {
         let config = &self.experiment.train;
         let tasks = config.tasks_per_step as u64;
         let episodes = state.step * tasks..config.steps * tasks;
-        let (threads, device) = (self.compute.loader_threads(), self.compute.device);
-        let prepare = move |episodes| Prepared::new(episodes, device);
-        let tasks = config.tasks_per_step;
-        let mut loader = EpisodeLoader::new(sampler, episodes, tasks, threads, prepare)?;
+        let mut loader = training_loader(self.compute, sampler, episodes, config.tasks_per_step)?;
         let mut window = Window::new(loader.waited());
         while let Some(batch) = loader.next() {
             let step = step_gradient(

@@ -8,6 +8,7 @@ use super::super::error::{DataError, list_names};
 use super::super::pack::PackMetadata;
 use super::super::splits::{PartSizes, seeded_split};
 use super::files::{FoundFile, find, last};
+use super::known::note_missing;
 use super::labelled::by_label;
 use super::mapped::{Scratch, Slice};
 use super::pictures::{
@@ -123,12 +124,7 @@ pub fn import_idx(
         }
     }
     if let Some(fault) = emnist_fault(set, classes.len(), pictures) {
-        if !options.partial {
-            return Err(incomplete(format!(
-                "{fault}; fetch the rest, or take what is there with --partial"
-            )));
-        }
-        notes.insert("partial".to_owned(), fault);
+        note_missing(&mut notes, fault, options.partial).map_err(incomplete)?;
     }
     let classes: Vec<ClassPictures> = classes
         .into_iter()

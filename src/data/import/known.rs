@@ -81,6 +81,24 @@ impl Found {
     }
 }
 
+/// Notes in the pack what of a data set is not there, if that is accepted.
+///
+/// # Errors
+/// If not: what a message says after the data set's name.
+pub(super) fn note_missing(
+    notes: &mut BTreeMap<String, String>,
+    faults: String,
+    accepted: bool,
+) -> Result<(), String> {
+    if !accepted {
+        return Err(format!(
+            "{faults}; fetch the rest, or take what is there with --partial"
+        ));
+    }
+    notes.insert("partial".to_owned(), faults);
+    Ok(())
+}
+
 impl Known {
     /// Classes and images in all.
     pub(super) fn counts(&self) -> (usize, usize) {
@@ -132,11 +150,9 @@ impl Known {
         }
         let mut notes = BTreeMap::new();
         if !faults.is_empty() {
-            if !options.partial || classes.is_empty() {
-                let way_out = "fetch the rest, or take what is there with --partial";
-                return Err(self.incomplete(from, format!("{faults}; {way_out}")));
-            }
-            notes.insert("partial".to_owned(), faults);
+            let accepted = options.partial && !classes.is_empty();
+            note_missing(&mut notes, faults, accepted)
+                .map_err(|told| self.incomplete(from, told))?;
         }
         let metadata = PackMetadata {
             name: self.name.to_owned(),
