@@ -3,27 +3,35 @@
 mod common;
 
 use common::{
-    PAPER, Setup, VARIANTS, double, double_batch, farthest, of_variant, sampler, setup, small_pack,
+    PAPER, Setup, VARIANTS, double, double_batch, farthest, hide_in_double, of_variant, sampler,
+    setup, small_pack,
 };
 use hypertransformer::data::episode::{Episode, EpisodeDraw, EpisodeSampler, EpisodeShape};
 use hypertransformer::data::pack::{Pack, Part};
+use hypertransformer::data::random::{Purpose, Random};
 use hypertransformer::model::allocation::{Allocation, ConvolutionSlices};
 use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::model::episode_batch::EpisodeBatch;
-use hypertransformer::model::hooks::Hooks;
+use hypertransformer::model::hooks::{Dropout, Hooks};
 use hypertransformer::model::parameters::leaf;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// Logits and the gradient of their mean cross-entropy, in double precision.
 fn gradient(setup: &Setup, episodes: &[Episode], mode: BatchNormMode) -> (Tensor, Tensor) {
+    gradient_of_batch(setup, &double_batch(episodes), mode, Hooks::default())
+}
+
+/// The same of a batch, with what goes along.
+fn gradient_of_batch(
+    setup: &Setup,
+    batch: &EpisodeBatch,
+    mode: BatchNormMode,
+    hooks: Hooks,
+) -> (Tensor, Tensor) {
     let phi = leaf(&double(&setup.phi));
     let views = setup.model.views(&phi, &double(&setup.buffers));
-    let batch = double_batch(episodes);
-    let logits = setup
-        .model
-        .forward(&views, &batch, mode, true, Hooks::default())
-        .logits;
+    let logits = setup.model.forward(&views, batch, mode, true, hooks).logits;
     let loss = logits
         .flatten(0, 1)
         .log_softmax(-1, None)
@@ -52,6 +60,42 @@ fn tasks_at_once_give_the_logits_and_gradients_of_one_by_one() {
             let far = farthest(&sum, &together) / sum.abs().max().double_value(&[]);
             assert!(far < 1e-9, "{variant:?}, {mode}: gradients differ by {far}");
         }
+    }
+}
+
+#[test]
+fn each_task_hides_its_own_samples_and_drops_its_own_features() {
+    for variant in [VARIANTS[0], VARIANTS[2], VARIANTS[5], VARIANTS[9]] {
+        let dropping = ["generator.dropout=0.2", "generator.feature_dropout=0.2"];
+        let (setup, episodes) = of_variant(&[variant, &dropping].concat());
+        // Of the first task none is hidden, of the second one sample, of the third three.
+        let hidden: [&[usize]; 3] = [&[], &[4], &[0, 3, 7]];
+        let of_tasks = |tasks: &[usize]| {
+            let drawn = |&task: &usize| Random::new(0, Purpose::Dropout, task as u64);
+            let dropout = Dropout::new(tasks.iter().map(drawn).collect());
+            let hooks = Hooks {
+                dropout: Some(&dropout),
+                ..Hooks::default()
+            };
+            let chosen: Vec<Episode> = tasks.iter().map(|&task| episodes[task].clone()).collect();
+            let seen = |task: &usize| {
+                let of_sample = |sample| f32::from(!hidden[*task].contains(&sample));
+                (0..10).map(of_sample).collect::<Vec<f32>>()
+            };
+            let mut batch = double_batch(&chosen);
+            hide_in_double(&mut batch, &tasks.iter().map(seen).collect::<Vec<_>>());
+            gradient_of_batch(&setup, &batch, BatchNormMode::Support, hooks)
+        };
+        let (logits, together) = of_tasks(&[0, 1, 2]);
+        let mut sum = together.zeros_like();
+        for task in 0..3 {
+            let (alone, one) = of_tasks(&[task]);
+            let far = farthest(&logits.get(task as i64), &alone.get(0));
+            assert!(far < 1e-9, "{variant:?}: logits differ by {far}");
+            sum += one / 3.0;
+        }
+        let far = farthest(&sum, &together) / sum.abs().max().double_value(&[]);
+        assert!(far < 1e-9, "{variant:?}: gradients differ by {far}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Setup, VARIANTS, double, double_batch, experiment, of_variant};
+use common::{Setup, VARIANTS, double, double_batch, experiment, hide_in_double, of_variant};
 use hypertransformer::config::to_yaml;
 use hypertransformer::data::episode::Episode;
 use hypertransformer::model::batch_norm::BatchNormMode;
@@ -160,9 +160,7 @@ fn hide_some(batch: &mut EpisodeBatch) {
     let mut seen = vec![1.0; samples];
     seen[1] = 0.0;
     seen[samples - 1] = 0.0;
-    batch.hide(&[seen]);
-    let mask = batch.support_mask.take().map(|mask| double(&mask));
-    batch.support_mask = mask;
+    hide_in_double(batch, &[seen]);
 }
 
 /// Moving averages as after some training.

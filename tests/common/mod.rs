@@ -87,6 +87,13 @@ pub fn double_batch(episodes: &[Episode]) -> EpisodeBatch {
     batch
 }
 
+/// Hides samples of a batch in double precision: `seen` holds, for each task, 1 or 0 for each sample.
+pub fn hide_in_double(batch: &mut EpisodeBatch, seen: &[Vec<f32>]) {
+    batch.hide(seen);
+    let mask = batch.support_mask.take().map(|mask| double(&mask));
+    batch.support_mask = mask;
+}
+
 /// The same values in double precision.
 pub fn double(values: &Tensor) -> Tensor {
     values.to_kind(Kind::Double)
@@ -152,7 +159,7 @@ pub fn farthest(left: &Tensor, right: &Tensor) -> f64 {
 pub const PAPER: [&str; 2] = ["initialization=paper", "generator.logits_features=embedded"];
 
 /// Overrides of each variant of CNN and generator, to the fast preset.
-pub const VARIANTS: [&[&str]; 19] = [
+pub const VARIANTS: [&[&str]; 20] = [
     &[],
     &PAPER,
     &["generator.generates=all", "generator.learned_base=true"],
@@ -240,6 +247,7 @@ pub const VARIANTS: [&[&str]; 19] = [
         "episode.distractors=1",
         "generator.generates=last 1",
     ],
+    &["cnn.layers=0", "generator.image_embedding=0"],
 ];
 
 /// A variant with noise on φ, and three episodes of its kind.
