@@ -1,11 +1,15 @@
-//! `analyze`: attention maps of a run, and oracles.
+//! `analyze`: attention maps of a run, how far it adapts, and oracles.
 
 mod common;
 
 use std::path::Path;
 
-use common::hypertransformer;
+use common::{Setup, hypertransformer};
+use hypertransformer::evaluate::adaptation::MeanWeights;
+use hypertransformer::evaluate::{EpisodeRecord, Trained};
+use hypertransformer::model::batch_norm::BatchNormMode;
 use safetensors::SafeTensors;
+use tch::Tensor;
 
 /// A run of one step in `folder`, 5-way, with 2 labelled and 1 unlabelled sample a class.
 fn trained(folder: &Path, sets: &[&str]) {
@@ -143,4 +147,89 @@ fn the_oracle_of_a_cnn_of_some_size_knows_its_images_better_than_a_tiny_ones() {
     };
     let (tiny, enough) = (accuracy(1), accuracy(8));
     assert!(enough > 0.95 && tiny < enough, "{tiny} {enough}");
+}
+
+#[test]
+fn adaptation_is_told_in_words_and_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    trained(folder.path(), &[]);
+    let run = |episodes: &str| {
+        let mut command = hypertransformer();
+        command.args(["analyze", "adaptation", "--episodes", episodes]);
+        command.arg(folder.path().join("run")).assert()
+    };
+    run("1")
+        .failure()
+        .stderr(predicates::str::contains("at least 2"));
+    run("8")
+        .success()
+        .stdout(predicates::str::contains("points (8 episodes, paired"));
+    let bytes = std::fs::read(folder.path().join("run/analysis/adaptation.json")).unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let mean = |which: &str| found[which]["accuracy_mean"].as_f64().unwrap();
+    assert!((mean("own") - mean("means") - mean("gain")).abs() < 1e-9);
+    // Training keeps a curve of it.
+    let metrics = std::fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+    assert!(metrics.contains("validation/deviation_layer4"), "{metrics}");
+}
+
+#[test]
+fn without_a_generated_convolution_there_is_nothing_to_compare() {
+    let folder = tempfile::tempdir().unwrap();
+    trained(folder.path(), &["generator.generates=logits"]);
+    hypertransformer()
+        .args(["analyze", "adaptation"])
+        .arg(folder.path().join("run"))
+        .assert()
+        .failure()
+        .stderr(predicates::str::contains("no convolution is generated"));
+}
+
+#[test]
+fn deviation_is_that_of_kernels_and_vanishes_where_a_generator_looks_at_nothing() {
+    let overrides = ["generator.generates=last 1", "generator.learned_base=true"];
+    let setup = common::setup(&overrides, 0.05);
+    let folder = tempfile::tempdir().unwrap();
+    let sampler = common::sampler(&common::small_pack(folder.path()), (5, 1, 4));
+    let mode = BatchNormMode::Support;
+    let over = |setup: &Setup, episodes| {
+        let trained = Trained {
+            model: &setup.model,
+            phi: &setup.phi,
+            buffers: &setup.buffers,
+        };
+        let means = MeanWeights::over_tasks(&trained, &sampler, episodes, mode);
+        let records = means.evaluate(&trained, &sampler, episodes, mode);
+        assert_eq!(means.deviations.len(), 1);
+        (means.deviations[0], records)
+    };
+    let (found, _) = over(&setup, 3);
+    // The kernels of the same three tasks at once.
+    let episodes: Vec<_> = (0..3).map(|index| sampler.episode(index)).collect();
+    let prediction = setup.predict(&episodes, mode);
+    let kernels = prediction.theta.layers[3].0.kernel.flatten(1, -1);
+    let mean = kernels.mean_dim(&[0i64][..], false, None);
+    let squares = (&kernels - &mean).square().sum(None) / 3.0;
+    let close = |one: f64, other: &Tensor| (one / other.double_value(&[]) - 1.0).abs() < 1e-3;
+    assert_eq!(found.layer, 4);
+    assert!(close(found.norm, &mean.norm()), "{found:?}");
+    assert!(close(found.deviation, &squares.sqrt()), "{found:?}");
+    // Of one task the mean is its own: the same answers.
+    let (alone, records) = over(&setup, 1);
+    assert!(alone.deviation < 1e-6 * alone.norm, "{alone:?}");
+    let own = setup.predict(&episodes[..1], mode).logits;
+    let labels = Tensor::from_slice(&episodes[0].query.labels).unsqueeze(0);
+    let expected = EpisodeRecord::of(&[0], &own, &labels)[0];
+    assert!(
+        (records[0].loss - expected.loss).abs() < 1e-5,
+        "{records:?}"
+    );
+    // Where attention adds nothing to the placeholders, nothing of the task is left.
+    for layer in 1..=3 {
+        let name = format!("generator.layer4.encoder.layer{layer}.attention.output.weight");
+        let _ = setup.named(&setup.phi, &name).fill_(0.0);
+    }
+    let (blind, _) = over(&setup, 3);
+    assert!(blind.deviation < 1e-6 * blind.norm, "{blind:?}");
+    assert!(found.deviation > 1e-3 * found.norm, "{found:?}");
 }

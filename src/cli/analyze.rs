@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use hypertransformer::analysis::attention::{attention_maps, write_attention_maps};
+use hypertransformer::atomic;
 use hypertransformer::data::pack::Part;
+use hypertransformer::evaluate::adaptation::MeanWeights;
+use hypertransformer::evaluate::{EpisodeRecord, Summary, evaluate};
 use hypertransformer::train::evaluation_sampler;
+use serde_json::json;
 
 use super::opened_run::{OpenedRun, RunArguments};
 use super::oracle::{self, OracleArguments};
@@ -16,6 +20,8 @@ use super::oracle::{self, OracleArguments};
 pub(super) enum AnalyzeCommand {
     /// Pictures of who attends to whom while weights are generated (paper, Figures 8 and 9)
     Attention(AnalyzeArguments),
+    /// How much generated convolutions differ between tasks, and what that is worth
+    Adaptation(AnalyzeArguments),
     /// How well the CNN fits when it is trained in the ordinary way on all images of a few classes (paper, Figure 3)
     Oracle(OracleArguments),
 }
@@ -28,9 +34,9 @@ pub(super) struct AnalyzeArguments {
     /// Classes to draw episodes from
     #[arg(long, default_value = "validation")]
     split: Part,
-    /// Number of episodes to average over
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    episodes: u64,
+    /// Number of episodes to average over [default: 1 for attention, 200 for adaptation]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    episodes: Option<u64>,
     /// Seed of the episode list
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -42,32 +48,105 @@ pub(super) struct AnalyzeArguments {
 pub(super) fn run(command: &AnalyzeCommand) -> anyhow::Result<ExitCode> {
     match command {
         AnalyzeCommand::Attention(arguments) => attention(arguments),
+        AnalyzeCommand::Adaptation(arguments) => adaptation(arguments),
         AnalyzeCommand::Oracle(arguments) => oracle::run(arguments),
+    }
+}
+
+impl AnalyzeArguments {
+    fn folder(&self, run: &OpenedRun) -> PathBuf {
+        let default = || run.folder.path().join("analysis");
+        self.output.clone().unwrap_or_else(default)
     }
 }
 
 fn attention(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
     let run = OpenedRun::open(&arguments.run)?;
     let sampler = evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
+    let episodes = arguments.episodes.unwrap_or(1);
     let maps = attention_maps(
         &run.trained(),
         &run.experiment.generator,
         &sampler,
-        arguments.episodes,
+        episodes,
         run.experiment.batch_norm,
     );
-    let folder = arguments
-        .output
-        .clone()
-        .unwrap_or_else(|| run.folder.path().join("analysis"));
+    let folder = arguments.folder(&run);
     let paths = write_attention_maps(&maps, &folder)
         .with_context(|| format!("could not write to {}", folder.display()))?;
     eprintln!(
-        "{} {} episodes, checkpoint step {}; rows attend to columns: W weight slices, numbers class slots, U unlabelled",
-        arguments.episodes, arguments.split, run.step
+        "{episodes} {} episodes, checkpoint step {}; rows attend to columns: W weight slices, numbers class slots, U unlabelled",
+        arguments.split, run.step
     );
     for path in paths {
         println!("{}", path.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
+    let run = OpenedRun::open(&arguments.run)?;
+    let sampler = evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
+    let (trained, mode) = (run.trained(), run.experiment.batch_norm);
+    let episodes = arguments.episodes.unwrap_or(200);
+    if episodes < 2 {
+        bail!("--episodes {episodes}: tasks are compared, so at least 2 are needed");
+    }
+    let means = MeanWeights::over_tasks(&trained, &sampler, episodes, mode);
+    if means.deviations.is_empty() {
+        bail!(
+            "{}: generator.generates is {}: no convolution is generated, so there is nothing to compare between tasks",
+            run.folder.path().display(),
+            run.experiment.generator.generates
+        );
+    }
+    println!("layer  norm of the mean kernel  deviation between tasks  share");
+    for found in &means.deviations {
+        let share = 100.0 * found.share();
+        println!(
+            "{:<5}  {:<23.4}  {:<23.7}  {share:.4} %",
+            found.layer, found.norm, found.deviation
+        );
+    }
+    let own = evaluate(&run.compute, &trained, &sampler, episodes, mode, |_| true);
+    let shared = means.evaluate(&trained, &sampler, episodes, mode);
+    let gain = Summary::of(&differences(&own, &shared));
+    let points = |share: f64| 100.0 * share;
+    let (own, shared) = (Summary::of(&own), Summary::of(&shared));
+    println!(
+        "{} accuracy {own} with convolutions generated for the task, {shared} with their means over tasks: worth {:.2} ± {:.2} points ({episodes} episodes, paired, 95 % intervals, batch-norm {mode}, checkpoint step {})",
+        arguments.split,
+        points(gain.accuracy_mean),
+        points(gain.accuracy_ci95),
+        run.step
+    );
+    let path = arguments.folder(&run).join("adaptation.json");
+    let object = json!({
+        "split": arguments.split,
+        "seed": arguments.seed,
+        "step": run.step,
+        "batch_norm": mode,
+        "layers": means.deviations,
+        "own": own,
+        "means": shared,
+        "gain": gain,
+        "command": std::env::args().collect::<Vec<_>>().join(" "),
+    });
+    std::fs::create_dir_all(arguments.folder(&run))
+        .and_then(|()| atomic::write(&path, &serde_json::to_vec_pretty(&object)?))
+        .with_context(|| format!("could not write {}", path.display()))?;
+    eprintln!("written: {}", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Episode by episode, the first's accuracy and loss minus the second's.
+fn differences(one: &[EpisodeRecord], other: &[EpisodeRecord]) -> Vec<EpisodeRecord> {
+    one.iter()
+        .zip(other)
+        .map(|(one, other)| EpisodeRecord {
+            episode: one.episode,
+            accuracy: one.accuracy - other.accuracy,
+            loss: one.loss - other.loss,
+        })
+        .collect()
 }

@@ -54,6 +54,8 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Learning rate of the weight generators, as a factor of the one of the rest of φ.
     pub generator_rate: f64,
+    /// The same of those of convolutions; null: as `generator_rate`.
+    pub convolution_generator_rate: Option<f64>,
     /// How it moves.
     pub schedule: ScheduleKind,
     /// Steps of linear warm-up (`cosine`).
@@ -136,6 +138,7 @@ impl Default for TrainConfig {
             optimizer: OptimizerKind::Sgd,
             learning_rate: 0.02,
             generator_rate: 1.0,
+            convolution_generator_rate: None,
             schedule: ScheduleKind::Decay,
             warmup_steps: 0,
             decay_rate: 0.95,
@@ -164,6 +167,12 @@ impl TrainConfig {
     pub fn tasks_together(&self) -> usize {
         let usual = (self.tasks_per_step / 2).clamp(1, 4);
         self.tasks_together.unwrap_or(usual)
+    }
+
+    /// Factor of the learning rate of generators of convolutions.
+    pub fn convolution_generator_rate(&self) -> f64 {
+        let usual = self.generator_rate;
+        self.convolution_generator_rate.unwrap_or(usual)
     }
 }
 

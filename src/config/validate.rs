@@ -75,6 +75,9 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
     faults.within("train.tasks_together", train.tasks_together(), 1..=4_096);
     faults.positive("train.learning_rate", train.learning_rate);
     faults.positive("train.generator_rate", train.generator_rate);
+    if let Some(rate) = train.convolution_generator_rate {
+        faults.positive("train.convolution_generator_rate", rate);
+    }
     let rate = train.decay_rate;
     faults.unless(
         rate > 0.0 && rate <= 1.0,

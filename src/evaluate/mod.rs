@@ -1,5 +1,6 @@
 //! The evaluation protocol: a fixed list of episodes, their accuracies, the mean and its interval.
 
+pub mod adaptation;
 pub mod answers;
 
 use rayon::prelude::*;

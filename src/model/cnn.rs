@@ -40,6 +40,30 @@ pub struct LayerWeights {
     pub batch_norm: (Tensor, Tensor),
 }
 
+impl LayerWeights {
+    /// Each tensor by `change`.
+    pub fn map(&self, change: impl Fn(&Tensor) -> Tensor) -> LayerWeights {
+        LayerWeights {
+            kernel: change(&self.kernel),
+            bias: self.bias.as_ref().map(&change),
+            batch_norm: (change(&self.batch_norm.0), change(&self.batch_norm.1)),
+        }
+    }
+
+    /// Each tensor plus its counterpart.
+    pub fn plus(&self, other: &LayerWeights) -> LayerWeights {
+        let biases = self.bias.as_ref().zip(other.bias.as_ref());
+        LayerWeights {
+            kernel: &self.kernel + &other.kernel,
+            bias: biases.map(|(one, other)| one + other),
+            batch_norm: (
+                &self.batch_norm.0 + &other.batch_norm.0,
+                &self.batch_norm.1 + &other.batch_norm.1,
+            ),
+        }
+    }
+}
+
 /// The convolution blocks of the target CNN.
 #[derive(Clone, Debug)]
 pub struct Cnn {

@@ -1,10 +1,11 @@
-//! What goes along with a forward pass without being part of the model: dropout, training heads, and a record of who
-//! attends to whom.
+//! What goes along with a forward pass without being part of the model: dropout, training heads, weights to use instead
+//! of generated ones, and a record of who attends to whom.
 
 use std::cell::RefCell;
 
 use tch::Tensor;
 
+use super::cnn::LayerWeights;
 use super::parameters::ParameterId;
 use super::tape::Tape;
 use crate::data::random::Random;
@@ -21,6 +22,8 @@ pub struct Hooks<'a> {
     pub tape: Option<&'a Tape>,
     /// For who wants to see attention maps.
     pub attention: Option<&'a AttentionRecord>,
+    /// Of each convolution, weights that all tasks are to share instead of those made for them.
+    pub instead: Option<&'a [Option<LayerWeights>]>,
 }
 
 impl Hooks<'_> {

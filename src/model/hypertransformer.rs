@@ -220,6 +220,11 @@ impl HyperTransformer {
         self.generate(&pass, batch, &mut Observed::default()).theta
     }
 
+    /// Whether weights of this convolution are generated.
+    pub fn is_generated(&self, layer: usize) -> bool {
+        self.convolutions[layer].is_some()
+    }
+
     /// The target CNN, without weights.
     pub fn cnn(&self) -> &Cnn {
         &self.cnn
@@ -266,23 +271,11 @@ impl HyperTransformer {
         let mut activations = vec![support];
         let mut layers = Vec::with_capacity(self.convolutions.len());
         let mut variation: Option<Tensor> = None;
-        for (layer, generator) in self.convolutions.iter().enumerate() {
+        for layer in 0..self.convolutions.len() {
             let values = &activations[layer];
-            let generated = generator.as_ref().map(|(generator, slices)| {
-                slices.weights(&generator.generate(
-                    parameters,
-                    &SupportView::new(pass, batch, embedded.as_ref(), values, None),
-                ))
-            });
-            if let (Some(generated), Some(learned)) =
-                (&generated, self.cnn.learned_kernel(parameters, layer))
-            {
-                let ratio =
-                    mean_squared_norm(&generated.kernel) / (learned.square().sum(None) + 1e-8);
-                variation =
-                    Some(variation.map_or_else(|| ratio.shallow_clone(), |sum| sum + &ratio));
-            }
-            let weights = self.cnn.weights(parameters, layer, generated);
+            let view = SupportView::new(pass, batch, embedded.as_ref(), values, None);
+            let (weights, ratio) = self.layer_weights(pass, layer, &view);
+            variation = variation.into_iter().chain(ratio).reduce(|a, b| a + b);
             let (output, statistics) = self.cnn.support(pass, layer, &weights, values, observed);
             layers.push((weights, statistics));
             activations.push(output);
@@ -304,6 +297,28 @@ impl HyperTransformer {
             activations,
             support_features: features,
         }
+    }
+
+    /// Weights of a convolution; where its kernel is learned plus generated, also Σ generated² / Σ learned².
+    fn layer_weights(
+        &self,
+        pass: &Pass,
+        layer: usize,
+        support: &SupportView,
+    ) -> (LayerWeights, Option<Tensor>) {
+        let instead = pass.hooks.instead.and_then(|all| all[layer].as_ref());
+        if let Some(weights) = instead {
+            return (weights.map(Tensor::shallow_clone), None);
+        }
+        let parameters = pass.parameters;
+        let generated = self.convolutions[layer]
+            .as_ref()
+            .map(|(generator, slices)| slices.weights(&generator.generate(parameters, support)));
+        let learned = self.cnn.learned_kernel(parameters, layer);
+        let ratio = generated.as_ref().zip(learned).map(|(generated, learned)| {
+            mean_squared_norm(&generated.kernel) / (learned.square().sum(None) + 1e-8)
+        });
+        (self.cnn.weights(parameters, layer, generated), ratio)
     }
 }
 

@@ -11,20 +11,25 @@ use super::run_folder::{CheckpointChoice, RunFolder};
 use crate::compute::Compute;
 use crate::config::experiment::Experiment;
 use crate::config::to_yaml;
+use crate::config::train_options::TrainConfig;
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::parameters::ParameterLayout;
 
 /// Factors of the learning rate, where generators have their own.
-fn rates(experiment: &Experiment, layout: &ParameterLayout, device: Device) -> Option<Tensor> {
-    let rate = experiment.train.generator_rate as f32;
+fn rates(config: &TrainConfig, layout: &ParameterLayout, device: Device) -> Option<Tensor> {
+    let all = config.generator_rate as f32;
+    let of_convolutions = config.convolution_generator_rate() as f32;
     let of = |name: &str| {
-        if name.starts_with("generator.") {
-            rate
+        if name.starts_with("generator.layer") {
+            of_convolutions
+        } else if name.starts_with("generator.") {
+            all
         } else {
             1.0
         }
     };
-    (rate != 1.0).then(|| Tensor::from_slice(&layout.by_name(of)).to_device(device))
+    let differ = all != 1.0 || of_convolutions != 1.0;
+    differ.then(|| Tensor::from_slice(&layout.by_name(of)).to_device(device))
 }
 
 /// What changes from step to step, and what a checkpoint holds.
@@ -53,7 +58,7 @@ impl State {
     ) -> Result<State, TrainError> {
         let (config, device) = (&experiment.train, compute.device);
         let optimizer = |phi: &Tensor| {
-            Optimizer::new(config, phi).with_rates(rates(experiment, model.layout(), device))
+            Optimizer::new(config, phi).with_rates(rates(config, model.layout(), device))
         };
         let last = folder.checkpoint(&CheckpointChoice::Last);
         if !last.exists() {
@@ -108,5 +113,36 @@ impl State {
         };
         checkpoint::save(path, model.layout(), model.buffers(), &saved)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::parameters::Initial;
+
+    #[test]
+    fn generators_of_convolutions_may_have_a_rate_of_their_own() {
+        let mut layout = ParameterLayout::default();
+        for name in [
+            "cnn.layer1.kernel",
+            "generator.layer1.labels",
+            "generator.logits.labels",
+        ] {
+            layout.add(name.to_owned(), &[1], Initial::Constant(0.0));
+        }
+        let found = |generator_rate, convolution_generator_rate| {
+            let config = TrainConfig {
+                generator_rate,
+                convolution_generator_rate,
+                ..TrainConfig::default()
+            };
+            rates(&config, &layout, Device::Cpu)
+                .map(|rates| Vec::<f32>::try_from(rates).expect("one axis"))
+        };
+        assert_eq!(found(1.0, None), None);
+        assert_eq!(found(0.5, None), Some(vec![1.0, 0.5, 0.5]));
+        assert_eq!(found(1.0, Some(0.25)), Some(vec![1.0, 0.25, 1.0]));
+        assert_eq!(found(0.5, Some(1.0)), Some(vec![1.0, 1.0, 0.5]));
     }
 }

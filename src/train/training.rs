@@ -20,6 +20,7 @@ use crate::config::experiment::Experiment;
 use crate::data::episode::EpisodeSampler;
 use crate::data::error::list_names;
 use crate::data::pack::{Pack, Part};
+use crate::evaluate::adaptation::MeanWeights;
 use crate::evaluate::{Summary, Trained, evaluate};
 use crate::model::hypertransformer::HyperTransformer;
 use crate::report::Report;
@@ -30,6 +31,13 @@ const MOVING_AVERAGE: f64 = 0.99;
 /// Seed of the validation and test episodes that training looks at, apart from the one of the experiment so that
 /// runs with different seeds are watched on the same episodes.
 const WATCH_SEED: u64 = 1;
+
+/// Tasks among which generated convolutions are compared at each validation.
+const DEVIATION_EPISODES: u64 = 32;
+
+/// Below this share of their norm generated convolutions are as good as the same for all tasks. At the start they
+/// differ by half a per cent.
+const SETTLED: f64 = 1e-3;
 
 /// What the command line adds to the experiment.
 #[derive(Clone, Debug)]
@@ -289,6 +297,8 @@ impl Run<'_> {
             scalars.push(("test/accuracy", test.accuracy_mean));
             scalars.push(("test/accuracy_ci95", test.accuracy_ci95));
         }
+        let deviations = self.deviations(&trained);
+        scalars.extend(deviations.iter().map(|(name, share)| (&**name, *share)));
         self.report.scalars(state.step, &scalars)?;
         let better = state
             .best
@@ -299,11 +309,33 @@ impl Run<'_> {
             validation.episodes,
             if better { ", best so far" } else { "" },
         ));
+        let widest = deviations.iter().map(|(_, share)| *share).reduce(f64::max);
+        if let Some(widest) = widest.filter(|widest| *widest < SETTLED) {
+            self.report.say(&format!(
+                "step {}  generated convolutions hardly differ between tasks, by {:.4} % of their norm at most: they are learned kernels in disguise; train.convolution_generator_rate below {} may prevent it",
+                state.step,
+                100.0 * widest,
+                self.experiment.train.convolution_generator_rate(),
+            ));
+        }
         if better {
             state.best = Some((state.step, validation.accuracy_mean));
             self.save(state, &CheckpointChoice::Best)?;
         }
         self.save(state, &CheckpointChoice::Last)
+    }
+
+    /// How far each generated convolution differs between tasks, as a share of its norm, by the name of its curve.
+    fn deviations(&self, trained: &Trained) -> Vec<(String, f64)> {
+        let (sampler, mode) = (&self.validation, self.experiment.batch_norm);
+        MeanWeights::over_tasks(trained, sampler, DEVIATION_EPISODES, mode)
+            .deviations
+            .iter()
+            .map(|found| {
+                let name = format!("validation/deviation_layer{}", found.layer);
+                (name, found.share())
+            })
+            .collect()
     }
 
     fn save(&self, state: &State, choice: &CheckpointChoice) -> Result<(), TrainError> {

@@ -1,0 +1,113 @@
+//! How much generated convolutions differ between tasks, and what that is worth. A generator can settle on kernels that
+//! are the same whatever the support set; it is then learned kernels in disguise, and accuracy alone does not tell.
+
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+use super::{EpisodeRecord, Trained};
+use crate::data::episode::EpisodeSampler;
+use crate::model::batch_norm::BatchNormMode;
+use crate::model::cnn::LayerWeights;
+use crate::model::episode_batch::EpisodeBatch;
+use crate::model::hooks::Hooks;
+
+/// Of one generated convolution, its learned base included.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LayerDeviation {
+    /// Counted from 1.
+    pub layer: usize,
+    /// Norm of the mean kernel.
+    pub norm: f64,
+    /// Root mean square, over tasks, of the distance of a task's kernel from the mean kernel.
+    pub deviation: f64,
+}
+
+impl LayerDeviation {
+    /// Deviation as a share of the norm.
+    pub fn share(&self) -> f64 {
+        self.deviation / self.norm
+    }
+}
+
+/// Means over tasks of what is generated for convolutions.
+#[derive(Debug)]
+pub struct MeanWeights {
+    /// Of each generated convolution.
+    pub deviations: Vec<LayerDeviation>,
+    /// Of each convolution, the mean if it is generated.
+    weights: Vec<Option<LayerWeights>>,
+}
+
+impl MeanWeights {
+    /// Over episodes 0 … `episodes` of `sampler`.
+    pub fn over_tasks(
+        trained: &Trained,
+        sampler: &EpisodeSampler,
+        episodes: u64,
+        batch_norm: BatchNormMode,
+    ) -> MeanWeights {
+        let views = trained.model.views(trained.phi, trained.buffers);
+        let mut sums: Vec<Option<(LayerWeights, f64)>> = Vec::new();
+        for index in 0..episodes {
+            // A task alone: its weights then have the shapes of shared ones.
+            let batch = EpisodeBatch::new(&[sampler.episode(index)], trained.phi.device());
+            let theta = tch::no_grad(|| trained.model.theta(&views, &batch, batch_norm));
+            sums.resize_with(theta.layers.len(), || None);
+            for (layer, (weights, _)) in theta.layers.iter().enumerate() {
+                if trained.model.is_generated(layer) {
+                    let weights = weights.map(|values| values.to_kind(Kind::Double));
+                    let square = weights.kernel.square().sum(None).double_value(&[]);
+                    sums[layer] = Some(match sums[layer].take() {
+                        Some((sum, squares)) => (sum.plus(&weights), squares + square),
+                        None => (weights, square),
+                    });
+                }
+            }
+        }
+        let count = episodes as f64;
+        let mut deviations = Vec::new();
+        let mut means = Vec::new();
+        for (layer, sum) in sums.into_iter().enumerate() {
+            means.push(sum.map(|(sum, squares)| {
+                let mean = sum.map(|values| values / count);
+                let square = mean.kernel.square().sum(None).double_value(&[]);
+                deviations.push(LayerDeviation {
+                    layer: layer + 1,
+                    norm: square.sqrt(),
+                    deviation: (squares / count - square).max(0.0).sqrt(),
+                });
+                mean.map(|values| values.to_kind(Kind::Float))
+            }));
+        }
+        MeanWeights {
+            deviations,
+            weights: means,
+        }
+    }
+
+    /// Records of episodes 0 … `episodes` where every task has these means instead of what is generated for it; the
+    /// logits layer is generated as ever.
+    pub fn evaluate(
+        &self,
+        trained: &Trained,
+        sampler: &EpisodeSampler,
+        episodes: u64,
+        batch_norm: BatchNormMode,
+    ) -> Vec<EpisodeRecord> {
+        let views = trained.model.views(trained.phi, trained.buffers);
+        let record = |index: u64| {
+            let batch = EpisodeBatch::new(&[sampler.episode(index)], trained.phi.device());
+            let hooks = Hooks {
+                instead: Some(&self.weights),
+                ..Hooks::default()
+            };
+            let forward = || {
+                let model = trained.model;
+                model.forward(&views, &batch, batch_norm, false, hooks)
+            };
+            let logits: Tensor = tch::no_grad(forward).logits;
+            EpisodeRecord::of(&[index], &logits, &batch.query_labels)
+        };
+        (0..episodes).flat_map(record).collect()
+    }
+}
