@@ -2,6 +2,7 @@
 //! `cargo bench --bench kernels -- statistics`. One thread; sizes of Omniglot, 20-way 1-shot with 60 queries.
 
 use divan::Bencher;
+use hypertransformer::config::model_options::{AttentionKind, InnerNonlinearity};
 use hypertransformer::model::parameters::{ParameterLayout, leaf};
 use hypertransformer::model::pooled_convolution;
 use hypertransformer::model::statistics::Statistics;
@@ -108,6 +109,9 @@ fn transformer(bencher: Bencher, channels: i64) {
         query_key: width as usize,
         value: width as usize,
         inner: 2 * width as usize,
+        attention: AttentionKind::Softmax,
+        nonlinearity: InnerNonlinearity::Relu,
+        skip_last_nonlinearity: false,
         dropout: 0.0,
         pre_norm: false,
     };

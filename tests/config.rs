@@ -88,6 +88,21 @@ fn gradient_step_without_flat_features_is_refused() {
 }
 
 #[test]
+fn what_would_undo_gradient_step_or_do_nothing_is_refused() {
+    let error = error(
+        "initialization: gradient_step\ngenerator: {logits_features: flat, attention: sigmoid, inner_fraction: 0, skip_last_nonlinearity: true}\ntrain: {convolution_generator_rate: 0}\n",
+        &[],
+    );
+    for part in [
+        "generator.attention: sigmoid: expected softmax",
+        "generator.skip_last_nonlinearity: true: expected false",
+        "train.convolution_generator_rate: 0: expected",
+    ] {
+        assert!(error.contains(part), "{part} is not in:\n{error}");
+    }
+}
+
+#[test]
 fn overrides_win_over_the_file_and_the_file_over_what_it_extends() {
     let folder = tempfile::tempdir().unwrap();
     file(

@@ -42,7 +42,16 @@ GENERATOR_DEFAULTS: Options = {
     "kind": "encoder",
     "pre_norm": False,
     "logits_features": "embedded",
+    "attention": "softmax",
+    "inner_nonlinearity": "relu",
+    "skip_last_nonlinearity": False,
     "per_layer": {},
+}
+
+NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "leaky_relu": lambda values: F.leaky_relu(values, LEAKY_SLOPE),
+    "gelu": F.gelu,
 }
 
 
@@ -122,10 +131,10 @@ def normalised(
 class Transformer:
     """A stack of encoder or decoder layers under one name."""
 
-    def __init__(self, phi: Parameters, name: str, heads: int, pre_norm: bool) -> None:
+    def __init__(self, phi: Parameters, name: str, settings: Options) -> None:
         """Read how many layers there are from the names."""
-        self.phi, self.heads, self.pre_norm = phi, heads, pre_norm
-        self.name = name
+        self.phi, self.name, self.settings = phi, name, settings
+        self.heads, self.pre_norm = settings["heads"], settings["pre_norm"]
         self.layers = 0
         while f"{name}.layer{self.layers + 1}.attention.output.weight" in phi:
             self.layers += 1
@@ -157,13 +166,19 @@ class Transformer:
                 tokens = self.residual(
                     f"{name}.inner_norm",
                     tokens,
-                    lambda x, name=name: dense(
-                        self.phi, f"{name}.outer", F.relu(dense(self.phi, f"{name}.inner", x))
-                    ),
+                    lambda x, layer=layer: self.perceptron(layer, x),
                 )
         if self.pre_norm:
             tokens = layer_norm(self.phi, f"{self.name}.final_norm", tokens)
         return tokens
+
+    def perceptron(self, layer: int, tokens: Tensor) -> Tensor:
+        """Two dense layers, with a nonlinearity between them unless the last is to have none."""
+        name = f"{self.name}.layer{layer}"
+        hidden = dense(self.phi, f"{name}.inner", tokens)
+        if layer < self.layers or not self.settings["skip_last_nonlinearity"]:
+            hidden = NONLINEARITIES[self.settings["inner_nonlinearity"]](hidden)
+        return dense(self.phi, f"{name}.outer", hidden)
 
     def residual(self, norm: str, tokens: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """Add what the sublayer says, with a norm before it or after the sum."""
@@ -172,7 +187,7 @@ class Transformer:
         return layer_norm(self.phi, norm, tokens + sublayer(tokens))
 
     def attention(self, name: str, asking: Tensor, asked: Tensor, hidden: Tensor | None) -> Tensor:
-        """Softmax attention of `[S, D]` over `[M, E]`."""
+        """Attention of `[S, D]` over `[M, E]`."""
 
         def split(part: str, values: Tensor) -> Tensor:
             values = dense(self.phi, f"{name}.{part}", values)
@@ -182,7 +197,9 @@ class Transformer:
         scores = query @ key.transpose(1, 2) / query.shape[-1] ** 0.5
         if hidden is not None:
             scores = scores.masked_fill(hidden, float("-inf"))
-        mixed = (scores.softmax(-1) @ value).transpose(0, 1).flatten(1)
+        sigmoid = self.settings["attention"] == "sigmoid"
+        shares = scores.sigmoid() if sigmoid else scores.softmax(-1)
+        mixed = (shares @ value).transpose(0, 1).flatten(1)
         return dense(self.phi, f"{name}.output", mixed)
 
 
@@ -462,7 +479,7 @@ class HyperTransformer:
         hidden = None if seen is None else ~seen
 
         def stack(part: str) -> Transformer:
-            return Transformer(phi, f"{name}.{part}", settings["heads"], settings["pre_norm"])
+            return Transformer(phi, f"{name}.{part}", settings)
 
         if settings["kind"] == "separate":
             memory = stack("encoder")(samples, hidden)

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from baselines.hypertransformer import HyperTransformer
-from baselines.performance_report import write_report
+from baselines.performance_report import markdown, picture_of, write_report
 
 # Eager PyTorch's milliseconds an episode over those of the authors' TensorFlow 1 graph, both on one
 # thread of one machine; 28×28, 20-way 1-shot, 60 queries.
@@ -267,6 +267,8 @@ def training_step(
     phi = [parameter.requires_grad_() for parameter in model.phi.values()]
     support, support_labels, query, query_labels = batch(column, device, tasks)
     if compiled:
+        # Or sizes that the column before had otherwise would become symbols, and code slower.
+        torch.compiler.reset()
         layout = torch.channels_last
         support, query = (images.contiguous(memory_format=layout) for images in (support, query))
 
@@ -374,15 +376,22 @@ def main() -> None:
         columns = QUICK if arguments.quick else COLUMNS
         if arguments.columns:
             columns = [c for c in COLUMNS if f"{c.size}:{c.channels}" in arguments.columns]
-        report = {
+        report: dict[str, Any] = {
             "machine": processor(arguments.device),
             "pytorch": torch.__version__,
             "gemm_gflops": bench.gemm / 1e9,
             "rounds": arguments.rounds,
-            "columns": [bench.measure(column) for column in columns],
-            "facts": None if arguments.columns else small_facts(bench),
+            "columns": [],
+            "facts": None,
         }
-    write_report(arguments.output, report)
+        for column in columns:
+            report["columns"].append(bench.measure(column))
+            # So that an interrupted bench keeps what it has.
+            write_report(arguments.output, report)
+        if not arguments.columns:
+            report["facts"] = small_facts(bench)
+            write_report(arguments.output, report)
+    print(markdown(report, picture_of(arguments.output).name))
 
 
 if __name__ == "__main__":

@@ -121,14 +121,18 @@ def plot(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path)
 
 
+def picture_of(output: Path | None) -> Path:
+    """Where the plot of a report goes."""
+    return output.with_suffix(".svg") if output else Path("performance.svg")
+
+
 def write_report(output: Path | None, report: dict[str, Any]) -> None:
-    """Print the report; with a file, write it, JSON and a plot beside it."""
-    picture = output.with_suffix(".svg") if output else Path("performance.svg")
-    text = markdown(report, picture.name)
-    print(text)
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text)
-        output.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-        if report["facts"]:
-            plot(report, picture)
+    """Write a report to its file, if it has one, with JSON and a plot beside it."""
+    if output is None:
+        return
+    picture = picture_of(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(markdown(report, picture.name))
+    output.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    if report["facts"]:
+        plot(report, picture)

@@ -2,7 +2,7 @@
 
 use super::experiment::{Experiment, Initialization};
 use super::faults::Faults;
-use super::model_options::{GeneratorKind, GeneratorOptions, LogitsFeatures};
+use super::model_options::{AttentionKind, GeneratorKind, GeneratorOptions, LogitsFeatures};
 use crate::model::allocation::Allocation;
 use crate::model::architecture::BlockOperation;
 
@@ -98,6 +98,19 @@ fn settings_faults(
         &at("kind"),
         "other than encoder",
         "encoder, for `initialization: gradient_step` prepares its self-attention",
+    );
+    faults.unless(
+        !prepared || generator.attention == AttentionKind::Softmax,
+        &at("attention"),
+        "sigmoid",
+        "softmax, for `initialization: gradient_step` averages by it",
+    );
+    let skipped = generator.skip_last_nonlinearity;
+    faults.unless(
+        inner > 0.0 || !skipped,
+        &at("skip_last_nonlinearity"),
+        skipped,
+        "false, for `inner_fraction: 0` leaves no inner layer",
     );
     faults
         .0

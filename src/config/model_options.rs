@@ -61,6 +61,30 @@ pub enum GeneratorKind {
     Separate,
 }
 
+/// How scores become shares of attention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionKind {
+    /// Shares of a token sum to 1.
+    #[default]
+    Softmax,
+    /// Each score by itself.
+    Sigmoid,
+}
+
+/// Between the two layers of a Transformer's perceptron.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InnerNonlinearity {
+    /// max(x, 0)
+    #[default]
+    Relu,
+    /// With slope 0.1 below 0.
+    LeakyRelu,
+    /// x Φ(x)
+    Gelu,
+}
+
 /// The weight generator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -101,6 +125,12 @@ pub struct GeneratorOptions {
     pub value_fraction: f64,
     /// ν of the inner fully-connected layer; 0 leaves the layer out.
     pub inner_fraction: f64,
+    /// How scores become shares of attention.
+    pub attention: AttentionKind,
+    /// In the inner fully-connected layer.
+    pub inner_nonlinearity: InnerNonlinearity,
+    /// Whether the inner layer of the last Transformer layer has none.
+    pub skip_last_nonlinearity: bool,
     /// Probability that training drops an element of what a sublayer of the Transformer adds.
     pub dropout: f64,
     /// Probability that training drops a feature of a sample token.
@@ -177,6 +207,9 @@ impl Default for GeneratorOptions {
             query_key_fraction: 1.0,
             value_fraction: 1.0,
             inner_fraction: 1.0,
+            attention: AttentionKind::Softmax,
+            inner_nonlinearity: InnerNonlinearity::Relu,
+            skip_last_nonlinearity: false,
             dropout: 0.0,
             feature_dropout: 0.0,
             per_layer: BTreeMap::new(),

@@ -166,9 +166,7 @@ impl Cnn {
                     values.avg_pool2d(size, size, none, false, true, None)
                 }
                 (BlockOperation::Activation, _, Activation::Relu) => values.relu(),
-                (BlockOperation::Activation, _, Activation::LeakyRelu) => {
-                    values.maximum(&(&values * LEAK))
-                }
+                (BlockOperation::Activation, _, Activation::LeakyRelu) => leaky_relu(&values),
                 (BlockOperation::Convolution | BlockOperation::BatchNorm, ..) => values,
             }
         })
@@ -177,6 +175,11 @@ impl Cnn {
 
 /// Slope of the leaky ReLU below 0.
 pub const LEAK: f64 = 0.1;
+
+/// x, or a tenth of it below 0.
+pub(super) fn leaky_relu(values: &Tensor) -> Tensor {
+    values.maximum(&(values * LEAK))
+}
 
 /// A kernel, `[O, I, k, k]` or `[T, O, I, k, k]`, times factors of its output channels, `[O]` or `[1 or T, O]`.
 fn scaled(kernel: &Tensor, factors: &Tensor) -> Tensor {

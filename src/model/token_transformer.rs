@@ -41,6 +41,9 @@ impl Transformer {
                 query_key: fraction(options.query_key_fraction),
                 value: fraction(options.value_fraction),
                 inner: if inner > 0.0 { fraction(inner) } else { 0 },
+                attention: options.attention,
+                nonlinearity: options.inner_nonlinearity,
+                skip_last_nonlinearity: options.skip_last_nonlinearity,
                 dropout: options.dropout,
                 pre_norm: options.pre_norm,
             };

@@ -2,9 +2,11 @@
 
 use tch::Tensor;
 
+use super::cnn_block::leaky_relu;
 use super::hooks::Hooks;
 use super::parameters::{Dense, LayerNorm, ParameterLayout, Parameters};
 use super::part_cost::PartCost;
+use crate::config::model_options::{AttentionKind, InnerNonlinearity};
 
 /// Sizes of one stack of layers.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,12 @@ pub struct StackConfig {
     pub value: usize,
     /// Width of the inner fully-connected layer; 0 leaves that sublayer out.
     pub inner: usize,
+    /// How scores become shares of attention.
+    pub attention: AttentionKind,
+    /// Of the inner layer.
+    pub nonlinearity: InnerNonlinearity,
+    /// Whether the last layer's inner layer has none.
+    pub skip_last_nonlinearity: bool,
     /// Probability that training drops an element of a sublayer's output.
     pub dropout: f64,
     /// Norm before each sublayer, and one after the last layer, instead of after each residual.
@@ -41,6 +49,7 @@ pub struct Attention {
     /// Mixes the heads.
     pub output: Dense,
     heads: i64,
+    kind: AttentionKind,
     dropout: f64,
 }
 
@@ -59,6 +68,7 @@ impl Attention {
             value: dense("value", memory_width, config.value),
             output: dense("output", config.value, config.width),
             heads: config.heads as i64,
+            kind: config.attention,
             dropout: config.dropout,
         }
     }
@@ -104,16 +114,27 @@ impl Attention {
         let key = heads(self.key.forward(parameters, memory));
         let value = heads(self.value.forward(parameters, memory));
         if let Some(record) = hooks.attention {
-            let scale = 1.0 / (query.size()[3] as f64).sqrt();
-            let scores = (&query * scale).matmul(&key.transpose(2, 3));
-            let scores = seen.map_or_else(|| scores.shallow_clone(), |seen| &scores + seen);
-            record.note(self.query.weight, &scores.softmax(-1, None));
+            record.note(self.query.weight, &self.shares(&query, &key, seen));
         }
-        let mixed = Tensor::scaled_dot_product_attention(
-            &query, &key, &value, seen, 0.0, false, None, false,
-        );
+        let mixed = match self.kind {
+            AttentionKind::Softmax => Tensor::scaled_dot_product_attention(
+                &query, &key, &value, seen, 0.0, false, None, false,
+            ),
+            AttentionKind::Sigmoid => self.shares(&query, &key, seen).matmul(&value),
+        };
         let mixed = mixed.transpose(1, 2).flatten(2, 3);
         hooks.drop(self.dropout, self.output.forward(parameters, &mixed))
+    }
+
+    /// Of each query, `[T, heads, A, width]`, to each key, `[T, heads, S, width]`: `[T, heads, A, S]`.
+    fn shares(&self, query: &Tensor, key: &Tensor, seen: Option<&Tensor>) -> Tensor {
+        let scale = 1.0 / (query.size()[3] as f64).sqrt();
+        let scores = (query * scale).matmul(&key.transpose(2, 3));
+        let scores = seen.map_or_else(|| scores.shallow_clone(), |seen| &scores + seen);
+        match self.kind {
+            AttentionKind::Softmax => scores.softmax(-1, None),
+            AttentionKind::Sigmoid => scores.sigmoid(),
+        }
     }
 }
 
@@ -141,12 +162,14 @@ pub struct Layer {
     pub cross: Option<(Attention, LayerNorm)>,
     /// The perceptron's two layers and its norm.
     pub perceptron: Option<(Dense, Dense, LayerNorm)>,
+    /// None where it is left out.
+    nonlinearity: Option<InnerNonlinearity>,
     dropout: f64,
     pre_norm: bool,
 }
 
 impl Layer {
-    fn new(layout: &mut ParameterLayout, name: &str, config: &StackConfig) -> Layer {
+    fn new(layout: &mut ParameterLayout, name: &str, config: &StackConfig, last: bool) -> Layer {
         let width = config.width;
         let attention = Attention::new(layout, &format!("{name}.attention"), config, width);
         let attention_norm = LayerNorm::new(layout, &format!("{name}.attention_norm"), width);
@@ -169,6 +192,7 @@ impl Layer {
             attention_norm,
             cross,
             perceptron,
+            nonlinearity: (!last || !config.skip_last_nonlinearity).then_some(config.nonlinearity),
             dropout: config.dropout,
             pre_norm: config.pre_norm,
         }
@@ -202,12 +226,22 @@ impl Layer {
         }
         if let Some((inner, outer, norm)) = &self.perceptron {
             tokens = self.sublayer(parameters, norm, tokens, |tokens| {
-                let hidden = inner.forward(parameters, tokens).relu();
+                let hidden = self.bend(inner.forward(parameters, tokens));
                 let output = outer.forward(parameters, &hidden);
                 context.hooks.drop(self.dropout, output)
             });
         }
         tokens
+    }
+
+    /// The nonlinearity between the layers of the perceptron.
+    fn bend(&self, hidden: Tensor) -> Tensor {
+        match self.nonlinearity {
+            Some(InnerNonlinearity::Relu) => hidden.relu(),
+            Some(InnerNonlinearity::LeakyRelu) => leaky_relu(&hidden),
+            Some(InnerNonlinearity::Gelu) => hidden.gelu("none"),
+            None => hidden,
+        }
     }
 
     /// Residual and norm around `map`.
@@ -239,7 +273,10 @@ impl Stack {
     /// Glorot-uniform weights, zero biases.
     pub fn new(layout: &mut ParameterLayout, name: &str, config: &StackConfig) -> Stack {
         let layers = (0..config.layers)
-            .map(|index| Layer::new(layout, &format!("{name}.layer{}", index + 1), config))
+            .map(|index| {
+                let last = index + 1 == config.layers;
+                Layer::new(layout, &format!("{name}.layer{}", index + 1), config, last)
+            })
             .collect();
         let final_norm = config
             .pre_norm

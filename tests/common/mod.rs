@@ -159,7 +159,7 @@ pub fn farthest(left: &Tensor, right: &Tensor) -> f64 {
 pub const PAPER: [&str; 2] = ["initialization=paper", "generator.logits_features=embedded"];
 
 /// Overrides of each variant of CNN and generator, to the fast preset.
-pub const VARIANTS: [&[&str]; 20] = [
+pub const VARIANTS: [&[&str]; 22] = [
     &[],
     &PAPER,
     &["generator.generates=all", "generator.learned_base=true"],
@@ -248,6 +248,18 @@ pub const VARIANTS: [&[&str]; 20] = [
         "generator.generates=last 1",
     ],
     &["cnn.layers=0", "generator.image_embedding=0"],
+    &[
+        PAPER[0],
+        "generator.attention=sigmoid",
+        "generator.inner_nonlinearity=leaky_relu",
+        "generator.generates=last 1",
+    ],
+    &[
+        PAPER[0],
+        "generator.kind=separate",
+        "generator.inner_nonlinearity=gelu",
+        "generator.skip_last_nonlinearity=true",
+    ],
 ];
 
 /// A variant with noise on φ, and three episodes of its kind.
