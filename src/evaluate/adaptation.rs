@@ -47,12 +47,14 @@ impl MeanWeights {
         batch_norm: BatchNormMode,
     ) -> MeanWeights {
         let views = trained.model.views(trained.phi, trained.buffers);
-        let mut sums: Vec<Option<(LayerWeights, f64)>> = Vec::new();
+        let depth = trained.model.cnn().shapes().len();
+        let mut sums: Vec<Option<(LayerWeights, f64)>> = (0..depth).map(|_| None).collect();
+        let some = (0..depth).any(|layer| trained.model.is_generated(layer));
+        let episodes = if some { episodes } else { 0 };
         for index in 0..episodes {
             // A task alone: its weights then have the shapes of shared ones.
             let batch = EpisodeBatch::new(&[sampler.episode(index)], trained.phi.device());
             let theta = tch::no_grad(|| trained.model.theta(&views, &batch, batch_norm));
-            sums.resize_with(theta.layers.len(), || None);
             for (layer, (weights, _)) in theta.layers.iter().enumerate() {
                 if trained.model.is_generated(layer) {
                     let weights = weights.map(|values| values.to_kind(Kind::Double));
