@@ -49,18 +49,26 @@ fn tasks_at_once_give_the_logits_and_gradients_of_one_by_one() {
             BatchNormMode::Query,
             BatchNormMode::Running,
         ] {
-            let (logits, together) = gradient(&setup, &episodes, mode);
-            let mut sum = together.zeros_like();
-            for (task, episode) in episodes.iter().enumerate() {
-                let (alone, one) = gradient(&setup, std::slice::from_ref(episode), mode);
-                let far = farthest(&logits.get(task as i64), &alone.get(0));
-                assert!(far < 1e-9, "{variant:?}, {mode}: logits differ by {far}");
-                sum += one / episodes.len() as f64;
-            }
-            let far = farthest(&sum, &together) / sum.abs().max().double_value(&[]);
-            assert!(far < 1e-9, "{variant:?}, {mode}: gradients differ by {far}");
+            assert_as_alone(&format!("{variant:?}, {mode}"), |tasks| {
+                let chosen: Vec<Episode> = tasks.iter().map(|&at| episodes[at].clone()).collect();
+                gradient(&setup, &chosen, mode)
+            });
         }
     }
+}
+
+/// Whether three tasks at once have the logits of each alone, and the mean of their gradients.
+fn assert_as_alone(what: &str, of_tasks: impl Fn(&[usize]) -> (Tensor, Tensor)) {
+    let (logits, together) = of_tasks(&[0, 1, 2]);
+    let mut sum = together.zeros_like();
+    for task in 0..3 {
+        let (alone, one) = of_tasks(&[task]);
+        let far = farthest(&logits.get(task as i64), &alone.get(0));
+        assert!(far < 1e-9, "{what}: logits differ by {far}");
+        sum += one / 3.0;
+    }
+    let far = farthest(&sum, &together) / sum.abs().max().double_value(&[]);
+    assert!(far < 1e-9, "{what}: gradients differ by {far}");
 }
 
 #[test]
@@ -70,7 +78,7 @@ fn each_task_hides_its_own_samples_and_drops_its_own_features() {
         let (setup, episodes) = of_variant(&[variant, &dropping].concat());
         // Of the first task none is hidden, of the second one sample, of the third three.
         let hidden: [&[usize]; 3] = [&[], &[4], &[0, 3, 7]];
-        let of_tasks = |tasks: &[usize]| {
+        assert_as_alone(&format!("{variant:?}"), |tasks| {
             let drawn = |&task: &usize| Random::new(0, Purpose::Dropout, task as u64);
             let dropout = Dropout::new(tasks.iter().map(drawn).collect());
             let hooks = Hooks {
@@ -85,17 +93,7 @@ fn each_task_hides_its_own_samples_and_drops_its_own_features() {
             let mut batch = double_batch(&chosen);
             hide_in_double(&mut batch, &tasks.iter().map(seen).collect::<Vec<_>>());
             gradient_of_batch(&setup, &batch, BatchNormMode::Support, hooks)
-        };
-        let (logits, together) = of_tasks(&[0, 1, 2]);
-        let mut sum = together.zeros_like();
-        for task in 0..3 {
-            let (alone, one) = of_tasks(&[task]);
-            let far = farthest(&logits.get(task as i64), &alone.get(0));
-            assert!(far < 1e-9, "{variant:?}: logits differ by {far}");
-            sum += one / 3.0;
-        }
-        let far = farthest(&sum, &together) / sum.abs().max().double_value(&[]);
-        assert!(far < 1e-9, "{variant:?}: gradients differ by {far}");
+        });
     }
 }
 
