@@ -250,6 +250,21 @@ fn evaluation_gives_the_same_summary_and_records_each_time() {
     ] {
         assert!(!summary[key].is_null(), "{key}");
     }
+    // The authors' way of drawing queries is named wherever its number goes, and takes no other number's place.
+    let mut command = hypertransformer();
+    command.arg("evaluate").arg(&run);
+    command.args(["--episodes", "20", "--overlapping"]);
+    command
+        .assert()
+        .success()
+        .stdout(contains("queries overlap the support"));
+    let text = std::fs::read_to_string(run.join("evaluation-test-support-overlapping.json"));
+    assert!(
+        text.unwrap()
+            .contains("\"query_sampling\": \"overlapping\"")
+    );
+    let kept = std::fs::read_to_string(run.join("evaluation-test-support.jsonl"));
+    assert_eq!(kept.unwrap(), records);
 }
 
 #[test]

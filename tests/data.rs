@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use hypertransformer::config::experiment::{QuerySampling, Rotations};
 use hypertransformer::data::PackWriter;
-use hypertransformer::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
+use hypertransformer::data::episode::{EpisodeDraw, EpisodeShape, Sample};
+use hypertransformer::data::episode_sampler::EpisodeSampler;
 use hypertransformer::data::loader::EpisodeLoader;
 use hypertransformer::data::pack::{Element, ImageShape, Pack, Part, SplitScheme};
 use hypertransformer::data::verify::verify;
@@ -168,6 +169,37 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn overlapping_queries_hit_the_support_as_often_as_chance_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = Arc::new(Pack::open(&common::small_pack(folder.path())).unwrap());
+    let draw = EpisodeDraw {
+        query_sampling: QuerySampling::Overlapping,
+        ..EpisodeDraw::PLAIN
+    };
+    let sampler = |shot, query| {
+        let shape = EpisodeShape::labeled(5, shot, query);
+        EpisodeSampler::new(Arc::clone(&pack), "default", Part::Train, shape, draw, 0)
+    };
+    // 5 of a class's 20 images: a quarter of 10 × 5 × 200 queries, σ = 43.
+    let drawn = sampler(5, 10).unwrap();
+    let mut hits = 0;
+    for index in 0..200 {
+        let plan = drawn.plan(index);
+        let images = |samples: &[Sample]| -> HashSet<usize> {
+            samples.iter().map(|sample| sample.image).collect()
+        };
+        let (support, query) = (images(&plan.support), images(&plan.query));
+        assert_eq!((support.len(), query.len()), (25, 50), "no image twice");
+        hits += support.intersection(&query).count();
+    }
+    assert!((2300..2700).contains(&hits), "{hits}");
+    // Support and queries may be more than the class has; neither alone may.
+    assert!(sampler(15, 20).is_ok());
+    let error = sampler(1, 21).err().unwrap().to_string();
+    assert!(error.contains("21 queries"), "{error}");
 }
 
 #[test]

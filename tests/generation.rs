@@ -6,7 +6,8 @@ use common::{
     PAPER, Setup, VARIANTS, double, double_batch, farthest, hide_in_double, of_variant, sampler,
     setup, small_pack,
 };
-use hypertransformer::data::episode::{Episode, EpisodeDraw, EpisodeSampler, EpisodeShape};
+use hypertransformer::data::episode::{Episode, EpisodeDraw, EpisodeShape};
+use hypertransformer::data::episode_sampler::EpisodeSampler;
 use hypertransformer::data::pack::{Pack, Part};
 use hypertransformer::data::random::{Purpose, Random};
 use hypertransformer::model::allocation::{Allocation, ConvolutionSlices};

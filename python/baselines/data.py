@@ -143,6 +143,8 @@ class TrainingData:
     rotations: str = "none"
     jitter: Jitter = field(default_factory=Jitter)
     seed: int = 0
+    overlapping: bool = False
+    """Whether support images may be queries too, as in the authors' program."""
 
     def __post_init__(self) -> None:
         """Find the classes."""
@@ -151,14 +153,16 @@ class TrainingData:
         self.classes = self.pack.classes("train", self.scheme)
 
     def episode(self, index: int) -> Episode:
-        """Episode `index`: as many queries of each class, none of them in the support set."""
+        """Episode `index`: as many queries of each class."""
         random = np.random.default_rng([self.seed, 1, index])
         chosen = random.choice(self.classes, self.way, replace=False)
         per_class = self.shot + self.query
         images = np.empty((self.way, per_class), np.int64)
         for slot, class_ in enumerate(chosen):
             start, end = self.pack.offsets[class_ : class_ + 2]
-            images[slot] = start + random.choice(end - start, per_class, replace=False)
+            parts = (self.shot, self.query) if self.overlapping else (per_class,)
+            drawn = [random.choice(end - start, count, replace=False) for count in parts]
+            images[slot] = start + np.concatenate(drawn)
         pixels = self.pack.tensor(images.reshape(-1))
         if self.rotations == "per_class":
             turns = random.integers(4, size=self.way)

@@ -104,18 +104,19 @@ def test_the_program_s_evaluation_and_pytorch_s_agree_on_every_episode(pack, tmp
     }
     sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     program("train", "experiments/synthetic.yaml", "--run-dir", run, "--quiet", *sets)
-    program("evaluate", run, "--episodes", "30", "--output", tmp_path / "found.json")
-    path = tmp_path / "episodes.safetensors"
-    sizes = ["--way", str(WAY), "--episodes", "30", "--output", path]
-    program("episodes", "export", pack.path, *sizes)
     model = HyperTransformer.load(run / "checkpoints" / "best.safetensors")
-    found, _ = evaluate(model.classifier, EpisodeList(path, pack))
-    lines = (tmp_path / "found.jsonl").read_text().splitlines()
-    expected = np.array([json.loads(line)["accuracy"] for line in lines])
-    # In single precision a query between two classes may tip over now and then.
-    assert np.abs(found - expected).max() <= 1.01 / 25
-    assert (np.abs(found - expected) > 1e-6).sum() <= 2
-    assert found.mean() > 0.3
+    path = tmp_path / "episodes.safetensors"
+    for drawn in ([], ["--overlapping"]):
+        both = ["--episodes", "30", *drawn, "--output"]
+        program("evaluate", run, *both, tmp_path / "found.json")
+        program("episodes", "export", pack.path, "--way", str(WAY), *both, path)
+        found, _ = evaluate(model.classifier, EpisodeList(path, pack))
+        lines = (tmp_path / "found.jsonl").read_text().splitlines()
+        expected = np.array([json.loads(line)["accuracy"] for line in lines])
+        # In single precision a query between two classes may tip over now and then.
+        assert np.abs(found - expected).max() <= 1.01 / 25
+        assert (np.abs(found - expected) > 1e-6).sum() <= 2
+        assert found.mean() > 0.3
 
 
 def test_every_loss_reaches_every_parameter(data):
@@ -263,6 +264,13 @@ def test_training_episodes_are_a_function_of_their_number_and_disjoint(pack):
     assert not torch.equal(one.support, other.support)
     assert one.support.shape == (WAY * 2, 1, 28, 28) and one.query.shape == (WAY * 3, 1, 28, 28)
     assert 0 <= one.support.min() and one.support.max() <= 1 + 1e-6
+
+
+def test_overlapping_queries_may_be_support_images(pack):
+    for overlapping in (False, True):
+        episode = TrainingData(pack, WAY, 8, 12, overlapping=overlapping).episode(0)
+        same = (episode.query[:, None] == episode.support[None]).flatten(2).all(2).any(1)
+        assert same.any() == overlapping
 
 
 def test_intervals_and_differences_in_pairs():

@@ -10,7 +10,8 @@ use ndarray::ArrayView3;
 
 use super::canvas::{LETTER, fill, write, write_png};
 use crate::config::augmentation::PhotoOptions;
-use crate::data::episode::{EpisodeDraw, EpisodeSampler, ImageSet, Sample};
+use crate::data::episode::{EpisodeDraw, ImageSet, Sample};
+use crate::data::episode_sampler::EpisodeSampler;
 use crate::data::pack::Pack;
 
 /// Room between images and around rows.

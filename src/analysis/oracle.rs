@@ -7,7 +7,7 @@ use tch::Tensor;
 use crate::compute::{Compute, Together};
 use crate::config::model_options::CnnOptions;
 use crate::config::train_options::{OptimizerKind, ScheduleKind, TrainConfig};
-use crate::data::episode::EpisodeSampler;
+use crate::data::episode_sampler::EpisodeSampler;
 use crate::evaluate::EpisodeRecord;
 use crate::model::architecture::ImagesTooSmall;
 use crate::model::episode_batch::tensor_of_images;

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use hypertransformer::data::episode::{EpisodeDraw, EpisodeSampler, EpisodeShape};
+use hypertransformer::config::experiment::QuerySampling;
+use hypertransformer::data::episode::{EpisodeDraw, EpisodeShape};
 use hypertransformer::data::episode_list::write_episode_list;
+use hypertransformer::data::episode_sampler::EpisodeSampler;
 use hypertransformer::data::pack::{Pack, Part};
 
 #[derive(Subcommand)]
@@ -41,6 +43,9 @@ pub(super) struct ExportArguments {
     /// Further classes with unlabelled images only
     #[arg(long, default_value_t = 0, value_parser = count(0))]
     distractors: u64,
+    /// Draw queries from all images of a class, support images among them, as `evaluate --overlapping` does
+    #[arg(long)]
+    overlapping: bool,
     /// Number of episodes
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     episodes: u64,
@@ -69,7 +74,11 @@ pub(super) fn run(command: &EpisodesCommand) -> anyhow::Result<ExitCode> {
         query: arguments.query as usize,
     };
     let (part, seed) = (arguments.split, arguments.seed);
-    let sampler = EpisodeSampler::new(pack, scheme, part, shape, EpisodeDraw::PLAIN, seed)?;
+    let mut draw = EpisodeDraw::PLAIN;
+    if arguments.overlapping {
+        draw.query_sampling = QuerySampling::Overlapping;
+    }
+    let sampler = EpisodeSampler::new(pack, scheme, part, shape, draw, seed)?;
     write_episode_list(&arguments.output, &sampler, arguments.episodes)?;
     eprintln!(
         "written: {} ({} episodes of `{scheme}`, {part}, {}-way {}-shot, seed {seed})",

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, ensure};
 use clap::Args;
 use hypertransformer::atomic;
+use hypertransformer::config::experiment::QuerySampling;
 use hypertransformer::data::pack::Part;
 use hypertransformer::evaluate::{EpisodeRecord, Summary, evaluate};
 use hypertransformer::model::batch_norm::BatchNormMode;
@@ -31,11 +32,15 @@ pub(super) struct EvaluateArguments {
     /// Whose statistics normalise the queries [default: as in training]
     #[arg(long, value_enum)]
     batch_norm: Option<BatchNormMode>,
+    /// Draw queries from all images of a class, support images among them, as the authors' program does: how its numbers
+    /// were made, but no measure of what is learned from a support set
+    #[arg(long)]
+    overlapping: bool,
     /// Seed of the episode list
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Where the summary goes [default: evaluation-<split>-<batch norm>.json in the run folder]; one record an
-    /// episode goes beside it as .jsonl
+    /// Where the summary goes [default: evaluation-<split>-<batch norm>.json in the run folder, with -overlapping
+    /// where queries overlap]; one record an episode goes beside it as .jsonl
     #[arg(long, value_name = "FILE.json")]
     output: Option<PathBuf>,
 }
@@ -43,7 +48,14 @@ pub(super) struct EvaluateArguments {
 pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     let run = OpenedRun::open(&arguments.run)?;
     let mode = arguments.batch_norm.unwrap_or(run.experiment.batch_norm);
-    let sampler = evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
+    let mut sampler =
+        evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
+    // In the name of the file and in the line that is printed.
+    let mut overlap = ("", "");
+    if arguments.overlapping {
+        sampler = sampler.with_query_sampling(QuerySampling::Overlapping)?;
+        overlap = ("-overlapping", ", queries overlap the support");
+    }
     let interrupted = interrupt_flag("finishing the step")?;
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes  {msg}  eta {eta}")?;
     let bar = ProgressBar::new(arguments.episodes).with_style(style);
@@ -74,14 +86,16 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         run.checkpoint.display()
     );
     let output = arguments.output.clone().unwrap_or_else(|| {
-        run.folder
-            .path()
-            .join(format!("evaluation-{}-{mode}.json", arguments.split))
+        run.folder.path().join(format!(
+            "evaluation-{}-{mode}{}.json",
+            arguments.split, overlap.0
+        ))
     });
     let mut object = serde_json::to_value(summary)?;
     let facts = json!({
         "split": arguments.split,
         "batch_norm": mode,
+        "query_sampling": sampler.draw().query_sampling,
         "seed": arguments.seed,
         "checkpoint": run.checkpoint,
         "checkpoint_step": run.step,
@@ -101,10 +115,11 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     atomic::write(&output, &serde_json::to_vec_pretty(&object)?)
         .with_context(|| failed(&output))?;
     println!(
-        "{} accuracy {} ({} episodes, 95 % interval, batch-norm {mode}, {}-way {}-shot, checkpoint step {})",
+        "{} accuracy {} ({} episodes, 95 % interval, batch-norm {mode}{}, {}-way {}-shot, checkpoint step {})",
         arguments.split,
         summary,
         summary.episodes,
+        overlap.1,
         sampler.shape().way,
         sampler.shape().shot,
         run.step,

@@ -49,6 +49,9 @@ pub enum QuerySampling {
     Balanced,
     /// Drawn at random from all remaining images of the episode's classes.
     Random,
+    /// As many of each class, from all its images: those of the support set may be among them (the authors' program).
+    /// The only way of sampling that lets the support set help by being known by heart.
+    Overlapping,
 }
 
 /// What rotations do to training classes.

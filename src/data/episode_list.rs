@@ -10,7 +10,8 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
-use super::episode::{EpisodePlan, EpisodeSampler, Sample};
+use super::episode::{EpisodePlan, Sample};
+use super::episode_sampler::EpisodeSampler;
 use super::error::DataError;
 use crate::atomic;
 

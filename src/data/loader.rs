@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use super::episode::{Episode, EpisodeSampler};
+use super::episode::Episode;
+use super::episode_sampler::EpisodeSampler;
 
 /// Batches kept ready or in the making.
 const DEPTH: usize = 8;

@@ -5,6 +5,7 @@ mod augment;
 mod colors;
 pub mod episode;
 pub mod episode_list;
+pub mod episode_sampler;
 pub mod error;
 pub mod import;
 pub mod labelled_pictures;

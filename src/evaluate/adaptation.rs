@@ -5,7 +5,7 @@ use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use super::{EpisodeRecord, Trained};
-use crate::data::episode::EpisodeSampler;
+use crate::data::episode_sampler::EpisodeSampler;
 use crate::model::batch_norm::BatchNormMode;
 use crate::model::cnn::LayerWeights;
 use crate::model::episode_batch::EpisodeBatch;

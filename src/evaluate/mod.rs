@@ -8,7 +8,7 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::compute::{Compute, Together};
-use crate::data::episode::EpisodeSampler;
+use crate::data::episode_sampler::EpisodeSampler;
 use crate::model::batch_norm::BatchNormMode;
 use crate::model::episode_batch::EpisodeBatch;
 use crate::model::hooks::Hooks;

@@ -17,7 +17,7 @@ use super::state::State;
 use super::window::Window;
 use crate::compute::Compute;
 use crate::config::experiment::Experiment;
-use crate::data::episode::EpisodeSampler;
+use crate::data::episode_sampler::EpisodeSampler;
 use crate::data::error::list_names;
 use crate::data::pack::{Pack, Part};
 use crate::evaluate::adaptation::MeanWeights;

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hypertransformer::config::experiment::Experiment;
 use hypertransformer::config::load;
-use hypertransformer::data::episode::{Episode, EpisodeDraw, EpisodeSampler, EpisodeShape};
+use hypertransformer::data::episode::{Episode, EpisodeDraw, EpisodeShape};
+use hypertransformer::data::episode_sampler::EpisodeSampler;
 use hypertransformer::data::pack::{Pack, PackMetadata, Part, SplitScheme};
 use hypertransformer::data::synthetic::{SyntheticOptions, write_synthetic_pack};
 use hypertransformer::model::batch_norm::BatchNormMode;

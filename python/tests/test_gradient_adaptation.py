@@ -1,0 +1,90 @@
+"""Gradient steps of convolutions on a support set: their loss by hand, a small run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="no torch: `make parity` installs it and runs these tests")
+
+import torch  # noqa: E402
+
+from baselines.data import Pack, TrainingData  # noqa: E402
+from baselines.gradient_adaptation import Adapting, leave_one_out_loss  # noqa: E402
+from baselines.hypertransformer import HyperTransformer  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BINARY = ROOT / "target" / "release" / "hypertransformer"
+WAY, SHOT = 5, 3
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    if not BINARY.exists():
+        pytest.skip(f"{BINARY} is not built: run `make build`")
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("adaptation")
+    settings = {
+        "data.pack": folder / "synthetic.safetensors",
+        "episode.way": WAY,
+        "episode.shot": SHOT,
+        "train.steps": 30,
+        "train.warmup_steps": 5,
+        "validation.every": 30,
+        "validation.episodes": 4,
+    }
+    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    for words in (
+        ["data", "import", "synthetic", "--output", folder / "synthetic.safetensors"],
+        ["train", "experiments/synthetic.yaml", "--run-dir", folder / "run", "--quiet", *sets],
+    ):
+        subprocess.run([BINARY, *words], cwd=ROOT, check=True, capture_output=True)
+    return folder / "run"
+
+
+def test_the_loss_compares_each_image_with_its_class_without_itself():
+    random = np.random.default_rng(0)
+    features = random.normal(size=(WAY * SHOT, 7))
+    labels = np.tile(np.arange(WAY), SHOT)
+    expected = 0.0
+    for image, label in enumerate(labels):
+        rest = np.arange(len(labels)) != image
+        means = [features[rest & (labels == other)].mean(0) for other in range(WAY)]
+        logits = np.array([-2 * np.mean((features[image] - mean) ** 2) for mean in means])
+        expected += np.log(np.exp(logits).sum()) - logits[label]
+    found = leave_one_out_loss(torch.tensor(features), torch.tensor(labels), WAY, torch.tensor(2.0))
+    assert abs(found.item() - expected / len(labels)) < 1e-12
+
+
+def test_steps_move_kernels_by_their_share_and_lower_the_loss(run):
+    model = Adapting(HyperTransformer.load(run / "checkpoints" / "best.safetensors"), WAY, 1)
+    episode = TrainingData(Pack(run.parent / "synthetic.safetensors"), WAY, SHOT, 3).episode(0)
+
+    def loss(kernels):
+        model.moved = kernels
+        images = episode.support
+        for index in range(model.cnn["layers"]):
+            weights = model.learned_weights(index)
+            images = model.block(index, images, weights, note=True, seen=None)
+        features = model.features(images)
+        labels = episode.support_labels
+        return leave_one_out_loss(features, labels, WAY, model.scale.exp()).item()
+
+    model.moved = []
+    before = [model.learned_weights(index)["kernel"] for index in range(model.cnn["layers"])]
+    after = model.stepped(episode, 0)
+    for old, new in zip(before, after, strict=True):
+        assert torch.allclose((new - old).norm(), 0.01 * old.norm(), rtol=1e-3)
+    assert loss(after) < loss([])
+
+
+def test_the_program_prints_what_is_gained(run):
+    words = ["--steps", "2", "--episodes", "4", "--inner", "1", "--overlapping"]
+    command = [sys.executable, "-m", "baselines.gradient_adaptation", run, "--binary", BINARY]
+    found = subprocess.run(
+        [*command, *words], cwd=ROOT / "python", check=True, capture_output=True, text=True
+    )
+    assert "on support images" in found.stdout
+    assert "points, in pairs over 4 validation episodes" in found.stdout
