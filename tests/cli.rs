@@ -253,12 +253,13 @@ fn evaluation_gives_the_same_summary_and_records_each_time() {
     // The authors' way of drawing queries is named wherever its number goes, and takes no other number's place.
     let mut command = hypertransformer();
     command.arg("evaluate").arg(&run);
-    command.args(["--episodes", "20", "--overlapping"]);
+    command.args(["--episodes", "20", "--overlapping", "--shot", "2"]);
     command
         .assert()
         .success()
-        .stdout(contains("queries overlap the support"));
-    let text = std::fs::read_to_string(run.join("evaluation-test-support-overlapping.json"));
+        .stdout(contains("queries overlap the support").and(contains("2-shot")));
+    let name = "evaluation-test-support-2shot-overlapping.json";
+    let text = std::fs::read_to_string(run.join(name));
     assert!(
         text.unwrap()
             .contains("\"query_sampling\": \"overlapping\"")

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +135,8 @@ class Bench:
         words = [*column.settings, *self.pack(column.size), *more]
         words += ["--device", self.arguments.device, "--json"]
         words += ["--threads", str(threads), "--episodes", str(episodes)]
-        return json.loads(self.program("bench", what, *words))
+        with cores(threads):
+            return json.loads(self.program("bench", what, *words))
 
     def checkpoint(self, column: Column) -> Path:
         """φ at its start, for PyTorch to read."""
@@ -179,7 +183,9 @@ class Bench:
 
         def rust(what: str, threads: int = 1, tasks: int = TOGETHER) -> Callable[[], float]:
             more = ("--set", f"train.tasks_per_step={tasks}")
-            episodes = 40 * tasks if self.on_gpu else None
+            # Whole steps: what is left over might not fill all threads.
+            least = episodes_for(column, 30 if self.arguments.quick else 120)
+            episodes = tasks * (40 if self.on_gpu else math.ceil(least / tasks))
 
             def time_it() -> float:
                 found = self.ours(column, what, threads, *more, episodes=episodes)
@@ -295,6 +301,20 @@ def evaluation_step(model: HyperTransformer, column: Column, device: str) -> Cal
     return answer
 
 
+@contextmanager
+def cores(count: int) -> Iterator[None]:
+    """As many cores as threads, and no other to help out, for this process and those it starts."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    there = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(there)[-count:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, there)
+
+
 def milliseconds(work: Callable[[], Any], times: int, threads: int) -> float:
     """Median time of a call."""
     torch.set_num_threads(threads)
@@ -304,12 +324,13 @@ def milliseconds(work: Callable[[], Any], times: int, threads: int) -> float:
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    work()
-    found = []
-    for _ in range(times):
-        start = done()
+    with cores(threads):
         work()
-        found.append(done() - start)
+        found = []
+        for _ in range(times):
+            start = done()
+            work()
+            found.append(done() - start)
     return 1000 * statistics.median(found)
 
 

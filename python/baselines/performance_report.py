@@ -40,17 +40,25 @@ def table(columns: list[dict[str, Any]]) -> list[str]:
     ]
     titles = ["model", *(title for title, _ in there)]
     known = any(column["authors_ratio"] for column in columns)
-    titles += ["eager / ours", *["authors' graph / ours"] * known, "limit", "ours / limit"]
+    present = {key for _, key in there}
+    compiled = "PyTorch compiled step" in present
+    two = "step, 2 threads" in present
+    titles += ["eager / ours", *["compiled / ours"] * compiled, *["authors' graph / ours"] * known]
+    titles += [*["1 / 2 threads"] * two, "limit", "ours / limit"]
     lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
     for column in columns:
-        found = column["milliseconds"]
-        ours, eager = (statistics.median(found[key]) for key in ("step", "PyTorch step"))
+        found = {key: statistics.median(rounds) for key, rounds in column["milliseconds"].items()}
+        ours, eager = found["step"], found["PyTorch step"]
         ratio, limit = column["authors_ratio"], column["limit_milliseconds"]
         cells = [f"{column['size']}×{column['size']}, {column['channels']} {column['generates']}"]
-        cells += [spread(found.get(key, [])) for _, key in there]
+        cells += [spread(column["milliseconds"].get(key, [])) for _, key in there]
         cells.append(f"{eager / ours:.2f}")
+        if compiled:
+            cells.append(f"{found['PyTorch compiled step'] / ours:.2f}")
         if known:
             cells.append(f"{eager / ours / ratio:.2f}" if ratio else "")
+        if two:
+            cells.append(f"{ours / found['step, 2 threads']:.2f}")
         cells += [f"{limit:.2f}", f"{ours / limit:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -60,12 +68,13 @@ def markdown(report: dict[str, Any], picture: str) -> str:
     """The whole report; the name of its picture."""
     facts = report["facts"]
     rounds, gemm = report["rounds"], report["gemm_gflops"]
+    measured = "one round" if rounds == 1 else f"medians and ranges of {rounds} rounds"
     lines = [
         "# Performance",
         "",
         "Written by `make bench`. Milliseconds an episode, forward and backward unless it says",
-        f"evaluation; medians and ranges of {rounds} rounds in which all contenders took turns.",
-        f"Machine: {report['machine']}; one thread unless it says two.",
+        f"evaluation; {measured} in which all contenders took turns.",
+        f"Machine: {report['machine']}; one thread on one core unless it says two.",
         f"PyTorch {report['pytorch']}.",
         "",
         "28×28: 20-way 1-shot, 60 queries. 84×84×3: 5-way 1-shot, 75 queries.",

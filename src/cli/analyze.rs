@@ -34,7 +34,7 @@ pub(super) struct AnalyzeArguments {
     /// Classes to draw episodes from
     #[arg(long, default_value = "validation")]
     split: Part,
-    /// Number of episodes to average over [default: 1 for attention, 200 for adaptation]
+    /// Number of episodes to average over [default: 1; adaptation: 200]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     episodes: Option<u64>,
     /// Seed of the episode list

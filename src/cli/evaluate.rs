@@ -32,6 +32,9 @@ pub(super) struct EvaluateArguments {
     /// Whose statistics normalise the queries [default: as in training]
     #[arg(long, value_enum)]
     batch_norm: Option<BatchNormMode>,
+    /// Labelled images a class [default: as in training]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    shot: Option<u64>,
     /// Draw queries from all images of a class, support images among them, as the authors' program does: how its numbers
     /// were made, but no measure of what is learned from a support set
     #[arg(long)]
@@ -39,22 +42,27 @@ pub(super) struct EvaluateArguments {
     /// Seed of the episode list
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Where the summary goes [default: evaluation-<split>-<batch norm>.json in the run folder, with -overlapping
-    /// where queries overlap]; one record an episode goes beside it as .jsonl
+    /// Where the summary goes [default: evaluation-<split>-<batch norm>.json in the run folder, with -<shot>shot and
+    /// -overlapping where these are asked for]; one record an episode goes beside it as .jsonl
     #[arg(long, value_name = "FILE.json")]
     output: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
-    let run = OpenedRun::open(&arguments.run)?;
+    let mut run = OpenedRun::open(&arguments.run)?;
     let mode = arguments.batch_norm.unwrap_or(run.experiment.batch_norm);
+    let mut name = format!("evaluation-{}-{mode}", arguments.split);
+    if let Some(shot) = arguments.shot {
+        run.experiment.episode.shot = shot as usize;
+        name += &format!("-{shot}shot");
+    }
     let mut sampler =
         evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
-    // In the name of the file and in the line that is printed.
-    let mut overlap = ("", "");
+    let mut overlap = "";
     if arguments.overlapping {
         sampler = sampler.with_query_sampling(QuerySampling::Overlapping)?;
-        overlap = ("-overlapping", ", queries overlap the support");
+        name += "-overlapping";
+        overlap = ", queries overlap the support";
     }
     let interrupted = interrupt_flag("finishing the step")?;
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes  {msg}  eta {eta}")?;
@@ -85,12 +93,8 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         "{} gives logits that are not finite",
         run.checkpoint.display()
     );
-    let output = arguments.output.clone().unwrap_or_else(|| {
-        run.folder.path().join(format!(
-            "evaluation-{}-{mode}{}.json",
-            arguments.split, overlap.0
-        ))
-    });
+    let default = || run.folder.path().join(name + ".json");
+    let output = arguments.output.clone().unwrap_or_else(default);
     let mut object = serde_json::to_value(summary)?;
     let facts = json!({
         "split": arguments.split,
@@ -115,11 +119,10 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     atomic::write(&output, &serde_json::to_vec_pretty(&object)?)
         .with_context(|| failed(&output))?;
     println!(
-        "{} accuracy {} ({} episodes, 95 % interval, batch-norm {mode}{}, {}-way {}-shot, checkpoint step {})",
+        "{} accuracy {} ({} episodes, 95 % interval, batch-norm {mode}{overlap}, {}-way {}-shot, checkpoint step {})",
         arguments.split,
         summary,
         summary.episodes,
-        overlap.1,
         sampler.shape().way,
         sampler.shape().shot,
         run.step,

@@ -54,7 +54,7 @@ enum Command {
     /// Write lists of episodes that other programs can be measured on
     #[command(subcommand)]
     Episodes(episodes::EpisodesCommand),
-    /// Look into a trained run: attention maps; how well its CNN could do at best
+    /// Look inside: who attends to whom, whether generated convolutions look at the task, how well a CNN could do at best
     #[command(subcommand)]
     Analyze(analyze::AnalyzeCommand),
     /// Write a small CNN from a few labelled pictures of your own: ONNX, safetensors, a card
@@ -67,7 +67,7 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Make one file of a run, for `generate` and `serve` on other machines
     Bundle(bundle::BundleArguments),
-    /// Time training steps or the episode loader on this machine
+    /// Time training steps, evaluation or the episode loader on this machine
     Bench(bench::BenchArguments),
     /// Tell what is linked, which device and threads there are, and what is wrong with the installation
     Doctor,

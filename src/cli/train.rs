@@ -22,7 +22,7 @@ pub(super) struct TrainArguments {
     overrides: Vec<String>,
     #[command(flatten)]
     compute: ComputeArguments,
-    /// Continue the run in the run folder, to the bit as if it had never stopped
+    /// Continue the run in the run folder; on a CPU to the bit as if it had never stopped
     #[arg(long, conflicts_with = "force")]
     resume: bool,
     /// Replace the run in the run folder
