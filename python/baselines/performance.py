@@ -389,6 +389,7 @@ def main() -> None:
     add("--device", default="cpu", help="cpu, or cuda:0: ours and PyTorch alike")
     add("--columns", nargs="+", metavar="SIZE:CHANNELS", help="only these (28:8), no curves")
     add("--compile", action="store_true", help="also torch.compile: minutes more a column")
+    add("--note", default="", help="a sentence for the report: what else the machine did, say")
     add("--quick", action="store_true", help="two columns only")
     add("--binary", type=Path, default=Path("target/release/hypertransformer"))
     arguments = parser.parse_args()
@@ -402,6 +403,7 @@ def main() -> None:
             "pytorch": torch.__version__,
             "gemm_gflops": bench.gemm / 1e9,
             "rounds": arguments.rounds,
+            "note": arguments.note,
             "columns": [],
             "facts": None,
         }

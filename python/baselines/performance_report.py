@@ -75,7 +75,7 @@ def markdown(report: dict[str, Any], picture: str) -> str:
         "Written by `make bench`. Milliseconds an episode, forward and backward unless it says",
         f"evaluation; {measured} in which all contenders took turns.",
         f"Machine: {report['machine']}; one thread on one core unless it says two.",
-        f"PyTorch {report['pytorch']}.",
+        f"PyTorch {report['pytorch']}. {report.get('note', '')}".rstrip(),
         "",
         "28×28: 20-way 1-shot, 60 queries. 84×84×3: 5-way 1-shot, 75 queries.",
         "T = 16 episodes a step unless it says otherwise. *Limit*: the multiply-adds of the",
