@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from baselines import cnn
-from baselines.data import EpisodeList, Jitter, Pack, TrainingData
+from baselines.data import EpisodeList, Pack, TrainingData, exported
 from baselines.evaluation import MakeClassifier, evaluate
 from baselines.fine_tune import FineTune
 from baselines.hypertransformer import HyperTransformer
@@ -63,16 +63,7 @@ class Comparison:
         self.runs.mkdir(parents=True, exist_ok=True)
         self.test = self.episodes("test", arguments.episodes)
         self.validation = self.episodes("validation", 100)
-        self.data = TrainingData(
-            self.pack,
-            episode["way"],
-            episode["shot"],
-            episode["query"],
-            data["split"],
-            episode["rotations"],
-            Jitter(**episode["jitter"]),
-            arguments.seed,
-        )
+        self.data = TrainingData.of(self.pack, self.experiment, seed=arguments.seed)
 
     def program(self, *words: str) -> str:
         """Run the Rust program; what it prints."""
@@ -84,16 +75,8 @@ class Comparison:
 
     def episodes(self, part: str, count: int) -> EpisodeList:
         """The list that `evaluate` uses, seed 0."""
-        episode, scheme = self.experiment["episode"], self.experiment["data"]["split"]
         path = self.runs / f"episodes-{part}-{count}.safetensors"
-        words = ["episodes", "export", str(self.pack.path), "--split", part]
-        words += ["--way", str(episode["way"]), "--shot", str(episode["shot"])]
-        words += ["--query", str(episode["evaluation_query"]), "--episodes", str(count)]
-        words += ["--output", str(path)]
-        if scheme is not None:
-            words += ["--scheme", scheme]
-        self.program(*words)
-        return EpisodeList(path, self.pack)
+        return exported(self.arguments.binary, self.pack, self.experiment, part, count, path)
 
     def settings(self, method: str, channels: int) -> dict[str, Any]:
         """What a result depends on; another budget, seed or experiment is another run."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,29 @@ class EpisodeList:
         )
 
 
+def exported(
+    binary: Path,
+    pack: Pack,
+    experiment: dict[str, Any],
+    part: str,
+    count: int,
+    path: Path,
+    *more: str,
+) -> EpisodeList:
+    """The list that `evaluate` uses with this experiment, seed 0, written to the path."""
+    episode, scheme = experiment["episode"], experiment["data"]["split"]
+    words = ["episodes", "export", str(pack.path), "--split", part]
+    words += ["--way", str(episode["way"]), "--shot", str(episode["shot"])]
+    words += ["--query", str(episode["evaluation_query"]), "--episodes", str(count)]
+    words += ["--output", str(path), *more]
+    if scheme is not None:
+        words += ["--scheme", scheme]
+    code = subprocess.run([str(binary), *words], check=False).returncode
+    if code:
+        sys.exit(code)
+    return EpisodeList(path, pack)
+
+
 @dataclass
 class Jitter:
     """Ranges of a random affine map of each image, `episode.jitter` of an experiment."""
@@ -145,6 +170,21 @@ class TrainingData:
     seed: int = 0
     overlapping: bool = False
     """Whether support images may be queries too, as in the authors' program."""
+
+    @staticmethod
+    def of(pack: Pack, experiment: dict[str, Any], **more: Any) -> TrainingData:
+        """As an experiment draws; `more` are fields it does not decide."""
+        episode = experiment["episode"]
+        return TrainingData(
+            pack,
+            episode["way"],
+            episode["shot"],
+            episode["query"],
+            experiment["data"]["split"],
+            episode["rotations"],
+            Jitter(**episode["jitter"]),
+            **more,
+        )
 
     def __post_init__(self) -> None:
         """Find the classes."""

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import argparse
 import math
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +26,7 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
-from baselines.data import Episode, EpisodeList, Jitter, Pack, TrainingData
+from baselines.data import Episode, EpisodeList, Pack, TrainingData, exported
 from baselines.evaluation import Interval
 from baselines.hypertransformer import HyperTransformer, Parameters
 
@@ -140,24 +138,6 @@ class Answers:
         return text
 
 
-def validation_list(
-    arguments: argparse.Namespace, experiment: dict[str, Any], pack: Pack
-) -> EpisodeList:
-    """The list that `evaluate --split validation` uses, seed 0."""
-    episode, scheme = experiment["episode"], experiment["data"]["split"]
-    words = ["episodes", "export", str(pack.path), "--split", "validation"]
-    words += ["--way", str(episode["way"]), "--shot", str(episode["shot"])]
-    words += ["--query", str(episode["evaluation_query"]), "--episodes", str(arguments.episodes)]
-    words += ["--scheme", scheme] if scheme is not None else []
-    words += ["--overlapping"] if arguments.overlapping else []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "episodes.safetensors"
-        command = [str(arguments.binary), *words, "--output", str(path)]
-        if subprocess.run(command, check=False).returncode:
-            sys.exit(1)
-        return EpisodeList(path, pack)
-
-
 def main() -> None:
     """Train twice, print a table."""
     parser = argparse.ArgumentParser(
@@ -177,17 +157,12 @@ def main() -> None:
     if experiment["generator"]["generates"] != "logits" or episode["shot"] < 2:
         sys.exit(f"error: {arguments.run}: expected a run that generates logits alone, 2 shots up")
     pack = Pack(Path(experiment["data"]["pack"]))
-    data = TrainingData(
-        pack,
-        episode["way"],
-        episode["shot"],
-        episode["query"],
-        experiment["data"]["split"],
-        episode["rotations"],
-        Jitter(**episode["jitter"]),
-        overlapping=arguments.overlapping,
-    )
-    episodes = validation_list(arguments, experiment, pack)
+    data = TrainingData.of(pack, experiment, overlapping=arguments.overlapping)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "episodes.safetensors"
+        more = ["--overlapping"] if arguments.overlapping else []
+        asked = (arguments.binary, pack, experiment, "validation", arguments.episodes, path)
+        episodes = exported(*asked, *more)
     trained = HyperTransformer.load(arguments.run / "checkpoints" / "best.safetensors")
     found = {}
     for title, inner in (("as it is", 0), (f"{arguments.inner} gradient steps", arguments.inner)):
