@@ -44,7 +44,7 @@ pub struct TrainConfig {
     pub steps: u64,
     /// T, episodes a step.
     pub tasks_per_step: usize,
-    /// How many of them are one batch of a CPU thread, the same for any number of threads; null: half of T, at most 4.
+    /// How many of them are one batch of a CPU thread, the same for any number of threads; null: half of T, at most 8.
     pub tasks_together: Option<usize>,
     /// How exact products are; evaluation always takes 32 bits.
     pub precision: Precision,
@@ -165,7 +165,7 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// Tasks in one batch of a CPU thread: more are faster, but two threads are to have work.
     pub fn tasks_together(&self) -> usize {
-        let usual = (self.tasks_per_step / 2).clamp(1, 4);
+        let usual = (self.tasks_per_step / 2).clamp(1, 8);
         self.tasks_together.unwrap_or(usual)
     }
 
