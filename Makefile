@@ -41,7 +41,7 @@ experiment-known:
 
 train: experiment-known build ## train DATASET (or EXPERIMENT), evaluate, tell where the run lies
 	$(BINARY) train $(EXPERIMENT) --run-dir $(RUN) $(RESUME) $(ARGS)
-	$(BINARY) evaluate $(RUN) --split test --episodes 1000
+	$(BINARY) evaluate $(RUN) --split test --episodes 1000 --output $(RUN)/evaluation-quick.json
 	@echo "the run lies in $(RUN); watch it with: make tensorboard"
 
 evaluate: experiment-known build ## measure RUN on 10,000 test episodes (ARGS: see evaluate --help)

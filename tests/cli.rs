@@ -4,41 +4,9 @@ mod common;
 
 use std::path::Path;
 
-use assert_cmd::Command;
-use common::hypertransformer;
+use common::{checkpoint, hypertransformer, train};
 use predicates::prelude::*;
 use predicates::str::contains;
-
-/// A short training in `folder` on a small pack.
-fn train(folder: &Path, run: &str, extra: &[&str]) -> Command {
-    let pack = folder.join("synthetic.safetensors");
-    if !pack.exists() {
-        std::fs::rename(common::small_pack(folder), &pack).unwrap();
-    }
-    let mut command = hypertransformer();
-    command
-        .args(["train", "experiments/synthetic.yaml", "--run-dir"])
-        .arg(folder.join(run));
-    let pack = format!("data.pack={}", pack.display());
-    for set in [
-        &pack,
-        "episode.way=5",
-        "train.steps=50",
-        "train.log_every=10",
-        "train.warmup_steps=5",
-        "train.checkpoint_every=20",
-        "validation.every=25",
-        "validation.episodes=10",
-    ] {
-        command.args(["--set", set]);
-    }
-    command.args(extra);
-    command
-}
-
-fn checkpoint(folder: &Path, run: &str) -> Vec<u8> {
-    std::fs::read(folder.join(run).join("checkpoints/last.safetensors")).unwrap()
-}
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
@@ -160,55 +128,6 @@ fn ctrl_c_saves_the_step_and_leaves_with_130() {
 }
 
 #[test]
-fn a_run_is_never_overwritten_silently() {
-    let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "run", &[]).assert().success();
-    let before = checkpoint(folder.path(), "run");
-    train(folder.path(), "run", &[])
-        .assert()
-        .code(1)
-        .stderr(contains("--resume").and(contains("--force")));
-    let other = ["--resume", "--set", "train.seed=7"];
-    train(folder.path(), "run", &other)
-        .assert()
-        .code(1)
-        .stderr(contains("train.seed: began with 0, now 7"));
-    train(folder.path(), "run", &["--resume"])
-        .assert()
-        .success()
-        .stderr(contains("nothing left to do"));
-    assert!(before == checkpoint(folder.path(), "run"));
-    train(folder.path(), "run", &["--force", "--set", "train.seed=7"])
-        .assert()
-        .success();
-    assert!(before != checkpoint(folder.path(), "run"));
-}
-
-#[test]
-fn a_folder_with_other_files_is_left_alone_even_by_force() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("photos")).unwrap();
-    std::fs::write(folder.path().join("photos/cat.png"), "cat").unwrap();
-    train(folder.path(), "photos", &["--force"])
-        .assert()
-        .code(1)
-        .stderr(contains("holds no run"));
-    assert!(folder.path().join("photos/cat.png").exists());
-}
-
-#[test]
-fn a_run_stopped_before_its_first_step_can_be_resumed() {
-    let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "whole", &[]).assert().success();
-    let config = std::fs::read(folder.path().join("whole/config.yaml")).unwrap();
-    std::fs::create_dir(folder.path().join("stopped")).unwrap();
-    std::fs::write(folder.path().join("stopped/config.yaml"), config).unwrap();
-    let resume = ["--resume"];
-    train(folder.path(), "stopped", &resume).assert().success();
-    assert!(checkpoint(folder.path(), "whole") == checkpoint(folder.path(), "stopped"));
-}
-
-#[test]
 fn evaluation_gives_the_same_summary_and_records_each_time() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), "run", &[]).assert().success();
@@ -264,8 +183,96 @@ fn evaluation_gives_the_same_summary_and_records_each_time() {
         text.unwrap()
             .contains("\"query_sampling\": \"overlapping\"")
     );
+    // Another checkpoint and another list of episodes do not, either.
+    let mut command = hypertransformer();
+    command.arg("evaluate").arg(&run);
+    command.args(["--episodes", "20", "--checkpoint", "last", "--seed", "7"]);
+    command.assert().success();
+    let name = "evaluation-test-support-last-seed7";
+    assert!(run.join(format!("{name}.json")).exists());
+    assert!(run.join(format!("{name}.jsonl")).exists());
     let kept = std::fs::read_to_string(run.join("evaluation-test-support.jsonl"));
     assert_eq!(kept.unwrap(), records);
+}
+
+#[test]
+fn an_evaluation_and_its_records_have_files_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    let evaluate = |output: &str| {
+        let mut command = hypertransformer();
+        command.arg("evaluate").arg(folder.path().join("run"));
+        command.args(["--episodes", "2", "--output"]);
+        command.arg(folder.path().join(output)).assert()
+    };
+    for output in ["results.jsonl", "results-v1.0", "results"] {
+        let told = format!("{output}: expected a name that ends in .json");
+        evaluate(output).code(1).stderr(contains(told));
+        assert!(!folder.path().join(output).exists());
+    }
+    evaluate("results-v1.0.json").success();
+    let records = std::fs::read_to_string(folder.path().join("results-v1.0.jsonl"));
+    assert_eq!(records.unwrap().lines().count(), 2);
+}
+
+const MODEL: &str = "models/omniglot-20way.safetensors";
+const GLYPHS: &str = "examples/glyphs/support";
+
+#[test]
+fn a_card_tells_why_it_has_no_accuracy() {
+    let folder = tempfile::tempdir().unwrap();
+    let single = folder.path().join("single");
+    for class in std::fs::read_dir(common::repository(GLYPHS)).unwrap() {
+        let class = class.unwrap().path();
+        let copy = single.join(class.file_name().unwrap());
+        std::fs::create_dir_all(&copy).unwrap();
+        std::fs::copy(class.join("1.png"), copy.join("1.png")).unwrap();
+    }
+    let list = folder.path().join("tasks.csv");
+    let several = common::repository(GLYPHS);
+    let several = several.display();
+    let rows = format!("support,out\n{several},several\nsingle,single\n");
+    std::fs::write(&list, rows).unwrap();
+    let mut command = hypertransformer();
+    command.args(["generate", MODEL, "--list"]).arg(&list);
+    command.assert().success();
+    for (name, expected) in [
+        ("several", "not measured with `generate --list`"),
+        ("single", "not known: no class has two pictures"),
+    ] {
+        let card = std::fs::read(folder.path().join(format!("{name}.json"))).unwrap();
+        let card: serde_json::Value = serde_json::from_slice(&card).unwrap();
+        assert!(card["held_out"].is_null());
+        let told = card["held_out_missing"].as_str().unwrap();
+        assert!(told.starts_with(expected), "{told}");
+        let page = std::fs::read_to_string(folder.path().join(format!("{name}.html")));
+        assert!(page.unwrap().contains(told));
+    }
+}
+
+#[test]
+fn evaluate_folder_replaces_its_own_results_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let mine = folder.path().join("mine");
+    let mut command = hypertransformer();
+    command.args(["generate", MODEL, "--support", GLYPHS, "--out"]);
+    command.arg(&mine).assert().success();
+    let evaluate = |output: &str| {
+        let mut command = hypertransformer();
+        command.arg("evaluate-folder");
+        command.arg(mine.with_extension("onnx"));
+        command.args(["examples/glyphs/query", "--output"]);
+        command.arg(folder.path().join(output)).assert()
+    };
+    let card = std::fs::read(mine.with_extension("json")).unwrap();
+    evaluate("mine.onnx")
+        .code(1)
+        .stderr(contains("mine.json is there").and(contains("--output")));
+    assert!(card == std::fs::read(mine.with_extension("json")).unwrap());
+    std::fs::write(folder.path().join("cat.png"), "cat").unwrap();
+    evaluate("cat").code(1).stderr(contains("cat.png is there"));
+    evaluate("result").success();
+    evaluate("result").success();
 }
 
 #[test]
@@ -427,56 +434,4 @@ fn inspect_prints_the_resolved_configuration_and_the_layers() {
         .assert()
         .success()
         .stdout(contains("tasks_per_step: 4").and(contains("8×3×3        8×1×1")));
-}
-
-#[test]
-fn a_run_can_start_from_another_ones_parameters_but_not_from_other_shapes() {
-    let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "first", &[]).assert().success();
-    let best = folder.path().join("first/checkpoints/best.safetensors");
-    let start = format!("train.start_from={}", best.display());
-    let more = [
-        "--set",
-        &start,
-        "--set",
-        "episode.shot=3",
-        "--set",
-        "train.learning_rate=1e-12",
-    ];
-    train(folder.path(), "second", &more).assert().success();
-    // With next to no learning rate φ stays what it was.
-    let phi = |run: &str| {
-        let bytes = checkpoint(folder.path(), run);
-        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        tensors
-            .tensor("phi.cnn.layer1.kernel")
-            .unwrap()
-            .data()
-            .to_vec()
-    };
-    let started = std::fs::read(&best).unwrap();
-    let started = safetensors::SafeTensors::deserialize(&started).unwrap();
-    assert_eq!(
-        started.tensor("phi.cnn.layer1.kernel").unwrap().data(),
-        phi("second")
-    );
-    // What the first run did not generate starts afresh, and it is said.
-    let more = [
-        &more[..],
-        &["--set", "generator.generates=last 1"],
-        &["--set", "generator.learned_base=true"],
-    ]
-    .concat();
-    train(folder.path(), "generating", &more)
-        .assert()
-        .success()
-        .stderr(contains(
-            "parameters that it does not have: `generator.layer4.",
-        ));
-    assert_eq!(phi("second"), phi("generating"));
-    let other = ["--set", &start, "--set", "cnn.channels=4"];
-    train(folder.path(), "third", &other)
-        .assert()
-        .code(1)
-        .stderr(contains("belongs to another configuration"));
 }

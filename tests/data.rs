@@ -333,6 +333,41 @@ fn info_tells_mean_and_deviation_and_verify_names_twins() {
     assert!(verified.contains("b number 1 is a number 1"), "{verified}");
 }
 
+#[test]
+fn verify_counts_all_pairs_of_identical_images_and_holds_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("alike.safetensors");
+    let shape = ImageShape {
+        height: 1,
+        width: 1,
+        channels: 1,
+        element: Element::Byte,
+    };
+    // Alike are two in train, one in no part, one in test, and 60 in no part.
+    let images: Vec<u8> = [7, 7, 1, 7, 7].into_iter().chain([9; 60]).collect();
+    let class_names = vec!["a".into(), "b".into(), "c".into(), "d".into()];
+    let split = SplitScheme {
+        train: vec![0],
+        test: vec![2],
+        ..SplitScheme::default()
+    };
+    let metadata = common::pack_metadata("alike", class_names, split);
+    let mut writer = PackWriter::create(&path, shape, &[3, 1, 1, 60], metadata).unwrap();
+    for image in images {
+        writer.push(&[image]).unwrap();
+    }
+    writer.finish().unwrap();
+    let report = verify(&Pack::open(&path).unwrap()).unwrap();
+    assert_eq!(report.twins.len(), 6 + 60 * 59 / 2);
+    assert_eq!(report.twins_across_parts, 2);
+    let first: Vec<_> = report.twins.iter().copied().collect();
+    assert_eq!(first.len(), 1000);
+    assert_eq!(first[..6], [(0, 1), (0, 3), (0, 4), (1, 3), (1, 4), (3, 4)]);
+    tiny_pack(&path, split_of_two());
+    let report = verify(&Pack::open(&path).unwrap()).unwrap();
+    assert!(report.twins.is_empty());
+}
+
 fn split_of_two() -> SplitScheme {
     SplitScheme {
         train: vec![0],

@@ -104,12 +104,15 @@ fn the_real_class_head_adds_the_cross_entropy_of_labelled_images() {
 
 #[test]
 fn a_hidden_sample_is_no_example_of_its_class() {
-    let overrides = [
-        "episode.shot=2",
-        "train.tasks_together=1",
-        "train.masking={labeled: 0.6, schedule: decay}",
-        "train.real_class_head={weight: 1, classes: 42}",
-    ];
+    let with_tasks_together = |count| {
+        [
+            "episode.shot=2",
+            count,
+            "train.masking={labeled: 0.6, schedule: decay}",
+            "train.real_class_head={weight: 1, classes: 42}",
+        ]
+    };
+    let overrides = with_tasks_together("train.tasks_together=1");
     let setup = setup(&overrides, 0.05);
     // All images get the same answer, by which every class has a loss of its own.
     let _ = setup.named(&setup.phi, "real_class_head.weight").zero_();
@@ -140,8 +143,11 @@ fn a_hidden_sample_is_no_example_of_its_class() {
         expected += losses.iter().sum::<f64>() / losses.len() as f64 / 2.0;
     }
     assert!(hidden > 0);
-    let head = step(&setup, &overrides, 0).loss - step(&setup, &overrides[..3], 0).loss;
-    assert!((head - expected).abs() < 1e-4, "{head} {expected}");
+    for count in ["train.tasks_together=1", "train.tasks_together=2"] {
+        let overrides = with_tasks_together(count);
+        let head = step(&setup, &overrides, 0).loss - step(&setup, &overrides[..3], 0).loss;
+        assert!((head - expected).abs() < 1e-4, "{count}: {head} {expected}");
+    }
 }
 
 #[test]

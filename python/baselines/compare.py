@@ -53,17 +53,16 @@ class Comparison:
         episode, data = self.experiment["episode"], self.experiment["data"]
         if episode["unlabeled"]:
             sys.exit("error: episode.unlabeled: the rivals know labelled support images only")
-        if episode["photo"] is not None:
-            sys.exit("error: episode.photo: the rivals cannot augment so: set it to null")
         if episode["augment_evaluation"]:
             sys.exit("error: episode.augment_evaluation: exported episodes are never augmented")
         self.pack = Pack(Path(data["pack"]))
+        # First of all: it refuses what it cannot draw.
+        self.data = TrainingData.of(self.pack, self.experiment, seed=arguments.seed)
         self.name = Path(data["pack"]).stem
         self.runs = arguments.runs / self.name
         self.runs.mkdir(parents=True, exist_ok=True)
         self.test = self.episodes("test", arguments.episodes)
         self.validation = self.episodes("validation", 100)
-        self.data = TrainingData.of(self.pack, self.experiment, seed=arguments.seed)
 
     def program(self, *words: str) -> str:
         """Run the Rust program; what it prints."""

@@ -173,8 +173,17 @@ class TrainingData:
 
     @staticmethod
     def of(pack: Pack, experiment: dict[str, Any], **more: Any) -> TrainingData:
-        """As an experiment draws; `more` are fields it does not decide."""
+        """As an experiment draws; `more` are fields it does not decide, or that are to differ."""
         episode = experiment["episode"]
+        if episode["photo"] is not None:
+            raise ValueError("episode.photo: the rivals cannot augment so: set it to null")
+        sampling = episode["query_sampling"]
+        if sampling not in ("balanced", "overlapping"):
+            raise ValueError(
+                f"episode.query_sampling: {sampling}: the rivals draw as many queries of each "
+                "class: expected balanced or overlapping"
+            )
+        more = {"overlapping": sampling == "overlapping"} | more
         return TrainingData(
             pack,
             episode["way"],

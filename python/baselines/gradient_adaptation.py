@@ -157,7 +157,8 @@ def main() -> None:
     if experiment["generator"]["generates"] != "logits" or episode["shot"] < 2:
         sys.exit(f"error: {arguments.run}: expected a run that generates logits alone, 2 shots up")
     pack = Pack(Path(experiment["data"]["pack"]))
-    data = TrainingData.of(pack, experiment, overlapping=arguments.overlapping)
+    drawn = {"overlapping": True} if arguments.overlapping else {}
+    data = TrainingData.of(pack, experiment, **drawn)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "episodes.safetensors"
         more = ["--overlapping"] if arguments.overlapping else []
@@ -179,4 +180,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

@@ -83,6 +83,7 @@ def test_exported_episodes_are_whole_disjoint_and_of_test_classes(pack, episodes
             slots = columns[f"{part}_labels"]
             assert (columns["classes"][slots] == class_of[columns[part]]).all()
         assert np.bincount(columns["query_labels"]).tolist() == [5] * WAY
+    assert episodes.facts["query_sampling"] == "balanced"
 
 
 def test_a_list_of_another_pack_is_refused(pack, episodes, tmp_path):
@@ -110,7 +111,9 @@ def test_the_program_s_evaluation_and_pytorch_s_agree_on_every_episode(pack, tmp
         both = ["--episodes", "30", *drawn, "--output"]
         program("evaluate", run, *both, tmp_path / "found.json")
         program("episodes", "export", pack.path, "--way", str(WAY), *both, path)
-        found, _ = evaluate(model.classifier, EpisodeList(path, pack))
+        exported = EpisodeList(path, pack)
+        assert exported.facts["query_sampling"] == ("overlapping" if drawn else "balanced")
+        found, _ = evaluate(model.classifier, exported)
         lines = (tmp_path / "found.jsonl").read_text().splitlines()
         expected = np.array([json.loads(line)["accuracy"] for line in lines])
         # In single precision a query between two classes may tip over now and then.
@@ -271,6 +274,20 @@ def test_overlapping_queries_may_be_support_images(pack):
         episode = TrainingData(pack, WAY, 8, 12, overlapping=overlapping).episode(0)
         same = (episode.query[:, None] == episode.support[None]).flatten(2).all(2).any(1)
         assert same.any() == overlapping
+
+
+def test_training_data_draws_as_the_experiment_says_or_refuses(pack):
+    episode = {"way": WAY, "shot": 1, "query": 3, "rotations": "none", "jitter": {}, "photo": None}
+
+    def of(sampling, **more):
+        changed = {**episode, "query_sampling": sampling, **more}
+        return TrainingData.of(pack, {"episode": changed, "data": {"split": None}})
+
+    assert of("overlapping").overlapping and not of("balanced").overlapping
+    with pytest.raises(ValueError, match="episode.query_sampling: random: .* expected balanced"):
+        of("random")
+    with pytest.raises(ValueError, match="episode.photo: .* set it to null"):
+        of("balanced", photo={})
 
 
 def test_intervals_and_differences_in_pairs():

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use hypertransformer::compute::set_precision;
 use hypertransformer::config::load;
 use hypertransformer::data::pack::Pack;
 use hypertransformer::evaluate::{Trained, evaluate};
@@ -60,9 +59,8 @@ pub(super) struct BenchArguments {
 
 pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let experiment = load(&arguments.experiment, &arguments.overrides)?;
-    set_precision(experiment.train.precision);
+    let compute = arguments.compute.start(experiment.train.precision)?;
     ensure_pack(&experiment.data.pack, true)?;
-    let compute = arguments.compute.start()?;
     let pack = Arc::new(Pack::open(&experiment.data.pack)?);
     let model = build_model(&experiment, &pack)?;
     let sampler = Arc::new(training_sampler(&experiment, &pack)?);

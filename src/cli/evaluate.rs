@@ -42,13 +42,24 @@ pub(super) struct EvaluateArguments {
     /// Seed of the episode list
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Where the summary goes [default: evaluation-<split>-<batch norm>.json in the run folder, with -<shot>shot and
-    /// -overlapping where these are asked for]; one record an episode goes beside it as .jsonl
+    /// Where the summary goes [default: evaluation-<split>-<batch norm>.json in the run folder, with -<shot>shot,
+    /// -overlapping, -<checkpoint> and -seed<seed> where these are asked for]; one record an episode goes beside it as
+    /// .jsonl
     #[arg(long, value_name = "FILE.json")]
     output: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
+    if let Some(output) = &arguments.output {
+        // Else the records, beside it as .jsonl, would take the place of the summary or of another one's records.
+        ensure!(
+            output
+                .extension()
+                .is_some_and(|extension| extension == "json"),
+            "--output {}: expected a name that ends in .json, e.g. --output {0}.json",
+            output.display()
+        );
+    }
     let mut run = OpenedRun::open(&arguments.run)?;
     let mode = arguments.batch_norm.unwrap_or(run.experiment.batch_norm);
     let mut name = format!("evaluation-{}-{mode}", arguments.split);
@@ -63,6 +74,13 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         sampler = sampler.with_query_sampling(QuerySampling::Overlapping)?;
         name += "-overlapping";
         overlap = ", queries overlap the support";
+    }
+    let checkpoint = run.checkpoint.file_stem().unwrap_or_default();
+    if checkpoint != "best" {
+        name += &format!("-{}", checkpoint.display());
+    }
+    if arguments.seed != 0 {
+        name += &format!("-seed{}", arguments.seed);
     }
     let interrupted = interrupt_flag("finishing the step")?;
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes  {msg}  eta {eta}")?;

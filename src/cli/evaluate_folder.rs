@@ -11,10 +11,13 @@ use hypertransformer::atomic;
 use hypertransformer::data::labelled_pictures::LabelledPictures;
 use hypertransformer::evaluate::answers::Answers;
 use hypertransformer::export::generation::most_probable;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::generate::{appended, without_extension};
 use super::opened_cnn::CnnArguments;
+
+/// What only an evaluation's JSON has.
+const CONFUSION: &str = "confusion";
 
 #[derive(Args)]
 pub(super) struct EvaluateFolderArguments {
@@ -22,12 +25,26 @@ pub(super) struct EvaluateFolderArguments {
     cnn: CnnArguments,
     /// Labelled pictures: a folder of class folders, or a CSV file with the columns file and label
     folder: PathBuf,
-    /// Where the results go, .json and .png [default: NAME-evaluation beside the model]
+    /// Where the results go, .json and .png [default: NAME-evaluation beside the model]; earlier results there are
+    /// replaced, other files are not
     #[arg(long, value_name = "NAME")]
     output: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCode> {
+    let stem = match &arguments.output {
+        Some(output) => without_extension(output),
+        None => appended(&without_extension(&arguments.cnn.model), "-evaluation"),
+    };
+    let file = |extension: &str| appended(&stem, &format!(".{extension}"));
+    let earlier = is_evaluation(&file("json"));
+    for path in [file("json"), file("png")] {
+        ensure!(
+            earlier || !path.exists(),
+            "{} is there and is no result of `evaluate-folder`: name another with --output",
+            path.display()
+        );
+    }
     let cnn = arguments.cnn.open()?;
     let asked = LabelledPictures::read(&arguments.folder, &cnn.preparation)?;
     let slot = |label: &String| cnn.labels.iter().position(|known| known == label);
@@ -51,11 +68,6 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
         (slots[picture.class].unwrap_or_default(), answer)
     });
     let answers = Answers::of(cnn.labels.len(), pairs);
-    let stem = match &arguments.output {
-        Some(output) => without_extension(output),
-        None => appended(&without_extension(&arguments.cnn.model), "-evaluation"),
-    };
-    let file = |extension: &str| appended(&stem, &format!(".{extension}"));
     let summary = json!({
         "model": arguments.cnn.model.display().to_string(),
         "folder": arguments.folder.display().to_string(),
@@ -64,7 +76,7 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
         "pictures": answers.total(),
         "right": answers.right(),
         "labels": cnn.labels,
-        "confusion": answers.confusion.outer_iter().map(|row| row.to_vec()).collect::<Vec<_>>(),
+        CONFUSION: answers.confusion.outer_iter().map(|row| row.to_vec()).collect::<Vec<_>>(),
     });
     let failed = |path: &Path| format!("could not write {}", path.display());
     let json = serde_json::to_vec_pretty(&summary)?;
@@ -79,6 +91,14 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
         stem.display()
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether an earlier call wrote this: a model's card, say, is not to be replaced.
+fn is_evaluation(path: &Path) -> bool {
+    let found = std::fs::read(path).ok();
+    found
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+        .is_some_and(|found| found.get(CONFUSION).is_some())
 }
 
 /// Rows: the true class; columns: the answer, by the number that the class has in its row.

@@ -27,8 +27,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand};
-use hypertransformer::compute::{Compute, ComputeError, DeviceChoice};
+use hypertransformer::compute::{Compute, ComputeError, DeviceChoice, set_precision};
 use hypertransformer::config::ConfigError;
+use hypertransformer::config::train_options::Precision;
 use hypertransformer::data::error::DataError;
 
 /// Trains and uses HyperTransformers: a Transformer reads a few labelled pictures and writes the weights of a small
@@ -85,7 +86,9 @@ struct ComputeArguments {
 }
 
 impl ComputeArguments {
-    fn start(&self) -> Result<Compute, ComputeError> {
+    /// Comes before all else that calls libtorch, for the precision.
+    fn start(&self, precision: Precision) -> Result<Compute, ComputeError> {
+        set_precision(precision);
         Compute::new(self.device, self.threads.map(usize::from))
     }
 }
@@ -137,6 +140,11 @@ const BROKEN_PIPE: &str = "os error 32";
 /// Libtorch reports faults as panics with C++ stacks; a user sees the first line.
 fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location();
+        if place.is_some_and(|place| place.file().contains("tensorboard-rs")) {
+            // It cannot write, which the report of the run tells.
+            return;
+        }
         let payload = panic.payload();
         let text = payload
             .downcast_ref::<String>()
@@ -151,7 +159,7 @@ fn quiet_panics() {
             "error: internal fault: {}",
             first_line.lines().next().unwrap_or_default()
         );
-        if let Some(place) = panic.location() {
+        if let Some(place) = place {
             eprintln!("hint: this is a bug ({place}); please report it with the command you ran");
         }
     }));

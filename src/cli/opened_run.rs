@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use hypertransformer::compute::Compute;
 use hypertransformer::config::experiment::Experiment;
+use hypertransformer::config::train_options::Precision;
 use hypertransformer::data::pack::Pack;
 use hypertransformer::evaluate::Trained;
 use hypertransformer::model::hypertransformer::HyperTransformer;
@@ -41,12 +42,13 @@ pub(super) struct OpenedRun {
 
 impl OpenedRun {
     pub(super) fn open(arguments: &RunArguments) -> anyhow::Result<OpenedRun> {
+        let compute = arguments.compute.start(Precision::Full)?;
         let (folder, experiment) = RunFolder::open(&arguments.run)?;
         let pack = Arc::new(Pack::open(&experiment.data.pack)?);
+        folder.check_pack(&pack)?;
         let model = build_model(&experiment, &pack)?;
         let checkpoint = folder.checkpoint(&arguments.checkpoint);
         let saved = checkpoint::load(&checkpoint, model.layout(), model.buffers())?;
-        let compute = arguments.compute.start()?;
         Ok(OpenedRun {
             phi: saved.phi.to_device(compute.device),
             buffers: saved.buffers.to_device(compute.device),

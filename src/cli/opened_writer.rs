@@ -7,6 +7,7 @@ use clap::Args;
 use hypertransformer::compute::Compute;
 use hypertransformer::config::experiment::Experiment;
 use hypertransformer::config::parse;
+use hypertransformer::config::train_options::Precision;
 use hypertransformer::data::pack::Pack;
 use hypertransformer::data::preparation::{Invert, Preparation};
 use hypertransformer::export::generation::CnnWriter;
@@ -97,6 +98,7 @@ fn of_folder(
 
 impl OpenedWriter {
     pub(super) fn open(run: &Path, arguments: &WriterArguments) -> anyhow::Result<OpenedWriter> {
+        let compute = arguments.compute.start(Precision::Full)?;
         let Opened {
             experiment,
             mut preparation,
@@ -104,7 +106,6 @@ impl OpenedWriter {
             saved,
         } = open(run, &arguments.checkpoint)?;
         preparation.invert = arguments.invert;
-        let compute = arguments.compute.start()?;
         let origin = (&*run.display().to_string(), saved.step);
         let writer = CnnWriter::new(
             model,

@@ -9,6 +9,7 @@ use clap::Args;
 use hypertransformer::analysis::oracle::{OracleOptions, oracle};
 use hypertransformer::atomic;
 use hypertransformer::config::load;
+use hypertransformer::config::train_options::Precision;
 use hypertransformer::data::pack::{Pack, Part};
 use hypertransformer::evaluate::Summary;
 use hypertransformer::train::evaluation_sampler;
@@ -48,10 +49,10 @@ pub(super) struct OracleArguments {
 
 pub(super) fn run(arguments: &OracleArguments) -> anyhow::Result<ExitCode> {
     let experiment = load(&arguments.experiment, &arguments.overrides)?;
+    let compute = arguments.compute.start(Precision::Full)?;
     ensure_pack(&experiment.data.pack, false)?;
     let pack = Arc::new(Pack::open(&experiment.data.pack)?);
     let sampler = evaluation_sampler(&experiment, &pack, arguments.split, arguments.seed)?;
-    let compute = arguments.compute.start()?;
     let options = OracleOptions {
         steps: arguments.steps,
         learning_rate: arguments.learning_rate,

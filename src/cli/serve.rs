@@ -1,6 +1,6 @@
 //! `serve`: a page on this machine where classes are drawn and the CNN is written as they are.
 
-use std::io::Read;
+use std::io::{Cursor, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -62,7 +62,7 @@ struct DrawnClass {
 /// Status and what to tell.
 struct Refusal(u16, String);
 
-type Answer = Result<Response<std::io::Cursor<Vec<u8>>>, Refusal>;
+type Answer = Result<Response<Cursor<Vec<u8>>>, Refusal>;
 
 pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     let opened = OpenedWriter::open(&arguments.run, &arguments.writer)?;
@@ -79,6 +79,13 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     println!("http://{}", server.server_addr());
     eprintln!("open it in a browser; stop with Ctrl-C");
     for mut request in server.incoming_requests() {
+        if request
+            .body_length()
+            .is_some_and(|length| length as u64 > LARGEST_BODY)
+        {
+            refuse_unread(request);
+            continue;
+        }
         let answer = match (request.method(), request.url()) {
             (Method::Get, "/") => Ok(response(
                 PAGE.as_bytes().to_vec(),
@@ -89,17 +96,37 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
             (Method::Post, "/onnx") => onnx(&mut request, &opened, &views),
             (_, path) => Err(Refusal(404, format!("{path} is not here"))),
         };
-        let answer = answer.unwrap_or_else(|Refusal(status, text)| {
-            let body = json!({ "error": text }).to_string().into_bytes();
-            response(body, "application/json").with_status_code(status)
-        });
+        let answer = answer.unwrap_or_else(refused);
         // Who asked may be gone by now.
         let _ = request.respond(answer);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn response(body: Vec<u8>, kind: &str) -> Response<std::io::Cursor<Vec<u8>>> {
+/// Answers 413 and keeps the body's reader for good: dropped, it would allocate as many bytes as the request announced,
+/// and the program ends where there is no such memory. What stays is one connection.
+fn refuse_unread(request: Request) {
+    let version = request.http_version().clone();
+    // Only `upgrade` gives the reader away, and it sends no body: an interim response needs none.
+    let mut stream = request.upgrade("HTTP/1.1", Response::empty(100));
+    // Who asked may be gone by now.
+    let _ = refused(too_large())
+        .raw_print(&mut stream, version, &[], false, None)
+        .and_then(|()| stream.flush());
+    std::mem::forget(stream);
+}
+
+fn too_large() -> Refusal {
+    let text = format!("more than {LARGEST_BODY} bytes of pictures: draw fewer");
+    Refusal(413, text)
+}
+
+fn refused(Refusal(status, text): Refusal) -> Response<Cursor<Vec<u8>>> {
+    let body = json!({ "error": text }).to_string().into_bytes();
+    response(body, "application/json").with_status_code(status)
+}
+
+fn response(body: Vec<u8>, kind: &str) -> Response<Cursor<Vec<u8>>> {
     let header = |name: &str, value: &str| {
         Header::from_bytes(name.as_bytes(), value.as_bytes()).expect("the header is in ASCII")
     };
@@ -113,7 +140,7 @@ fn response(body: Vec<u8>, kind: &str) -> Response<std::io::Cursor<Vec<u8>>> {
         ))
 }
 
-fn model(opened: &OpenedWriter) -> Response<std::io::Cursor<Vec<u8>>> {
+fn model(opened: &OpenedWriter) -> Response<Cursor<Vec<u8>>> {
     let preparation = opened.writer.preparation();
     let body = json!({
         "way": opened.writer.way(),
@@ -175,8 +202,7 @@ fn read(
         .read_to_end(&mut body)
         .map_err(|error| refuse(format!("the request broke off ({error})")))?;
     if body.len() as u64 > LARGEST_BODY {
-        let text = format!("more than {LARGEST_BODY} bytes of pictures: draw fewer");
-        return Err(Refusal(413, text));
+        return Err(too_large());
     }
     let drawn: Drawn = serde_json::from_slice(&body)
         .map_err(|error| refuse(format!("not what the page sends ({error})")))?;

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use hypertransformer::compute::set_precision;
 use hypertransformer::config::load;
 use hypertransformer::train::{Outcome, TrainOptions, train};
 
@@ -35,7 +34,7 @@ pub(super) struct TrainArguments {
 
 pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
     let experiment = load(&arguments.experiment, &arguments.overrides)?;
-    set_precision(experiment.train.precision);
+    let compute = arguments.compute.start(experiment.train.precision)?;
     ensure_pack(&experiment.data.pack, arguments.quiet)?;
     let run_dir = arguments
         .run_dir
@@ -47,7 +46,6 @@ pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
         force: arguments.force,
         quiet: arguments.quiet,
     };
-    let compute = arguments.compute.start()?;
     let interrupted = interrupt_flag("finishing the step")?;
     let say = |text: String| {
         if !arguments.quiet {

@@ -46,7 +46,7 @@ pub struct TrainConfig {
     pub tasks_per_step: usize,
     /// How many of them are one batch of a CPU thread, the same for any number of threads; null: half of T, at most 8.
     pub tasks_together: Option<usize>,
-    /// How exact products are; evaluation always takes 32 bits.
+    /// How exact products are in training; all other commands take 32 bits.
     pub precision: Precision,
     /// Which optimizer.
     pub optimizer: OptimizerKind,

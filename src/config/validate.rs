@@ -70,7 +70,8 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
     let order = "convolution first, batch_norm, and activation and pool at most once";
     faults.unless(right, "cnn.block", names, order);
     faults.0.extend(generator_faults(experiment));
-    faults.least("train.steps", train.steps, 1);
+    let steps = usize::try_from(train.steps).unwrap_or(usize::MAX);
+    faults.within("train.steps", steps, 1..=1_000_000_000_000);
     faults.within("train.tasks_per_step", train.tasks_per_step, 1..=4_096);
     faults.within("train.tasks_together", train.tasks_together(), 1..=4_096);
     faults.positive("train.learning_rate", train.learning_rate);
@@ -145,6 +146,6 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
     faults.least("train.log_every", train.log_every, 1);
     faults.least("train.checkpoint_every", train.checkpoint_every, 1);
     faults.least("validation.every", validation.every, 1);
-    faults.least("validation.episodes", validation.episodes, 2);
+    faults.within("validation.episodes", validation.episodes, 2..=10_000_000);
     faults.0
 }

@@ -84,5 +84,6 @@ fn facts(sampler: &EpisodeSampler, episodes: usize) -> serde_json::Value {
         "unlabeled": shape.unlabeled,
         "distractors": shape.distractors,
         "query": shape.query,
+        "query_sampling": sampler.draw().query_sampling,
     })
 }

@@ -37,8 +37,8 @@ impl LabelledPictures {
     /// `label`.
     ///
     /// # Errors
-    /// If there is nothing, fewer than two classes, two classes of one name, or a file that is no picture; all such
-    /// files are told at once.
+    /// If there is nothing, fewer than two classes, two classes of one name, a folder's name that is not UTF-8, or a
+    /// file that is no picture; all such files are told at once.
     pub fn read(path: &Path, preparation: &Preparation) -> Result<LabelledPictures, DataError> {
         let refuse = |problem: String| DataError::Pictures {
             path: path.to_path_buf(),
@@ -181,7 +181,13 @@ fn class_folders(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataEr
     let mut found = BTreeMap::new();
     for class in folders {
         let files = files_in(&class)?;
-        let name = class.file_name().unwrap_or_default().to_string_lossy();
+        // Two such names could become one class.
+        let Some(name) = class.file_name().and_then(|name| name.to_str()) else {
+            return Err(refuse(format!(
+                "has a class folder whose name is not UTF-8, {}: rename it",
+                class.display()
+            )));
+        };
         if files.is_empty() {
             return Err(refuse(format!("has an empty class folder, `{name}`")));
         }
@@ -191,7 +197,7 @@ fn class_folders(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataEr
                 inner.display()
             )));
         }
-        found.insert(name.into_owned(), files);
+        found.insert(name.to_owned(), files);
     }
     Ok(found)
 }

@@ -1,12 +1,22 @@
 //! Pixels of one image on their way from a file into a pack, and from a pack into an episode.
 
-use image::DynamicImage;
-use image::imageops::FilterType;
+use image::imageops::{FilterType, overlay};
+use image::{DynamicImage, Rgba, RgbaImage};
 
 use super::pack::ImageShape;
 
 /// Largest side of a picture in pixels: a guard against decompression bombs.
 pub(super) const LARGEST_SIDE: u32 = 16_384;
+
+/// Transparent places on white, as most programs show them: below them lies black as a rule.
+pub(super) fn on_white(picture: DynamicImage) -> DynamicImage {
+    if !picture.color().has_alpha() {
+        return picture;
+    }
+    let mut white = RgbaImage::from_pixel(picture.width(), picture.height(), Rgba([255; 4]));
+    overlay(&mut white, &picture.into_rgba8(), 0, 0);
+    DynamicImage::ImageRgba8(white).into_rgb8().into()
+}
 
 /// A picture as `[H, W, C]`, squashed to `shape` where it has another size: the aspect ratio is not kept.
 pub(super) fn fit(picture: DynamicImage, shape: ImageShape, filter: FilterType) -> Vec<u8> {

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use image::imageops::{FilterType, overlay, resize};
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Luma, Rgba, RgbaImage};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Luma};
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
 use super::pack::{Element, ImageShape, PackMetadata};
-use super::pixels::{LARGEST_SIDE, channels_first, fit};
+use super::pixels::{LARGEST_SIDE, channels_first, fit, on_white};
 
 /// Smallest side: less than this shows nothing.
 const SMALLEST_SIDE: u32 = 4;
@@ -209,12 +209,7 @@ fn decode(content: &[u8]) -> Result<DynamicImage, String> {
     let orientation = decoder.orientation().map_err(|error| none(&error))?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| none(&error))?;
     picture.apply_orientation(orientation);
-    if picture.color().has_alpha() {
-        let mut white = RgbaImage::from_pixel(picture.width(), picture.height(), Rgba([255; 4]));
-        overlay(&mut white, &picture.into_rgba8(), 0, 0);
-        picture = DynamicImage::ImageRgb8(DynamicImage::ImageRgba8(white).into_rgb8());
-    }
-    Ok(picture)
+    Ok(on_white(picture))
 }
 
 fn median_of_border(picture: &GrayImage) -> u8 {

@@ -17,6 +17,10 @@ use crate::evaluate::answers::Answers;
 pub const NOT_KNOWN: &str =
     "not known: no class has two pictures; `evaluate-folder` measures it on others";
 
+/// What is said of it where pictures could have been held out and were not: that takes as many CNNs as pictures.
+const NOT_MEASURED: &str =
+    "not measured with `generate --list`; `generate --support` or `evaluate-folder` measures it";
+
 /// What a generated CNN is.
 #[derive(Clone, Debug, Serialize)]
 pub struct Card {
@@ -37,6 +41,9 @@ pub struct Card {
     pub generation_milliseconds: f64,
     /// Each picture asked of the CNN that the others give, where there were enough.
     pub held_out: Option<HeldOut>,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out_missing: Option<&'static str>,
     /// What is done to a picture before.
     pub preprocessing: String,
     /// The run.
@@ -102,6 +109,11 @@ impl Card {
                 .map(|picture| picture.file.display().to_string())
                 .collect(),
         };
+        let held_out_missing = match held_out {
+            Some(_) => None,
+            None if support.counts().iter().any(|&count| count > 1) => Some(NOT_MEASURED),
+            None => Some(NOT_KNOWN),
+        };
         Ok(Card {
             name: name.to_owned(),
             classes: cnn.labels.iter().enumerate().map(of_class).collect(),
@@ -111,6 +123,7 @@ impl Card {
             safetensors_bytes: sizes.1,
             generation_milliseconds,
             held_out: held_out.map(HeldOut::of),
+            held_out_missing,
             preprocessing: cnn.preparation.to_string(),
             origin: cnn.origin.clone(),
         })
@@ -135,7 +148,7 @@ impl Card {
             let _ = writeln!(rows, "<tr><th>{label}</th><td>{pictures}</td></tr>");
         }
         let held_out = self.held_out.as_ref().map_or_else(
-            || NOT_KNOWN.to_owned(),
+            || self.held_out_missing.unwrap_or_default().to_owned(),
             |held_out| {
                 format!(
                     "{}, each picture asked of the CNN that the others give",

@@ -55,10 +55,10 @@ impl Report {
     /// # Errors
     /// If they cannot be written.
     pub fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> Result<(), ReportError> {
-        self.tensorboard.scalars(step, scalars);
         let path = self.metrics.path().to_path_buf();
-        self.metrics
-            .write(step, scalars)
+        let written = self.metrics.write(step, scalars);
+        written
+            .and_then(|()| self.tensorboard.scalars(step, scalars))
             .map_err(|source| ReportError { path, source })
     }
 
@@ -72,9 +72,8 @@ impl Report {
         self.progress.say(text);
     }
 
-    /// Takes the bar away and writes what is buffered.
-    pub fn finish(&mut self) {
+    /// Takes the bar away.
+    pub fn finish(&self) {
         self.progress.finish();
-        self.tensorboard.flush();
     }
 }

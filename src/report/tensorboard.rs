@@ -1,31 +1,54 @@
 //! TensorBoard event files.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use tensorboard_rs::summary_writer::SummaryWriter;
 
+/// The writer has a thread of its own, which panics where it cannot write, and all that is then asked of the writer
+/// panics too.
 pub(super) struct TensorBoard {
-    writer: SummaryWriter,
+    writer: Option<SummaryWriter>,
 }
 
 impl TensorBoard {
-    /// The writer's own thread panics where it cannot write, so whether the folder takes files is tried before.
+    /// Whether the folder takes files is tried before.
     pub(super) fn open(folder: &Path) -> io::Result<TensorBoard> {
         tempfile::tempfile_in(folder)?;
         Ok(TensorBoard {
-            writer: SummaryWriter::new(folder),
+            writer: Some(SummaryWriter::new(folder)),
         })
     }
 
-    pub(super) fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) {
-        for (tag, value) in scalars {
-            self.writer.add_scalar(tag, *value as f32, step as usize);
+    /// Written and flushed; that this failed can come to light at the next call only.
+    pub(super) fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> io::Result<()> {
+        let Some(mut writer) = self.writer.take() else {
+            return Ok(());
+        };
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            for (tag, value) in scalars {
+                writer.add_scalar(tag, *value as f32, step as usize);
+            }
+            writer.flush();
+        }));
+        match written {
+            Ok(()) => {
+                self.writer = Some(writer);
+                Ok(())
+            }
+            Err(_) => {
+                // To drop it would panic again.
+                std::mem::forget(writer);
+                Err(io::Error::other("an event file for TensorBoard"))
+            }
         }
-        self.writer.flush();
     }
+}
 
-    pub(super) fn flush(&mut self) {
-        self.writer.flush();
+impl Drop for TensorBoard {
+    fn drop(&mut self) {
+        let writer = self.writer.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(writer)));
     }
 }

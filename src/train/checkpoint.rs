@@ -57,8 +57,20 @@ pub enum CheckpointError {
     #[error("could not access {0}")]
     Access(PathBuf, #[source] std::io::Error),
     /// Not a checkpoint, or a torn one.
-    #[error("{0} is not a whole checkpoint ({1}): delete it and resume from another")]
+    #[error(
+        "{0} is not a whole checkpoint ({1}): put another one of its run in its place, or name one with --checkpoint"
+    )]
     Damaged(PathBuf, String),
+    /// Of another version of this program.
+    #[error(
+        "{path} has format version {found}, expected {FORMAT_VERSION}: another version of this program wrote it"
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: u32,
+    },
     /// Written for another model.
     #[error("{path}: tensor `{tensor}` {problem}: the checkpoint belongs to another configuration")]
     OtherModel {
@@ -225,10 +237,10 @@ fn read(path: &Path) -> Result<(Vec<u8>, Facts), CheckpointError> {
     let facts: Facts =
         serde_json::from_str(text).map_err(|error| damaged(format!("metadata: {error}")))?;
     if facts.format_version != FORMAT_VERSION {
-        let found = facts.format_version;
-        return Err(damaged(format!(
-            "format version {found}, expected {FORMAT_VERSION}"
-        )));
+        return Err(CheckpointError::Version {
+            path: path.to_path_buf(),
+            found: facts.format_version,
+        });
     }
     Ok((bytes, facts))
 }
@@ -239,8 +251,17 @@ fn read(path: &Path) -> Result<(Vec<u8>, Facts), CheckpointError> {
 /// If the folder cannot be read or a file not removed.
 pub fn prune(folder: &Path, keep: usize) -> Result<(), CheckpointError> {
     let failed = |error| CheckpointError::Access(folder.to_path_buf(), error);
-    let mut steps: Vec<(u64, PathBuf)> = std::fs::read_dir(folder)
-        .map_err(failed)?
+    let steps = steps(folder).map_err(failed)?;
+    let surplus = steps.len().saturating_sub(keep);
+    steps[..surplus]
+        .iter()
+        .try_for_each(|(_, path)| std::fs::remove_file(path))
+        .map_err(failed)
+}
+
+/// The `step-N` checkpoints of a folder, from first to last.
+pub(super) fn steps(folder: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
+    let mut steps: Vec<(u64, PathBuf)> = std::fs::read_dir(folder)?
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
@@ -253,11 +274,7 @@ pub fn prune(folder: &Path, keep: usize) -> Result<(), CheckpointError> {
         })
         .collect();
     steps.sort();
-    let surplus = steps.len().saturating_sub(keep);
-    steps[..surplus]
-        .iter()
-        .try_for_each(|(_, path)| std::fs::remove_file(path))
-        .map_err(failed)
+    Ok(steps)
 }
 
 fn named(prefix: &str, layout: &ParameterLayout, flat: &Tensor) -> Vec<Entry> {

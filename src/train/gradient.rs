@@ -138,6 +138,26 @@ pub fn step_gradient(
     })
 }
 
+/// Mean over tasks of the cross-entropy of logits, `[T · N, classes]`, of each task's samples that are not passed over, so
+/// that a task weighs the same whatever it is computed with. `classes`: `[T, N]`.
+fn per_task(logits: &Tensor, classes: &Tensor, smoothing: f64) -> Tensor {
+    let flat = classes.flatten(0, 1);
+    let each = logits.cross_entropy_loss(
+        &flat,
+        None::<&Tensor>,
+        Reduction::None,
+        PASSED_OVER,
+        smoothing,
+    );
+    let counted = classes
+        .ne(PASSED_OVER)
+        .sum_dim_intlist(-1, false, Kind::Float);
+    let sums = each
+        .view_as(classes)
+        .sum_dim_intlist(-1, false, Kind::Float);
+    (sums / counted.clamp_min(1.0)).mean(Kind::Float)
+}
+
 fn group_gradient(
     model: &HyperTransformer,
     [phi, buffers]: [&Tensor; 2],
@@ -187,8 +207,8 @@ fn group_gradient(
             if let Some(seen) = &batch.support_mask {
                 classes = classes.masked_fill(&seen.eq(0.0), PASSED_OVER);
             }
-            let classes = classes.flatten(0, 1);
-            loss += cross_entropy(logits, &classes) * objective.real_class_weight;
+            loss +=
+                per_task(logits, &classes, objective.label_smoothing) * objective.real_class_weight;
         }
     }
     if objective.l2 > 0.0 {

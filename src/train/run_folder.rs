@@ -1,13 +1,18 @@
 //! The folder of a run: what lies where, and what may be overwritten.
 
+use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::checkpoint::steps;
 use crate::atomic;
 use crate::config::experiment::Experiment;
 use crate::config::{ConfigError, load, to_yaml};
+use crate::data::pack::Pack;
 
 /// Which checkpoint of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +68,33 @@ pub enum RunError {
         /// One key a line.
         differences: String,
     },
+    /// A training is under way there.
+    #[error(
+        "{0} is in use: another process trains there; wait for it, or name another folder with --run-dir"
+    )]
+    Busy(PathBuf),
+    /// The pack is not the one that the run began with.
+    #[error(
+        "{pack} holds other {what} than when {run} began: put the pack of that time back in its place, or start a new run"
+    )]
+    OtherPack {
+        /// The pack.
+        pack: PathBuf,
+        /// Its images or its splits.
+        what: &'static str,
+        /// The run.
+        run: PathBuf,
+    },
+    /// The newest checkpoint is gone, others are there.
+    #[error(
+        "{last} is missing, while {other} is there: copy it to {last} to go on from it, or replace the run with --force"
+    )]
+    LastMissing {
+        /// The one that resuming reads.
+        last: PathBuf,
+        /// Another of the run.
+        other: PathBuf,
+    },
     /// Reading or writing failed.
     #[error("could not write {0}")]
     Write(PathBuf, #[source] std::io::Error),
@@ -75,6 +107,8 @@ pub enum RunError {
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Held while a training goes on, so that no other starts in the same folder.
+    _lock: Option<Arc<File>>,
 }
 
 impl RunFolder {
@@ -85,26 +119,28 @@ impl RunFolder {
     pub fn create(
         path: &Path,
         experiment: &Experiment,
-        facts: &serde_json::Value,
+        facts: &Value,
         force: bool,
     ) -> Result<RunFolder, RunError> {
-        let folder = RunFolder {
-            path: path.to_path_buf(),
-        };
+        let mut folder = RunFolder::at(path);
         let failed = |error| RunError::Write(path.to_path_buf(), error);
-        if folder.config().exists() {
-            if !force {
-                return Err(RunError::Exists(path.to_path_buf()));
-            }
-            folder.clear().map_err(failed)?;
-        } else if path
-            .read_dir()
-            .is_ok_and(|mut entries| entries.next().is_some())
+        let there = folder.config().exists();
+        if there && !force {
+            return Err(RunError::Exists(path.to_path_buf()));
+        }
+        if !there
+            && path
+                .read_dir()
+                .is_ok_and(|mut entries| entries.next().is_some())
         {
             // --force replaces runs, nothing more.
             return Err(RunError::NotEmpty(path.to_path_buf()));
         }
         std::fs::create_dir_all(path).map_err(failed)?;
+        folder.lock()?;
+        if there {
+            folder.clear().map_err(failed)?;
+        }
         // The configuration first: with it, whatever stops us now, the folder is a run that can be resumed.
         atomic::write(&folder.config(), to_yaml(experiment).as_bytes()).map_err(failed)?;
         let facts = serde_json::to_vec_pretty(facts).unwrap_or_default();
@@ -116,17 +152,21 @@ impl RunFolder {
     /// The folder of a run that was started before with the same experiment.
     ///
     /// # Errors
-    /// If there is none, or it began with another configuration.
-    pub fn resume(path: &Path, experiment: &Experiment) -> Result<RunFolder, RunError> {
-        let folder = RunFolder {
-            path: path.to_path_buf(),
-        };
+    /// If there is none, it began with another configuration or pack, or a training goes on there.
+    pub fn resume(
+        path: &Path,
+        experiment: &Experiment,
+        pack: &Pack,
+    ) -> Result<RunFolder, RunError> {
+        let mut folder = RunFolder::at(path);
         if !folder.config().exists() {
             return Err(RunError::NothingToResume(path.to_path_buf()));
         }
         let began = load(&folder.config(), &[])?;
         let differences = differences(&began, experiment);
         if differences.is_empty() {
+            folder.lock()?;
+            folder.check_pack(pack)?;
             let failed = |error| RunError::Write(path.to_path_buf(), error);
             std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
             return Ok(folder);
@@ -142,14 +182,51 @@ impl RunFolder {
     /// # Errors
     /// If it is none.
     pub fn open(path: &Path) -> Result<(RunFolder, Experiment), RunError> {
-        let folder = RunFolder {
-            path: path.to_path_buf(),
-        };
+        let folder = RunFolder::at(path);
         if !folder.config().exists() {
             return Err(RunError::NotARun(path.to_path_buf()));
         }
         let experiment = load(&folder.config(), &[])?;
         Ok((folder, experiment))
+    }
+
+    fn at(path: &Path) -> RunFolder {
+        RunFolder {
+            path: path.to_path_buf(),
+            _lock: None,
+        }
+    }
+
+    /// Where the file system knows no locks, none is taken.
+    fn lock(&mut self) -> Result<(), RunError> {
+        let Ok(folder) = File::open(&self.path) else {
+            return Ok(());
+        };
+        if matches!(folder.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(RunError::Busy(self.path.clone()));
+        }
+        self._lock = Some(Arc::new(folder));
+        Ok(())
+    }
+
+    /// Whether the pack is the one that the run began with, as far as `run.json` tells.
+    ///
+    /// # Errors
+    /// If it holds other images or other splits.
+    pub fn check_pack(&self, pack: &Pack) -> Result<(), RunError> {
+        let text = std::fs::read_to_string(self.path.join("run.json")).unwrap_or_default();
+        let began: Value = serde_json::from_str(&text).unwrap_or_default();
+        let now = identity(pack);
+        for (key, what) in [("content_hash", "images"), ("splits_hash", "splits")] {
+            if began["pack"][key].is_string() && began["pack"][key] != now[key] {
+                return Err(RunError::OtherPack {
+                    pack: pack.path().to_path_buf(),
+                    what,
+                    run: self.path.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The folder itself.
@@ -176,6 +253,13 @@ impl RunFolder {
         })
     }
 
+    /// Some checkpoint of the run, the newest by step if there are any such.
+    pub(super) fn any_checkpoint(&self) -> Option<PathBuf> {
+        let newest = steps(&self.checkpoints()).ok()?.pop().map(|(_, path)| path);
+        let best = self.checkpoint(&CheckpointChoice::Best);
+        newest.or_else(|| best.exists().then_some(best))
+    }
+
     /// Removes what a run writes and nothing else.
     fn clear(&self) -> std::io::Result<()> {
         for entry in std::fs::read_dir(&self.path)? {
@@ -195,7 +279,7 @@ impl RunFolder {
 }
 
 /// What `run.json` tells of how a run was started.
-pub fn facts(device: &str, threads: usize, seed: u64) -> serde_json::Value {
+pub fn facts(device: &str, threads: usize, seed: u64, pack: &Pack) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "git_commit": env!("HYPERTRANSFORMER_GIT_COMMIT"),
@@ -203,7 +287,18 @@ pub fn facts(device: &str, threads: usize, seed: u64) -> serde_json::Value {
         "device": device,
         "threads": threads,
         "seed": seed,
+        "pack": identity(pack),
         "argv": std::env::args().collect::<Vec<_>>(),
+    })
+}
+
+/// What tells a pack from another: its images, and which classes are in which part.
+fn identity(pack: &Pack) -> Value {
+    let metadata = pack.metadata();
+    let splits = serde_json::to_vec(&metadata.splits).unwrap_or_default();
+    json!({
+        "content_hash": metadata.content_hash,
+        "splits_hash": blake3::hash(&splits).to_hex().to_string(),
     })
 }
 
@@ -215,26 +310,21 @@ fn differences(began: &Experiment, now: &Experiment) -> Vec<String> {
     found
 }
 
-fn compare(
-    path: &str,
-    began: &serde_json::Value,
-    now: &serde_json::Value,
-    found: &mut Vec<String>,
-) {
+fn compare(path: &str, began: &Value, now: &Value, found: &mut Vec<String>) {
     match (began.as_object(), now.as_object()) {
         (Some(began), Some(now)) => {
-            for (key, value) in began {
+            // A key that only one of them has, as a layer's settings may be, differs from null.
+            let keys: BTreeSet<&String> = began.keys().chain(now.keys()).collect();
+            for key in keys {
                 let path = if path.is_empty() {
                     key.clone()
                 } else {
                     format!("{path}.{key}")
                 };
-                compare(
-                    &path,
-                    value,
-                    now.get(key).unwrap_or(&serde_json::Value::Null),
-                    found,
-                );
+                let of = |tree: &serde_json::Map<String, Value>| {
+                    tree.get(key).cloned().unwrap_or_default()
+                };
+                compare(&path, &of(began), &of(now), found);
             }
         }
         _ if began != now => found.push(format!("  {path}: began with {began}, now {now}")),

@@ -7,8 +7,7 @@ use tch::{Device, Kind, Tensor};
 use super::checkpoint::{self, Checkpoint};
 use super::error::TrainError;
 use super::optimizer::Optimizer;
-use super::run_folder::{CheckpointChoice, RunFolder};
-use crate::compute::Compute;
+use super::run_folder::{CheckpointChoice, RunError, RunFolder};
 use crate::config::experiment::Experiment;
 use crate::config::to_yaml;
 use crate::config::train_options::TrainConfig;
@@ -32,6 +31,10 @@ fn rates(config: &TrainConfig, layout: &ParameterLayout, device: Device) -> Opti
     differ.then(|| Tensor::from_slice(&layout.by_name(of)).to_device(device))
 }
 
+fn optimizer(config: &TrainConfig, model: &HyperTransformer, phi: &Tensor) -> Optimizer {
+    Optimizer::new(config, phi).with_rates(rates(config, model.layout(), phi.device()))
+}
+
 /// What changes from step to step, and what a checkpoint holds.
 pub(super) struct State {
     /// Steps done.
@@ -49,39 +52,47 @@ pub(super) struct State {
 }
 
 impl State {
-    /// From the run's last checkpoint if there is one, else from `train.start_from` or the initialisation.
-    pub(super) fn start(
+    /// From `train.start_from` or the initialisation.
+    pub(super) fn fresh(
         experiment: &Experiment,
         model: &HyperTransformer,
-        compute: &Compute,
+        device: Device,
+    ) -> Result<State, TrainError> {
+        let config = &experiment.train;
+        let (layout, averages, seed) = (model.layout(), model.buffers(), config.seed);
+        let initial = |layout: &ParameterLayout| Tensor::from_slice(&layout.initial_values(seed));
+        let (phi, buffers, fresh) = match &config.start_from {
+            Some(path) => checkpoint::load_start(path, layout, averages, seed)?,
+            None => (initial(layout), initial(averages), Vec::new()),
+        };
+        let phi = phi.to_device(device);
+        Ok(State {
+            step: 0,
+            best: None,
+            fresh,
+            buffers: buffers.to_device(device),
+            optimizer: optimizer(config, model, &phi),
+            phi,
+        })
+    }
+
+    /// From the run's last checkpoint, or as [`fresh`](Self::fresh) if it was stopped before it had any.
+    pub(super) fn resumed(
+        experiment: &Experiment,
+        model: &HyperTransformer,
+        device: Device,
         folder: &RunFolder,
     ) -> Result<State, TrainError> {
-        let (config, device) = (&experiment.train, compute.device);
-        let optimizer = |phi: &Tensor| {
-            Optimizer::new(config, phi).with_rates(rates(config, model.layout(), device))
-        };
         let last = folder.checkpoint(&CheckpointChoice::Last);
         if !last.exists() {
-            let (layout, averages, seed) = (model.layout(), model.buffers(), config.seed);
-            let initial =
-                |layout: &ParameterLayout| Tensor::from_slice(&layout.initial_values(seed));
-            let (phi, buffers, fresh) = match &config.start_from {
-                Some(path) => checkpoint::load_start(path, layout, averages, seed)?,
-                None => (initial(layout), initial(averages), Vec::new()),
+            return match folder.any_checkpoint() {
+                Some(other) => Err(RunError::LastMissing { last, other }.into()),
+                None => State::fresh(experiment, model, device),
             };
-            let phi = phi.to_device(device);
-            return Ok(State {
-                step: 0,
-                best: None,
-                fresh,
-                buffers: buffers.to_device(device),
-                optimizer: optimizer(&phi),
-                phi,
-            });
         }
         let saved = checkpoint::load(&last, model.layout(), model.buffers())?;
         let phi = saved.phi.to_device(device);
-        let mut optimizer = optimizer(&phi);
+        let mut optimizer = optimizer(&experiment.train, model, &phi);
         optimizer.load_state(&saved.optimizer)?;
         let buffers = saved.buffers.to_device(device);
         Ok(State {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use super::assemble::{
     build_model, evaluation_sampler, split_scheme, training_loader, training_sampler,
@@ -87,17 +88,19 @@ pub fn train(
         )?),
         false => None,
     };
-    let folder = if options.resume {
-        RunFolder::resume(&options.run_dir, experiment)?
+    let device = compute.device;
+    let (folder, mut state) = if options.resume {
+        let folder = RunFolder::resume(&options.run_dir, experiment, &pack)?;
+        let state = State::resumed(experiment, &model, device, &folder)?;
+        (folder, state)
     } else {
-        let facts = facts(
-            &format!("{:?}", compute.device),
-            compute.threads,
-            experiment.train.seed,
-        );
-        RunFolder::create(&options.run_dir, experiment, &facts, options.force)?
+        // What the run starts from is read first: --force may be about to replace the run that it lies in.
+        let state = State::fresh(experiment, &model, device)?;
+        let seed = experiment.train.seed;
+        let facts = facts(&format!("{device:?}"), compute.threads, seed, &pack);
+        let (path, force) = (&options.run_dir, options.force);
+        (RunFolder::create(path, experiment, &facts, force)?, state)
     };
-    let mut state = State::start(experiment, &model, compute, &folder)?;
     let steps = experiment.train.steps;
     if state.step >= steps {
         return Ok(Outcome::AlreadyFinished(state.step));
@@ -226,13 +229,17 @@ impl Run<'_> {
             }
             let validated = state.step.is_multiple_of(self.experiment.validation.every) || last;
             if validated {
-                let waited = loader.waited();
+                let start = Instant::now();
                 self.validate(state)?;
-                window = Window::new(waited);
+                window.leave_out(start.elapsed());
             }
-            if state.step.is_multiple_of(config.checkpoint_every) {
+            let kept = state.step.is_multiple_of(config.checkpoint_every);
+            if kept {
                 self.save(state, &CheckpointChoice::Step(state.step))?;
                 checkpoint::prune(&self.folder.checkpoints(), config.keep_checkpoints)?;
+            }
+            if validated || kept {
+                // After all else that belongs to this step: a run goes on behind it.
                 self.save(state, &CheckpointChoice::Last)?;
             }
             if interrupted.load(Ordering::Relaxed) && !last {
@@ -322,7 +329,7 @@ impl Run<'_> {
             state.best = Some((state.step, validation.accuracy_mean));
             self.save(state, &CheckpointChoice::Best)?;
         }
-        self.save(state, &CheckpointChoice::Last)
+        Ok(())
     }
 
     /// How far each generated convolution differs between tasks, as a share of its norm, by the name of its curve.

@@ -46,6 +46,11 @@ impl Window {
         self.episodes += episodes as u64;
     }
 
+    /// Takes time that no step took out of the speed.
+    pub(super) fn leave_out(&mut self, time: Duration) {
+        self.start += time;
+    }
+
     /// Means of the steps so far.
     pub(super) fn means(&self, waited: Duration) -> WindowMeans {
         let (steps, seconds) = (self.steps.max(1) as f64, self.start.elapsed().as_secs_f64());

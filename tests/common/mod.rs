@@ -29,6 +29,38 @@ pub fn hypertransformer() -> assert_cmd::Command {
     command
 }
 
+/// A short training in `folder` on a small pack.
+pub fn train(folder: &Path, run: &str, extra: &[&str]) -> assert_cmd::Command {
+    let pack = folder.join("synthetic.safetensors");
+    if !pack.exists() {
+        std::fs::rename(small_pack(folder), &pack).unwrap();
+    }
+    let mut command = hypertransformer();
+    command
+        .args(["train", "experiments/synthetic.yaml", "--run-dir"])
+        .arg(folder.join(run));
+    let pack = format!("data.pack={}", pack.display());
+    for set in [
+        &pack,
+        "episode.way=5",
+        "train.steps=50",
+        "train.log_every=10",
+        "train.warmup_steps=5",
+        "train.checkpoint_every=20",
+        "validation.every=25",
+        "validation.episodes=10",
+    ] {
+        command.args(["--set", set]);
+    }
+    command.args(extra);
+    command
+}
+
+/// The bytes of a run's last checkpoint.
+pub fn checkpoint(folder: &Path, run: &str) -> Vec<u8> {
+    std::fs::read(folder.join(run).join("checkpoints/last.safetensors")).unwrap()
+}
+
 /// What a pack made for a test tells of itself, with one split, `only`.
 pub fn pack_metadata(name: &str, class_names: Vec<String>, split: SplitScheme) -> PackMetadata {
     PackMetadata {

@@ -169,6 +169,70 @@ fn class_folders_that_cannot_be_used_are_told() {
     error("train/cat/2.png` is no readable JPEG or PNG");
 }
 
+#[test]
+fn several_folders_or_archives_called_as_parts_split_the_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let [train, val, test] = ["train", "val", "test.zip"].map(|name| folder.path().join(name));
+    let output = folder.path().join("pack.safetensors");
+    let import = |from: &[&PathBuf]| {
+        let from: Vec<PathBuf> = from.iter().copied().cloned().collect();
+        import_folders(&from, &output, &folder_options(None), &|_| true)
+            .map(|()| Pack::open(&output).unwrap())
+            .map_err(|error| error.to_string())
+    };
+    picture(&train.join("cat/1.png"), (8, 8), [1, 2, 3]);
+    picture(&train.join("dog/1.png"), (8, 8), [1, 2, 3]);
+    picture(&val.join("emu/1.png"), (8, 8), [1, 2, 3]);
+    zip_of(&test, &[("fox/1.png", &train.join("cat/1.png"))]);
+    let pack = import(&[&train, &val, &test]).unwrap();
+    assert_eq!(pack.metadata().default_split, "folders");
+    assert_eq!(class_names(&pack, Part::Train), ["cat", "dog"]);
+    assert_eq!(class_names(&pack, Part::Validation), ["emu"]);
+    assert_eq!(class_names(&pack, Part::Test), ["fox"]);
+    // Alone, its name is no split.
+    let pack = import(&[&train]).unwrap();
+    assert_eq!(pack.metadata().default_split, "seeded");
+    picture(&val.join("cat/2.png"), (8, 8), [1, 2, 3]);
+    let error = import(&[&train, &val]).unwrap_err();
+    let told = "class `cat` lies in train and in validation";
+    assert!(error.contains(told), "{error}");
+}
+
+#[test]
+fn transparent_places_of_pictures_are_white() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("tree");
+    std::fs::create_dir_all(from.join("cat")).unwrap();
+    let mut glass = image::RgbaImage::new(8, 8);
+    glass.put_pixel(0, 0, image::Rgba([9, 8, 7, 255]));
+    glass.save(from.join("cat/1.png")).unwrap();
+    let pack = folders_pack(&from, &folder_options(None)).unwrap();
+    let (first, others) = pack.image(0).split_at(3);
+    assert_eq!(first, [9, 8, 7]);
+    assert!(others.iter().all(|&pixel| pixel == 255), "{others:?}");
+}
+
+#[test]
+fn names_of_class_folders_that_are_not_utf_8_are_told() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("tree");
+    let cat = from.join(std::ffi::OsStr::from_bytes(b"cat\xff"));
+    picture(&cat.join("1.png"), (8, 8), [1, 2, 3]);
+    // Whether found below it, in it, or named itself.
+    for from in [from, cat.clone(), cat.join("1.png")] {
+        let output = folder.path().join("pack.safetensors");
+        let error = import_folders(&[from], &output, &folder_options(None), &|_| true)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("not UTF-8") && error.contains("rename it"),
+            "{error}"
+        );
+        assert!(!output.exists());
+    }
+}
+
 /// Zip archive of files, by their names in it.
 fn zip_of(path: &Path, files: &[(&str, &Path)]) {
     let mut writer = zip::ZipWriter::new(std::fs::File::create(path).unwrap());

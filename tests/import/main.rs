@@ -4,6 +4,7 @@
 mod common;
 mod embeddings;
 mod folders;
+mod idx;
 mod omniglot;
 
 use hypertransformer::data::pack::{Pack, Part};

@@ -126,6 +126,21 @@ fn classes_that_look_alike_are_told() {
 }
 
 #[test]
+fn a_class_folder_whose_name_is_not_utf_8_is_told() {
+    use std::os::unix::ffi::OsStrExt;
+    let told = refusal(|support| {
+        for (one, other) in [("glyph0001", b"cat\xfe"), ("glyph0004", b"cat\xff")] {
+            let other = std::ffi::OsStr::from_bytes(other);
+            std::fs::rename(support.join(one), support.join(other)).unwrap();
+        }
+    });
+    assert!(
+        told.contains("not UTF-8") && told.contains("rename it"),
+        "{told}"
+    );
+}
+
+#[test]
 fn more_classes_than_the_trained_way_say_what_to_train() {
     let told = refusal(|support| {
         for class in 0..15 {

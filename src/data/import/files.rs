@@ -147,7 +147,7 @@ pub(super) fn map_entry(
 /// `__MACOSX` are passed over.
 ///
 /// # Errors
-/// If something cannot be read or is no whole archive.
+/// If something cannot be read, is no whole archive or has a name that is not UTF-8.
 pub fn find(
     paths: &[PathBuf],
     scratch: &Scratch,
@@ -164,6 +164,7 @@ pub fn find(
             search.folder(path)?;
         } else if wanted(&name) {
             let folder = path.parent().unwrap_or(Path::new("."));
+            check_names(folder, path)?;
             search.add(&folder.into(), name.into_owned(), Place::Disk);
         } else {
             search.archive(path)?;
@@ -208,6 +209,7 @@ impl Search<'_> {
                 if path.is_dir() {
                     open.push(path);
                 } else if (self.wanted)(&inner) {
+                    check_names(folder, &path)?;
                     self.add(&container, inner, Place::Disk);
                 } else if ARCHIVES
                     .iter()
@@ -299,6 +301,23 @@ impl Search<'_> {
             _ => Err("is cut short (it has no end mark): fetch it again".to_owned()),
         }
     }
+}
+
+/// By the text of its path a file below `folder` is found again, and by that of its folder's name its class is known.
+///
+/// # Errors
+/// If these are not UTF-8: two of them could become one text.
+fn check_names(folder: &Path, path: &Path) -> Result<(), DataError> {
+    let inner = path.strip_prefix(folder).unwrap_or(path).to_str();
+    let above = path.parent().and_then(Path::file_name);
+    if inner.is_some() && above.is_none_or(|name| name.to_str().is_some()) {
+        return Ok(());
+    }
+    Err(DataError::BadArchive {
+        path: path.to_path_buf(),
+        problem: "has a name that is not UTF-8, or lies in a folder that has one: rename it"
+            .to_owned(),
+    })
 }
 
 /// Reads the directory of a zip archive.

@@ -29,8 +29,8 @@ pub struct FolderOptions {
 }
 
 /// Imports every class folder below `from`, in folders or archives (zip, tar, tar.gz). The parts of the split come from
-/// `options.split`; or from folders `train`, `val` or `validation`, and `test` above the class folders; or else classes
-/// are shuffled by the seed and shared out 70/10/20.
+/// `options.split`; or from folders `train`, `val` or `validation`, and `test` above the class folders, or from several
+/// archives or folders in `from` of such names; or else classes are shuffled by the seed and shared out 70/10/20.
 ///
 /// # Errors
 /// If an option is not possible, a file cannot be used, or the split does not fit; then no pack is left behind.
@@ -54,7 +54,7 @@ pub fn import_folders(
                 file.display()
             )));
         };
-        let part = part_of(&file);
+        let part = part_of(&file, from);
         let known = found.entry(class.clone()).or_insert_with(|| ClassFolder {
             part,
             ..ClassFolder::default()
@@ -150,9 +150,17 @@ impl ClassFolder {
     }
 }
 
-/// The part that a folder above the class folder names, the nearest one.
-fn part_of(file: &FoundFile) -> Option<Part> {
-    file.inner.rsplit('/').skip(2).find_map(part_named)
+/// The part that a folder above the class folder names, the nearest one, be it the folder or archive that is searched.
+/// Searched alone, that one's name says nothing: `--from train` may be all that there is.
+fn part_of(file: &FoundFile, from: &[PathBuf]) -> Option<Part> {
+    let container = &*file.container;
+    let alone = matches!(from, [only] if only == container);
+    let named = container
+        .file_name()
+        .filter(|_| !alone && file.inner.contains('/'))
+        .and_then(|name| name.to_str()?.split('.').next());
+    let above = file.inner.rsplit('/').skip(2);
+    above.chain(named).find_map(part_named)
 }
 
 fn part_named(name: &str) -> Option<Part> {

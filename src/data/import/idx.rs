@@ -61,12 +61,13 @@ pub fn import_idx(
         let stem = stem(last(inner));
         stem.ends_with(IMAGES) || stem.ends_with(LABELS)
     })?;
+    let files = once(&files)?;
     let incomplete = |problem: String| DataError::Incomplete {
         data_set: "the data set of IDX files",
         searched: searched(from),
         problem,
     };
-    let mut sets: Vec<&str> = files.iter().map(data_set).collect();
+    let mut sets: Vec<&str> = files.iter().map(|file| data_set(file)).collect();
     sets.sort_unstable();
     sets.dedup();
     let [set] = sets[..] else {
@@ -88,9 +89,14 @@ pub fn import_idx(
         .filter(|file| stem(file.name()).ends_with(IMAGES))
     {
         let wanted = stem(images.name()).replace(IMAGES, LABELS);
-        let labels = files.iter().find(|file| stem(file.name()) == wanted);
+        let labels = files
+            .iter()
+            .find(|file| stem(file.name()) == wanted && folder(file) == folder(images));
         let labels = labels.ok_or_else(|| {
-            incomplete(format!("{} has no `{wanted}` beside it", images.display()))
+            incomplete(format!(
+                "{} has no `{wanted}` beside it: put both in one folder or archive",
+                images.display()
+            ))
         })?;
         let (pixels, dimensions) = read::<3>(images, &scratch)?;
         if on_dark_ground(pixels.as_ref(), dimensions[2]) {
@@ -171,6 +177,37 @@ fn on_dark_ground(pixels: &[u8], width: usize) -> bool {
 /// The name without `.gz`.
 fn stem(name: &str) -> &str {
     name.strip_suffix(".gz").unwrap_or(name)
+}
+
+/// The folder that a file lies in, in an archive or not; some unpack each file into a folder of its own name.
+fn folder(file: &FoundFile) -> PathBuf {
+    let path = file.container.join(&file.inner);
+    let folder = path.parent().unwrap_or(&path);
+    let own = folder.ends_with(stem(file.name()));
+    let folder = if own { folder.parent() } else { Some(folder) };
+    folder.unwrap_or(Path::new("")).to_path_buf()
+}
+
+/// Each file once, where it also lies beside itself gzipped.
+///
+/// # Errors
+/// If one lies in two folders: the labels of one data set would fit the images of another.
+fn once(files: &[FoundFile]) -> Result<Vec<&FoundFile>, DataError> {
+    let mut once: Vec<&FoundFile> = Vec::new();
+    for file in files {
+        let name = stem(file.name());
+        match once.iter().find(|known| stem(known.name()) == name) {
+            None => once.push(file),
+            Some(known) if folder(known) == folder(file) => {}
+            Some(known) => {
+                return Err(known.bad(format!(
+                    "is there a second time as `{}`: name the files or the folder of one data set with --from",
+                    file.display()
+                )));
+            }
+        }
+    }
+    Ok(once)
 }
 
 /// `emnist-balanced` of `emnist-balanced-train-images-idx3-ubyte`; empty for MNIST's own.

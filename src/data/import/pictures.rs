@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::super::error::{DataError, list_names};
 use super::super::pack::{Element, ImageShape, PackMetadata};
 use super::super::pack_writer::PackWriter;
-use super::super::pixels::{LARGEST_SIDE, fit};
+use super::super::pixels::{LARGEST_SIDE, fit, on_white};
 use super::files::{FoundFile, has_extension};
 use super::mapped::Slice;
 use super::numpy::Stored;
@@ -199,14 +199,14 @@ impl PixelArray {
     }
 }
 
-/// By content, not by extension: mini-ImageNet copies hold PNGs named `.jpg`.
+/// By content, not by extension: mini-ImageNet copies hold PNGs named `.jpg`. Transparent places on white.
 fn decode(bytes: &[u8]) -> Result<DynamicImage, image::ImageError> {
     let mut reader = image::ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format()?;
     let mut limits = image::Limits::default();
     limits.max_image_width = Some(LARGEST_SIDE);
     limits.max_image_height = Some(LARGEST_SIDE);
     reader.limits(limits);
-    reader.decode()
+    reader.decode().map(on_white)
 }
 
 /// The places that were searched, for a message.

@@ -1,0 +1,95 @@
+//! Images and labels in IDX files: which go together.
+
+use std::io::Write;
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hypertransformer::data::import::idx::{IdxOptions, import_idx};
+use hypertransformer::data::pack::Pack;
+
+const IMAGES: &str = "train-images-idx3-ubyte";
+const LABELS: &str = "train-labels-idx1-ubyte";
+
+/// Ten 2×2 pictures of one grey.
+fn images(grey: u8) -> Vec<u8> {
+    [
+        &[0, 0, 8, 3, 0, 0, 0, 10, 0, 0, 0, 2, 0, 0, 0, 2][..],
+        &[grey; 40],
+    ]
+    .concat()
+}
+
+/// Labels of ten pictures.
+fn labels() -> Vec<u8> {
+    let header = [0, 0, 8, 1, 0, 0, 0, 10];
+    header.into_iter().chain(0..10).collect()
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Imports a folder beside it and opens the pack.
+fn idx_pack(from: &Path) -> Result<Pack, String> {
+    let output = from.with_extension("safetensors");
+    let options = IdxOptions {
+        name: "digits".to_owned(),
+        size: 2,
+        seed: 0,
+        partial: false,
+    };
+    import_idx(&[from.to_path_buf()], &output, &options, &|_| true)
+        .map_err(|error| error.to_string())?;
+    Ok(Pack::open(&output).unwrap())
+}
+
+#[test]
+fn files_that_also_lie_gzipped_beside_themselves_are_taken_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("raw");
+    for (name, bytes) in [(IMAGES, images(9)), (LABELS, labels())] {
+        write(&from.join(name), &bytes);
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(&bytes).unwrap();
+        write(&from.join(format!("{name}.gz")), &packed.finish().unwrap());
+    }
+    let pack = idx_pack(&from).unwrap();
+    assert_eq!((pack.class_count(), pack.image_count()), (10, 10));
+}
+
+#[test]
+fn files_unpacked_into_folders_of_their_own_names_go_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("raw");
+    write(&from.join(IMAGES).join(IMAGES), &images(9));
+    write(&from.join(LABELS).join(LABELS), &labels());
+    assert_eq!(idx_pack(&from).unwrap().image_count(), 10);
+}
+
+/// Kuzushiji's files are called as MNIST's.
+#[test]
+fn two_data_sets_whose_files_have_the_same_names_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("raw");
+    for (data_set, grey) in [("kmnist", 1), ("mnist", 2)] {
+        write(&from.join(data_set).join(IMAGES), &images(grey));
+        write(&from.join(data_set).join(LABELS), &labels());
+    }
+    let error = idx_pack(&from).unwrap_err();
+    let told = format!("kmnist/{IMAGES}` is there a second time as `");
+    assert!(error.contains(&told), "{error}");
+    assert!(error.contains(&format!("raw/mnist/{IMAGES}`")), "{error}");
+}
+
+#[test]
+fn labels_in_another_folder_are_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("raw");
+    write(&from.join("kmnist").join(IMAGES), &images(1));
+    write(&from.join("mnist").join(LABELS), &labels());
+    let error = idx_pack(&from).unwrap_err();
+    let told = format!("has no `{LABELS}` beside it");
+    assert!(error.contains(&told), "{error}");
+}

@@ -1,0 +1,204 @@
+//! What a run's folder holds is not lost, and not mixed with what belongs elsewhere.
+
+mod common;
+
+use std::fs::{self, File};
+
+use ::hypertransformer::data::synthetic::{SyntheticOptions, write_synthetic_pack};
+use common::{checkpoint, hypertransformer, train};
+use predicates::prelude::*;
+use predicates::str::contains;
+
+#[test]
+fn a_run_is_never_overwritten_silently() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    let before = checkpoint(folder.path(), "run");
+    train(folder.path(), "run", &[])
+        .assert()
+        .code(1)
+        .stderr(contains("--resume").and(contains("--force")));
+    let other = ["--resume", "--set", "train.seed=7"];
+    train(folder.path(), "run", &other)
+        .assert()
+        .code(1)
+        .stderr(contains("train.seed: began with 0, now 7"));
+    train(folder.path(), "run", &["--resume"])
+        .assert()
+        .success()
+        .stderr(contains("nothing left to do"));
+    assert!(before == checkpoint(folder.path(), "run"));
+    train(folder.path(), "run", &["--force", "--set", "train.seed=7"])
+        .assert()
+        .success();
+    assert!(before != checkpoint(folder.path(), "run"));
+}
+
+#[test]
+fn a_folder_with_other_files_is_left_alone_even_by_force() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("photos")).unwrap();
+    std::fs::write(folder.path().join("photos/cat.png"), "cat").unwrap();
+    train(folder.path(), "photos", &["--force"])
+        .assert()
+        .code(1)
+        .stderr(contains("holds no run"));
+    assert!(folder.path().join("photos/cat.png").exists());
+}
+
+#[test]
+fn a_run_stopped_before_its_first_step_can_be_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "whole", &[]).assert().success();
+    let config = std::fs::read(folder.path().join("whole/config.yaml")).unwrap();
+    std::fs::create_dir(folder.path().join("stopped")).unwrap();
+    std::fs::write(folder.path().join("stopped/config.yaml"), config).unwrap();
+    let resume = ["--resume"];
+    train(folder.path(), "stopped", &resume).assert().success();
+    assert!(checkpoint(folder.path(), "whole") == checkpoint(folder.path(), "stopped"));
+}
+
+#[test]
+fn a_run_can_start_from_another_ones_parameters_but_not_from_other_shapes() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "first", &[]).assert().success();
+    let best = folder.path().join("first/checkpoints/best.safetensors");
+    let start = format!("train.start_from={}", best.display());
+    let more = [
+        "--set",
+        &start,
+        "--set",
+        "episode.shot=3",
+        "--set",
+        "train.learning_rate=1e-12",
+    ];
+    train(folder.path(), "second", &more).assert().success();
+    // With next to no learning rate φ stays what it was.
+    let phi = |run: &str| {
+        let bytes = checkpoint(folder.path(), run);
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        tensors
+            .tensor("phi.cnn.layer1.kernel")
+            .unwrap()
+            .data()
+            .to_vec()
+    };
+    let started = std::fs::read(&best).unwrap();
+    let started = safetensors::SafeTensors::deserialize(&started).unwrap();
+    assert_eq!(
+        started.tensor("phi.cnn.layer1.kernel").unwrap().data(),
+        phi("second")
+    );
+    // What the first run did not generate starts afresh, and it is said.
+    let more = [
+        &more[..],
+        &["--set", "generator.generates=last 1"],
+        &["--set", "generator.learned_base=true"],
+    ]
+    .concat();
+    train(folder.path(), "generating", &more)
+        .assert()
+        .success()
+        .stderr(contains(
+            "parameters that it does not have: `generator.layer4.",
+        ));
+    assert_eq!(phi("second"), phi("generating"));
+    let other = ["--set", &start, "--set", "cnn.channels=4"];
+    train(folder.path(), "third", &other)
+        .assert()
+        .code(1)
+        .stderr(contains("belongs to another configuration"));
+}
+
+#[test]
+fn settings_of_a_layer_that_a_run_did_not_begin_with_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    let dropout = "generator.per_layer.logits.dropout=0.1";
+    let other = ["--resume", "--set", dropout];
+    train(folder.path(), "run", &other)
+        .assert()
+        .code(1)
+        .stderr(contains("generator.per_layer.logits: began with null"));
+}
+
+#[test]
+fn a_run_without_its_last_checkpoint_is_not_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    let last = folder.path().join("run/checkpoints/last.safetensors");
+    let metrics = folder.path().join("run/metrics.jsonl");
+    fs::remove_file(&last).unwrap();
+    let before = fs::read(&metrics).unwrap();
+    train(folder.path(), "run", &["--resume"])
+        .assert()
+        .code(1)
+        .stderr(contains("last.safetensors is missing").and(contains("step-40.safetensors")));
+    assert!(before == fs::read(&metrics).unwrap());
+    fs::copy(last.with_file_name("step-40.safetensors"), &last).unwrap();
+    train(folder.path(), "run", &["--resume"])
+        .assert()
+        .success()
+        .stderr(contains("steps 40 to 50"));
+}
+
+#[test]
+fn a_start_that_cannot_be_read_costs_no_run_and_one_in_the_run_is_read_before_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    let before = checkpoint(folder.path(), "run");
+    let wrong = ["--force", "--set", "train.start_from=nowhere.safetensors"];
+    train(folder.path(), "run", &wrong)
+        .assert()
+        .code(1)
+        .stderr(contains("nowhere.safetensors"));
+    assert!(before == checkpoint(folder.path(), "run"));
+    let best = folder.path().join("run/checkpoints/best.safetensors");
+    let start = format!("train.start_from={}", best.display());
+    train(folder.path(), "run", &["--force", "--set", &start])
+        .assert()
+        .success();
+    // A first try that failed leaves no folder that the second would trip over.
+    train(folder.path(), "new", &wrong[1..]).assert().code(1);
+    train(folder.path(), "new", &[]).assert().success();
+}
+
+#[test]
+fn two_trainings_do_not_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    let before = checkpoint(folder.path(), "run");
+    let held = File::open(folder.path().join("run")).unwrap();
+    held.lock().unwrap();
+    for option in ["--resume", "--force"] {
+        train(folder.path(), "run", &[option])
+            .assert()
+            .code(1)
+            .stderr(contains("another process trains there"));
+    }
+    assert!(before == checkpoint(folder.path(), "run"));
+}
+
+#[test]
+fn a_run_knows_its_pack() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    let pack = folder.path().join("synthetic.safetensors");
+    let options = SyntheticOptions {
+        classes: 60,
+        seed: 1,
+        ..SyntheticOptions::default()
+    };
+    write_synthetic_pack(&pack, &options).unwrap();
+    let refused = contains("holds other images than when");
+    train(folder.path(), "run", &["--resume"])
+        .assert()
+        .code(1)
+        .stderr(refused.clone());
+    hypertransformer()
+        .arg("evaluate")
+        .arg(folder.path().join("run"))
+        .assert()
+        .code(1)
+        .stderr(refused);
+}
