@@ -35,7 +35,7 @@ pub(super) struct AnalyzeArguments {
     #[arg(long, default_value = "validation")]
     split: Part,
     /// Number of episodes to average over [default: 1; adaptation: 200]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     episodes: Option<u64>,
     /// Seed of the episode list
     #[arg(long, default_value_t = 0)]

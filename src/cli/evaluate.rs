@@ -27,7 +27,7 @@ pub(super) struct EvaluateArguments {
     #[arg(long, default_value = "test")]
     split: Part,
     /// Number of episodes
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..))]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..=10_000_000))]
     episodes: u64,
     /// Whose statistics normalise the queries [default: as in training]
     #[arg(long, value_enum)]
