@@ -24,6 +24,9 @@ const PAGE: &str = include_str!("serve.html");
 
 /// Largest request in bytes: 20 classes of 20 drawings are some 2 MB.
 const LARGEST_BODY: u64 = 16 << 20;
+
+/// Bytes of a body that nobody reads to the end: memory for them is taken when the request is dropped.
+const LARGEST_DROPPED: u64 = 1 << 30;
 /// Most pictures of a request.
 const MOST_PICTURES: usize = 400;
 /// Longest name of a class.
@@ -81,7 +84,7 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     for mut request in server.incoming_requests() {
         if request
             .body_length()
-            .is_some_and(|length| length as u64 > LARGEST_BODY)
+            .is_some_and(|length| length as u64 > LARGEST_DROPPED)
         {
             refuse_unread(request);
             continue;
