@@ -37,8 +37,8 @@ fn a_run_is_never_overwritten_silently() {
 #[test]
 fn a_folder_with_other_files_is_left_alone_even_by_force() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("photos")).unwrap();
-    std::fs::write(folder.path().join("photos/cat.png"), "cat").unwrap();
+    fs::create_dir(folder.path().join("photos")).unwrap();
+    fs::write(folder.path().join("photos/cat.png"), "cat").unwrap();
     train(folder.path(), "photos", &["--force"])
         .assert()
         .code(1)
@@ -50,9 +50,9 @@ fn a_folder_with_other_files_is_left_alone_even_by_force() {
 fn a_run_stopped_before_its_first_step_can_be_resumed() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), "whole", &[]).assert().success();
-    let config = std::fs::read(folder.path().join("whole/config.yaml")).unwrap();
-    std::fs::create_dir(folder.path().join("stopped")).unwrap();
-    std::fs::write(folder.path().join("stopped/config.yaml"), config).unwrap();
+    let config = fs::read(folder.path().join("whole/config.yaml")).unwrap();
+    fs::create_dir(folder.path().join("stopped")).unwrap();
+    fs::write(folder.path().join("stopped/config.yaml"), config).unwrap();
     let resume = ["--resume"];
     train(folder.path(), "stopped", &resume).assert().success();
     assert!(checkpoint(folder.path(), "whole") == checkpoint(folder.path(), "stopped"));
@@ -83,7 +83,7 @@ fn a_run_can_start_from_another_ones_parameters_but_not_from_other_shapes() {
             .data()
             .to_vec()
     };
-    let started = std::fs::read(&best).unwrap();
+    let started = fs::read(&best).unwrap();
     let started = safetensors::SafeTensors::deserialize(&started).unwrap();
     assert_eq!(
         started.tensor("phi.cnn.layer1.kernel").unwrap().data(),

@@ -24,7 +24,6 @@ const PAGE: &str = include_str!("serve.html");
 
 /// Largest request in bytes: 20 classes of 20 drawings are some 2 MB.
 const LARGEST_BODY: u64 = 16 << 20;
-
 /// Bytes of a body that nobody reads to the end: memory for them is taken when the request is dropped.
 const LARGEST_DROPPED: u64 = 1 << 30;
 /// Most pictures of a request.

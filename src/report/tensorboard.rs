@@ -7,8 +7,9 @@ use std::path::Path;
 use tensorboard_rs::summary_writer::SummaryWriter;
 
 /// The writer has a thread of its own, which panics where it cannot write, and all that is then asked of the writer
-/// panics too.
+/// panics too, even to drop it.
 pub(super) struct TensorBoard {
+    /// Until this is dropped.
     writer: Option<SummaryWriter>,
 }
 
@@ -23,26 +24,15 @@ impl TensorBoard {
 
     /// Written and flushed; that this failed can come to light at the next call only.
     pub(super) fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> io::Result<()> {
-        let Some(mut writer) = self.writer.take() else {
-            return Ok(());
-        };
         let written = catch_unwind(AssertUnwindSafe(|| {
-            for (tag, value) in scalars {
-                writer.add_scalar(tag, *value as f32, step as usize);
+            if let Some(writer) = &mut self.writer {
+                for (tag, value) in scalars {
+                    writer.add_scalar(tag, *value as f32, step as usize);
+                }
+                writer.flush();
             }
-            writer.flush();
         }));
-        match written {
-            Ok(()) => {
-                self.writer = Some(writer);
-                Ok(())
-            }
-            Err(_) => {
-                // To drop it would panic again.
-                std::mem::forget(writer);
-                Err(io::Error::other("an event file for TensorBoard"))
-            }
-        }
+        written.map_err(|_| io::Error::other("an event file for TensorBoard"))
     }
 }
 

@@ -138,17 +138,15 @@ pub fn step_gradient(
     })
 }
 
+fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64, over: Reduction) -> Tensor {
+    logits.cross_entropy_loss(labels, None::<&Tensor>, over, PASSED_OVER, smoothing)
+}
+
 /// Mean over tasks of the cross-entropy of logits, `[T · N, classes]`, of each task's samples that are not passed over, so
 /// that a task weighs the same whatever it is computed with. `classes`: `[T, N]`.
 fn per_task(logits: &Tensor, classes: &Tensor, smoothing: f64) -> Tensor {
     let flat = classes.flatten(0, 1);
-    let each = logits.cross_entropy_loss(
-        &flat,
-        None::<&Tensor>,
-        Reduction::None,
-        PASSED_OVER,
-        smoothing,
-    );
+    let each = cross_entropy(logits, &flat, smoothing, Reduction::None);
     let counted = classes
         .ne(PASSED_OVER)
         .sum_dim_intlist(-1, false, Kind::Float);
@@ -186,20 +184,12 @@ fn group_gradient(
     let prediction = model.forward(&views, &batch, objective.batch_norm, true, hooks);
     let logits = prediction.logits.flatten(0, 1);
     let labels = batch.query_labels.flatten(0, 1);
-    let cross_entropy = |logits: &Tensor, labels: &Tensor| {
-        let smoothing = objective.label_smoothing;
-        logits.cross_entropy_loss(
-            labels,
-            None::<&Tensor>,
-            Reduction::Mean,
-            PASSED_OVER,
-            smoothing,
-        )
-    };
-    let mut loss = cross_entropy(&logits, &labels) * main_weight;
+    let smoothing = objective.label_smoothing;
+    let mean = |logits: &Tensor| cross_entropy(logits, &labels, smoothing, Reduction::Mean);
+    let mut loss = mean(&logits) * main_weight;
     if let Some(heads) = &prediction.heads {
         for (logits, &weight) in heads.warm_up.iter().zip(&head_weights) {
-            loss += cross_entropy(&logits.flatten(0, 1), &labels) * weight;
+            loss += mean(&logits.flatten(0, 1)) * weight;
         }
         if let Some(logits) = &heads.real_classes {
             let mut classes = real_classes(episodes, phi.device());
@@ -207,8 +197,7 @@ fn group_gradient(
             if let Some(seen) = &batch.support_mask {
                 classes = classes.masked_fill(&seen.eq(0.0), PASSED_OVER);
             }
-            loss +=
-                per_task(logits, &classes, objective.label_smoothing) * objective.real_class_weight;
+            loss += per_task(logits, &classes, smoothing) * objective.real_class_weight;
         }
     }
     if objective.l2 > 0.0 {

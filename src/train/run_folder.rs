@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -104,11 +103,11 @@ pub enum RunError {
 }
 
 /// A run's folder.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
     /// Held while a training goes on, so that no other starts in the same folder.
-    _lock: Option<Arc<File>>,
+    _lock: Option<File>,
 }
 
 impl RunFolder {
@@ -205,7 +204,7 @@ impl RunFolder {
         if matches!(folder.try_lock(), Err(TryLockError::WouldBlock)) {
             return Err(RunError::Busy(self.path.clone()));
         }
-        self._lock = Some(Arc::new(folder));
+        self._lock = Some(folder);
         Ok(())
     }
 

@@ -55,6 +55,14 @@ impl FoundFile {
         }
     }
 
+    /// The error that one data set can hold one of both only.
+    pub(super) fn twice(&self, other: &FoundFile) -> DataError {
+        self.bad(format!(
+            "is there a second time as `{}`: name the files or the folder of one data set with --from",
+            other.display()
+        ))
+    }
+
     /// The last part of the path inside.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -199,12 +199,7 @@ fn once(files: &[FoundFile]) -> Result<Vec<&FoundFile>, DataError> {
         match once.iter().find(|known| stem(known.name()) == name) {
             None => once.push(file),
             Some(known) if folder(known) == folder(file) => {}
-            Some(known) => {
-                return Err(known.bad(format!(
-                    "is there a second time as `{}`: name the files or the folder of one data set with --from",
-                    file.display()
-                )));
-            }
+            Some(known) => return Err(known.twice(file)),
         }
     }
     Ok(once)

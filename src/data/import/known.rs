@@ -297,10 +297,7 @@ pub(super) fn part_files<'a>(
             missing.push(format!("there is no `{name}`"));
         }
         if let (Some(first), Some(second)) = (*place, named.next()) {
-            return Err(first.bad(format!(
-                "is there a second time as `{}`: name the files or the folder of one data set with --from",
-                second.display()
-            )));
+            return Err(first.twice(second));
         }
     }
     if missing.len() == names.len() {
