@@ -172,12 +172,13 @@ fn evaluation_gives_the_same_summary_and_records_each_time() {
     // The authors' way of drawing queries is named wherever its number goes, and takes no other number's place.
     let mut command = hypertransformer();
     command.arg("evaluate").arg(&run);
-    command.args(["--episodes", "20", "--overlapping", "--shot", "2"]);
+    // With as many labelled images as a class has, no queries would be left apart from them.
+    command.args(["--episodes", "20", "--overlapping", "--shot", "20"]);
     command
         .assert()
         .success()
-        .stdout(contains("queries overlap the support").and(contains("2-shot")));
-    let name = "evaluation-test-support-2shot-overlapping.json";
+        .stdout(contains("queries overlap the support").and(contains("20-shot")));
+    let name = "evaluation-test-support-20shot-overlapping.json";
     let text = std::fs::read_to_string(run.join(name));
     assert!(
         text.unwrap()

@@ -66,3 +66,15 @@ fn a_huge_announced_length_is_refused_on_every_path_and_ends_nothing() {
     let answer = served.ask("GET /model HTTP/1.1\r\n\r\n", "}");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
+
+#[test]
+fn who_sends_slowly_keeps_nobody_else_waiting() {
+    let served = Served::start();
+    let mut slow = TcpStream::connect(&served.address).unwrap();
+    slow.write_all(b"POST /generate HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
+        .unwrap();
+    // Long enough for that request to come first.
+    std::thread::sleep(Duration::from_millis(300));
+    let answer = served.ask("GET /model HTTP/1.1\r\n\r\n", "}");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}

@@ -31,6 +31,11 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
+def model(column: dict[str, Any]) -> str:
+    """What a row calls it."""
+    return f"{column['size']}×{column['size']}, {column['channels']} {column['generates']}"
+
+
 def table(columns: list[dict[str, Any]]) -> list[str]:
     """Milliseconds of each contender, one row a model."""
     there = [
@@ -50,7 +55,7 @@ def table(columns: list[dict[str, Any]]) -> list[str]:
         found = {key: statistics.median(rounds) for key, rounds in column["milliseconds"].items()}
         ours, eager = found["step"], found["PyTorch step"]
         ratio, limit = column["authors_ratio"], column["limit_milliseconds"]
-        cells = [f"{column['size']}×{column['size']}, {column['channels']} {column['generates']}"]
+        cells = [model(column)]
         cells += [spread(column["milliseconds"].get(key, [])) for _, key in there]
         cells.append(f"{eager / ours:.2f}")
         if compiled:
@@ -102,6 +107,7 @@ def of_facts(facts: dict[str, Any], picture: str) -> list[str]:
         "- `inspect` of the synthetic experiment, start of the program included:"
         f" {facts['start_up_seconds']:.2f} s.",
         "",
+        *of_second_thread(facts.get("second_thread", [])),
         "What a size costs, 28×28, 20-way 1-shot, 8 channels, T = 4, but for the size named, ms a",
         "training episode:",
         "",
@@ -110,6 +116,28 @@ def of_facts(facts: dict[str, Any], picture: str) -> list[str]:
         values = ", ".join(f"{number}: {value:.1f}" for number, value in curve.items())
         lines.append(f"- `{key}`: {values}")
     return [*lines, "", f"![what a size costs]({picture})"]
+
+
+def of_second_thread(found: list[dict[str, Any]]) -> list[str]:
+    """How many times faster two threads are than one, a row a model, a column a T."""
+    if not found:
+        return []
+    counts = sorted({entry["tasks"] for entry in found})
+    rows: dict[str, dict[int, str]] = {}
+    for entry in found:
+        rows.setdefault(model(entry), {})[entry["tasks"]] = spread(entry["ratios"])
+    return [
+        "Two threads against one, a core each, times faster; medians and ranges of",
+        f"{len(found[0]['ratios'])} pairs in turns:",
+        "",
+        "| model | " + " | ".join(f"T = {count}" for count in counts) + " |",
+        "|" + "---|" * (1 + len(counts)),
+        *(
+            "| " + " | ".join([name, *(cells.get(count, "") for count in counts)]) + " |"
+            for name, cells in rows.items()
+        ),
+        "",
+    ]
 
 
 def plot(report: dict[str, Any], path: Path) -> None:

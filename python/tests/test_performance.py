@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("torch", reason="no torch: `make parity` installs it and runs these tests")
 
-from baselines.performance import cores  # noqa: E402
-from baselines.performance_report import table  # noqa: E402
+from baselines.machine import cores  # noqa: E402
+from baselines.performance_report import of_second_thread, table  # noqa: E402
 
 
 def column(size, **milliseconds):
@@ -35,6 +35,19 @@ def test_ratios_are_of_medians_and_missing_contenders_leave_cells_empty():
     assert first["eager / ours"] == "5.00" and first["compiled / ours"] == "2.00"
     assert first["1 / 2 threads"] == "2.50" and first["ours / limit"] == "2.5"
     assert first["authors' graph / ours"] == "2.00" and second["authors' graph / ours"] == ""
+
+
+def test_a_second_thread_has_a_row_a_model_and_a_column_a_number_of_tasks():
+    entry = {"size": 28, "channels": 8, "generates": "logits"}
+    found = [
+        {**entry, "tasks": 64, "ratios": [1.9, 2.0, 1.8]},
+        {**entry, "tasks": 16, "ratios": [1.7]},
+        {**entry, "generates": "all", "tasks": 16, "ratios": [1.6]},
+    ]
+    *_, title, _, first, second, _ = of_second_thread(found)
+    assert title == "| model | T = 16 | T = 64 |"
+    assert first == "| 28×28, 8 logits | 1.70 | 1.90 (1.80–2.00) |"
+    assert second == "| 28×28, 8 all | 1.60 |  |"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")

@@ -12,7 +12,7 @@ use hypertransformer::config::experiment::QuerySampling;
 use hypertransformer::data::pack::Part;
 use hypertransformer::evaluate::{EpisodeRecord, Summary, evaluate};
 use hypertransformer::model::batch_norm::BatchNormMode;
-use hypertransformer::train::evaluation_sampler;
+use hypertransformer::train::evaluation_sampler_with;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -67,14 +67,15 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         run.experiment.episode.shot = shot as usize;
         name += &format!("-{shot}shot");
     }
-    let mut sampler =
-        evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
-    let mut overlap = "";
+    let (query_sampling, overlap) = match arguments.overlapping {
+        true => (QuerySampling::Overlapping, ", queries overlap the support"),
+        false => (QuerySampling::Balanced, ""),
+    };
     if arguments.overlapping {
-        sampler = sampler.with_query_sampling(QuerySampling::Overlapping)?;
         name += "-overlapping";
-        overlap = ", queries overlap the support";
     }
+    let (part, seed) = (arguments.split, arguments.seed);
+    let sampler = evaluation_sampler_with(&run.experiment, &run.pack, part, query_sampling, seed)?;
     let checkpoint = run.checkpoint.file_stem().unwrap_or_default();
     if checkpoint != "best" {
         name += &format!("-{}", checkpoint.display());

@@ -18,6 +18,8 @@ use super::opened_cnn::CnnArguments;
 
 /// What only an evaluation's JSON has.
 const CONFUSION: &str = "confusion";
+/// Whose pictures were asked about.
+const FOLDER: &str = "folder";
 
 #[derive(Args)]
 pub(super) struct EvaluateFolderArguments {
@@ -25,8 +27,8 @@ pub(super) struct EvaluateFolderArguments {
     cnn: CnnArguments,
     /// Labelled pictures: a folder of class folders, or a CSV file with the columns file and label
     folder: PathBuf,
-    /// Where the results go, .json and .png [default: NAME-evaluation beside the model]; earlier results there are
-    /// replaced, other files are not
+    /// Where the results go, .json and .png [default: NAME-evaluation beside the model]; earlier results of the same
+    /// folder are replaced, other files are not
     #[arg(long, value_name = "NAME")]
     output: Option<PathBuf>,
 }
@@ -37,12 +39,17 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
         None => appended(&without_extension(&arguments.cnn.model), "-evaluation"),
     };
     let file = |extension: &str| appended(&stem, &format!(".{extension}"));
-    let earlier = is_evaluation(&file("json"));
+    let earlier = evaluated_folder(&file("json"));
+    let asked_for = arguments.folder.display().to_string();
     for path in [file("json"), file("png")] {
         ensure!(
-            earlier || !path.exists(),
-            "{} is there and is no result of `evaluate-folder`: name another with --output",
-            path.display()
+            !path.exists() || earlier.as_ref() == Some(&asked_for),
+            "{} is there and {}: name another with --output",
+            path.display(),
+            match &earlier {
+                Some(other) => format!("has the results of {other}"),
+                None => "is no result of `evaluate-folder`".to_owned(),
+            }
         );
     }
     let cnn = arguments.cnn.open()?;
@@ -70,7 +77,7 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
     let answers = Answers::of(cnn.labels.len(), pairs);
     let summary = json!({
         "model": arguments.cnn.model.display().to_string(),
-        "folder": arguments.folder.display().to_string(),
+        FOLDER: asked_for,
         "accuracy": answers.accuracy(),
         "accuracy_interval95": answers.interval(),
         "pictures": answers.total(),
@@ -93,12 +100,11 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether an earlier call wrote this: a model's card, say, is not to be replaced.
-fn is_evaluation(path: &Path) -> bool {
-    let found = std::fs::read(path).ok();
-    found
-        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
-        .is_some_and(|found| found.get(CONFUSION).is_some())
+/// Whose results an earlier call wrote here, if one did: a model's card, say, is not to be replaced.
+fn evaluated_folder(path: &Path) -> Option<String> {
+    let found: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    found.get(CONFUSION)?;
+    Some(found.get(FOLDER)?.as_str()?.to_owned())
 }
 
 /// Rows: the true class; columns: the answer, by the number that the class has in its row.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::{Args, ValueEnum};
 use hypertransformer::data::error::DataError;
 use hypertransformer::data::import::cifar::{CifarSplit, import_cifar};
@@ -98,10 +98,18 @@ pub(super) struct ImportArguments {
     /// Import what is there of a known data set, and note in the pack what is not
     #[arg(long)]
     partial: bool,
+    /// Replace a pack that is there
+    #[arg(long)]
+    force: bool,
 }
 
 pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     let (source, output) = (arguments.source, &arguments.output);
+    ensure!(
+        arguments.force || !output.exists(),
+        "{} is there; replace it with --force, or name another with --output",
+        output.display()
+    );
     if arguments.from.is_empty() && !matches!(source, Source::Synthetic) {
         bail!("--from is missing: name the archives or folders that hold the data set");
     }

@@ -3,6 +3,8 @@
 use std::io::{Cursor, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
@@ -65,6 +67,8 @@ struct DrawnClass {
 struct Refusal(u16, String);
 
 type Answer = Result<Response<Cursor<Vec<u8>>>, Refusal>;
+/// What came with a request.
+type Body = Result<Vec<u8>, Refusal>;
 
 pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     let opened = OpenedWriter::open(&arguments.run, &arguments.writer)?;
@@ -80,22 +84,17 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         })?;
     println!("http://{}", server.server_addr());
     eprintln!("open it in a browser; stop with Ctrl-C");
-    for mut request in server.incoming_requests() {
-        if request
-            .body_length()
-            .is_some_and(|length| length as u64 > LARGEST_DROPPED)
-        {
-            refuse_unread(request);
-            continue;
-        }
+    let (sender, received) = channel();
+    thread::spawn(move || receive(&server, &sender));
+    for (request, body) in received {
         let answer = match (request.method(), request.url()) {
             (Method::Get, "/") => Ok(response(
                 PAGE.as_bytes().to_vec(),
                 "text/html; charset=utf-8",
             )),
             (Method::Get, "/model") => Ok(model(&opened)),
-            (Method::Post, "/generate") => generate(&mut request, &opened, &views),
-            (Method::Post, "/onnx") => onnx(&mut request, &opened, &views),
+            (Method::Post, "/generate") => generate(body, &opened, &views),
+            (Method::Post, "/onnx") => onnx(body, &opened, &views),
             (_, path) => Err(Refusal(404, format!("{path} is not here"))),
         };
         let answer = answer.unwrap_or_else(refused);
@@ -103,6 +102,37 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         let _ = request.respond(answer);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Passes on each request with its body, read in a thread of its own: who sends slowly keeps nobody else waiting.
+fn receive(server: &Server, sender: &Sender<(Request, Body)>) {
+    for mut request in server.incoming_requests() {
+        let sender = sender.clone();
+        let work = move || {
+            let announced = request.body_length().unwrap_or(0) as u64;
+            if announced > LARGEST_DROPPED {
+                return refuse_unread(request);
+            }
+            let body = read_body(&mut request);
+            // Nobody takes it where the program is about to end.
+            let _ = sender.send((request, body));
+        };
+        // Where no more threads are to be had the connection closes.
+        let _ = thread::Builder::new().spawn(work);
+    }
+}
+
+fn read_body(request: &mut Request) -> Body {
+    let mut body = Vec::new();
+    request
+        .as_reader()
+        .take(LARGEST_BODY + 1)
+        .read_to_end(&mut body)
+        .map_err(|error| Refusal(400, format!("the request broke off ({error})")))?;
+    match body.len() as u64 > LARGEST_BODY {
+        true => Err(too_large()),
+        false => Ok(body),
+    }
 }
 
 /// Answers 413 and keeps the body's reader for good: dropped, it would allocate as many bytes as the request announced,
@@ -154,8 +184,8 @@ fn model(opened: &OpenedWriter) -> Response<Cursor<Vec<u8>>> {
 }
 
 /// Writes the CNN and, if a picture is asked about, classifies it.
-fn generate(request: &mut Request, opened: &OpenedWriter, views: &Views) -> Answer {
-    let (drawn, support) = read(request, opened)?;
+fn generate(body: Body, opened: &OpenedWriter, views: &Views) -> Answer {
+    let (drawn, support) = read(&body?, opened)?;
     let start = Instant::now();
     let cnn = write(opened, views, &support)?;
     let milliseconds = 1000.0 * start.elapsed().as_secs_f64();
@@ -177,8 +207,8 @@ fn generate(request: &mut Request, opened: &OpenedWriter, views: &Views) -> Answ
     Ok(response(body.to_string().into_bytes(), "application/json"))
 }
 
-fn onnx(request: &mut Request, opened: &OpenedWriter, views: &Views) -> Answer {
-    let (_, support) = read(request, opened)?;
+fn onnx(body: Body, opened: &OpenedWriter, views: &Views) -> Answer {
+    let (_, support) = read(&body?, opened)?;
     let cnn = write(opened, views, &support)?;
     Ok(response(onnx_bytes(&cnn), "application/octet-stream"))
 }
@@ -192,21 +222,9 @@ fn write(
     cnn.map_err(|error| Refusal(400, error.to_string()))
 }
 
-fn read(
-    request: &mut Request,
-    opened: &OpenedWriter,
-) -> Result<(Drawn, LabelledPictures), Refusal> {
+fn read(body: &[u8], opened: &OpenedWriter) -> Result<(Drawn, LabelledPictures), Refusal> {
     let refuse = |text: String| Refusal(400, text);
-    let mut body = Vec::new();
-    request
-        .as_reader()
-        .take(LARGEST_BODY + 1)
-        .read_to_end(&mut body)
-        .map_err(|error| refuse(format!("the request broke off ({error})")))?;
-    if body.len() as u64 > LARGEST_BODY {
-        return Err(too_large());
-    }
-    let drawn: Drawn = serde_json::from_slice(&body)
+    let drawn: Drawn = serde_json::from_slice(body)
         .map_err(|error| refuse(format!("not what the page sends ({error})")))?;
     let count: usize = drawn.classes.iter().map(|class| class.pictures.len()).sum();
     if count > MOST_PICTURES {

@@ -52,19 +52,6 @@ impl EpisodeSampler {
         Ok(sampler)
     }
 
-    /// Episodes of the same classes, with queries drawn otherwise.
-    ///
-    /// # Errors
-    /// Too few images in a class.
-    pub fn with_query_sampling(
-        mut self,
-        query_sampling: QuerySampling,
-    ) -> Result<EpisodeSampler, DataError> {
-        self.draw.query_sampling = query_sampling;
-        self.check()?;
-        Ok(self)
-    }
-
     fn check(&self) -> Result<(), DataError> {
         let refuse = |reason: String| {
             Err(DataError::Episode {

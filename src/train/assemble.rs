@@ -68,14 +68,28 @@ pub fn evaluation_sampler(
     part: Part,
     seed: u64,
 ) -> Result<EpisodeSampler, DataError> {
+    evaluation_sampler_with(experiment, pack, part, QuerySampling::Balanced, seed)
+}
+
+/// The same with queries drawn otherwise.
+///
+/// # Errors
+/// If the part holds too few classes or images.
+pub fn evaluation_sampler_with(
+    experiment: &Experiment,
+    pack: &Arc<Pack>,
+    part: Part,
+    query_sampling: QuerySampling,
+    seed: u64,
+) -> Result<EpisodeSampler, DataError> {
     let episode = &experiment.episode;
-    let draw = if episode.augment_evaluation {
-        EpisodeDraw {
-            query_sampling: QuerySampling::Balanced,
-            ..EpisodeDraw::of(episode)
-        }
-    } else {
-        EpisodeDraw::PLAIN
+    let images = match episode.augment_evaluation {
+        true => EpisodeDraw::of(episode),
+        false => EpisodeDraw::PLAIN,
+    };
+    let draw = EpisodeDraw {
+        query_sampling,
+        ..images
     };
     sampler(experiment, pack, part, episode.evaluation_query, draw, seed)
 }

@@ -12,6 +12,8 @@ mod state;
 mod training;
 mod window;
 
-pub use assemble::{build_model, evaluation_sampler, training_loader, training_sampler};
+pub use assemble::{
+    build_model, evaluation_sampler, evaluation_sampler_with, training_loader, training_sampler,
+};
 pub use error::TrainError;
 pub use training::{Outcome, TrainOptions, train};

@@ -33,13 +33,20 @@ fn embeddings_are_imported_as_they_are_trained_on_and_evaluated() {
     let folder = tempfile::tempdir().unwrap();
     let from = embeddings(folder.path(), |_, _, _| ());
     let output = folder.path().join("tiered-imagenet-leo.safetensors");
-    crate::common::hypertransformer()
-        .args(["data", "import", "embeddings", "--from"])
-        .arg(&from)
-        .arg("--output")
-        .arg(&output)
-        .assert()
-        .success();
+    let import = |more: &[&str]| {
+        let mut command = crate::common::hypertransformer();
+        command.args(["data", "import", "embeddings", "--from"]);
+        command.arg(&from).arg("--output").arg(&output).args(more);
+        command.assert()
+    };
+    import(&[]).success();
+    let written = std::fs::metadata(&output).unwrap().modified().unwrap();
+    import(&[]).code(1).stderr(predicates::str::contains(
+        "is there; replace it with --force",
+    ));
+    let kept = std::fs::metadata(&output).unwrap().modified().unwrap();
+    assert_eq!(kept, written);
+    import(&["--force"]).success();
     let pack = Pack::open(&output).unwrap();
     verify(&pack).unwrap();
     assert_eq!(class_names(&pack, Part::Test), ["test/70", "test/71"]);

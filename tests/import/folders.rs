@@ -219,8 +219,12 @@ fn names_of_class_folders_that_are_not_utf_8_are_told() {
     let from = folder.path().join("tree");
     let cat = from.join(std::ffi::OsStr::from_bytes(b"cat\xff"));
     picture(&cat.join("1.png"), (8, 8), [1, 2, 3]);
+    let archive = folder.path().join("tree.tar");
+    let mut tar = tar::Builder::new(std::fs::File::create(&archive).unwrap());
+    tar.append_dir_all("tree", &from).unwrap();
+    tar.finish().unwrap();
     // Whether found below it, in it, or named itself.
-    for from in [from, cat.clone(), cat.join("1.png")] {
+    for from in [from, cat.clone(), cat.join("1.png"), archive] {
         let output = folder.path().join("pack.safetensors");
         let error = import_folders(&[from], &output, &folder_options(None), &|_| true)
             .unwrap_err()

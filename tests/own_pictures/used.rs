@@ -39,6 +39,13 @@ fn pictures_become_a_cnn_that_knows_their_classes() {
             .success()
             .stdout(contains("24 of 24 right"));
     }
+    // Results of other pictures are not replaced unasked.
+    hypertransformer()
+        .arg("evaluate-folder")
+        .args([out.with_extension("onnx").as_path(), Path::new(SUPPORT)])
+        .assert()
+        .code(1)
+        .stderr(contains(format!("has the results of {QUERY}")).and(contains("--output")));
     let result = json(&folder.path().join("glyphs-evaluation.json"));
     assert_eq!(result["confusion"][5][5], 4);
     assert!(image::open(folder.path().join("glyphs-evaluation.png")).is_ok());

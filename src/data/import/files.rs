@@ -282,7 +282,8 @@ impl Search<'_> {
             end = start
                 .saturating_add(entry.size() as usize)
                 .next_multiple_of(BLOCK);
-            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let bytes = entry.path_bytes();
+            let name = String::from_utf8_lossy(&bytes);
             let name = name.trim_start_matches("./");
             let plain = matches!(
                 entry.header().entry_type(),
@@ -296,6 +297,13 @@ impl Search<'_> {
                 .ok_or_else(|| format!("is cut short at {name}: fetch it again"))?;
             let inner = format!("{folder}{name}");
             if (self.wanted)(&inner) {
+                // Two names that are not UTF-8 could become one text.
+                if str::from_utf8(&bytes).is_err() {
+                    let shown = bytes.escape_ascii();
+                    return Err(format!(
+                        "holds `{shown}`, a name that is not UTF-8: rename it and pack it again"
+                    ));
+                }
                 self.add(container, inner, Place::Tar(content));
             } else if let Some(stem) = inner.strip_suffix(".tar")
                 && depth < DEEPEST

@@ -1,0 +1,59 @@
+"""What `make bench` says beside its table: loader, waiting, memory, start-up, threads, sizes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from baselines.performance_bench import Bench, Column
+
+SMALL = Column(28, 8, "logits")
+# Models and episodes a step at which a second thread is measured.
+TWO_THREADS = [
+    (column, tasks)
+    for column in (SMALL, Column(28, 8, "all"), Column(84, 8, "logits"))
+    for tasks in (16, 64)
+]
+# One thread and two take turns, this often and for so many steps.
+PAIRS = 5
+STEPS = 6
+
+
+def small_facts(bench: Bench) -> dict[str, Any]:
+    """Loader, waiting, memory, start-up and what a size costs."""
+    facts: dict[str, Any] = {}
+    loader = bench.ours(SMALL, "loader", 1)
+    facts["loader_images_per_second"] = loader["images_per_second"]
+    photo = ("--set", "episode.photo={}")
+    facts["augmented_84_images_per_second"] = bench.ours(
+        Column(84, 8, "logits"), "loader", 1, *photo
+    )["images_per_second"]
+    step = bench.ours(SMALL, "step", 1)
+    facts["waiting_share"] = step["waiting_share"]
+    facts["peak_memory_mib"] = step["peak_memory_mib"]
+    start = time.perf_counter()
+    bench.program("inspect", "experiments/synthetic.yaml", "--json")
+    facts["start_up_seconds"] = time.perf_counter() - start
+    if bench.arguments.threads > 1:
+        facts["second_thread"] = [second_thread(bench, *what) for what in TWO_THREADS]
+    curves: dict[str, dict[int, float]] = {}
+    values = {"cnn.channels": (4, 8, 16, 32), "episode.way": (5, 10, 20), "episode.shot": (1, 5)}
+    for key, numbers in values.items():
+        for number in numbers:
+            found = bench.ours(SMALL, "step", 1, "--set", f"{key}={number}")
+            curves.setdefault(key, {})[number] = found["milliseconds_per_episode"]
+    facts["curves"] = curves
+    return facts
+
+
+def second_thread(bench: Bench, column: Column, tasks: int) -> dict[str, Any]:
+    """How many times faster a training step of so many tasks is with one more, in each pair."""
+    ratios = []
+    for pair in range(PAIRS):
+        found = {
+            threads: bench.whole_steps(column, "step", threads, tasks, STEPS)
+            for threads in ((1, 2), (2, 1))[pair % 2]
+        }
+        ratios.append(found[1] / found[2])
+    return {**asdict(column), "tasks": tasks, "ratios": ratios}
