@@ -13,6 +13,9 @@ fn any_number_of_threads_gives_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     for threads in ["1", "2", "3"] {
         train(folder.path(), threads, &["--threads", threads])
+            // Four batches a step, so that a third thread has work.
+            .args(["--set", "train.tasks_together=1"])
+            .args(["--set", "generator.generates=last 1"])
             .args(["--set", "generator.dropout=0.1"])
             .args(["--set", "generator.feature_dropout=0.1"])
             .assert()

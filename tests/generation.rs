@@ -3,9 +3,10 @@
 mod common;
 
 use common::{
-    PAPER, Setup, VARIANTS, double, double_batch, farthest, hide_in_double, of_variant, sampler,
-    setup, small_pack,
+    PAPER, Setup, VARIANTS, double_batch, experiment, farthest, hide_in_double, of_variant,
+    sampler, setup, small_pack,
 };
+use hypertransformer::compute::{Compute, DeviceChoice};
 use hypertransformer::data::episode::{Episode, EpisodeDraw, EpisodeShape};
 use hypertransformer::data::episode_sampler::EpisodeSampler;
 use hypertransformer::data::pack::{Pack, Part};
@@ -15,6 +16,7 @@ use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::model::episode_batch::EpisodeBatch;
 use hypertransformer::model::hooks::{Dropout, Hooks};
 use hypertransformer::model::parameters::leaf;
+use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
@@ -23,15 +25,16 @@ fn gradient(setup: &Setup, episodes: &[Episode], mode: BatchNormMode) -> (Tensor
     gradient_of_batch(setup, &double_batch(episodes), mode, Hooks::default())
 }
 
-/// The same of a batch, with what goes along.
+/// The same of a batch, in its precision, with what goes along.
 fn gradient_of_batch(
     setup: &Setup,
     batch: &EpisodeBatch,
     mode: BatchNormMode,
     hooks: Hooks,
 ) -> (Tensor, Tensor) {
-    let phi = leaf(&double(&setup.phi));
-    let views = setup.model.views(&phi, &double(&setup.buffers));
+    let kind = batch.query.kind();
+    let phi = leaf(&setup.phi.to_kind(kind));
+    let views = setup.model.views(&phi, &setup.buffers.to_kind(kind));
     let logits = setup.model.forward(&views, batch, mode, true, hooks).logits;
     let loss = logits
         .flatten(0, 1)
@@ -41,15 +44,45 @@ fn gradient_of_batch(
     (logits.detach(), gradient)
 }
 
+const MODES: [BatchNormMode; 3] = [
+    BatchNormMode::Support,
+    BatchNormMode::Query,
+    BatchNormMode::Running,
+];
+
+/// With all that makes it fast. Both in single precision: in double a ReLU may tip over to its other side.
+#[test]
+fn a_steps_gradient_is_that_of_the_plain_way() {
+    let compute = Compute::new(DeviceChoice::Cpu, Some(1)).unwrap();
+    for variant in VARIANTS {
+        let (setup, episodes) = of_variant(variant);
+        for batch_norm in MODES {
+            let batch = EpisodeBatch::new(&episodes, Device::Cpu);
+            let (_, expected) = gradient_of_batch(&setup, &batch, batch_norm, Hooks::default());
+            for together in [1, 3] {
+                let objective = Objective {
+                    batch_norm,
+                    together,
+                    ..Objective::at(&experiment(variant), 0)
+                };
+                let prepared = Prepared::new(episodes.clone(), compute.device);
+                let (phi, buffers) = (&setup.phi, &setup.buffers);
+                let step =
+                    step_gradient(&compute, &setup.model, phi, buffers, &prepared, objective);
+                let far = (expected.copy() - step.gradient).norm() / expected.norm();
+                let far = far.double_value(&[]);
+                let what = format!("{variant:?}, {batch_norm}, {together} at once");
+                assert!(far < 1e-3, "{what}: gradients differ by {far:e}");
+            }
+        }
+    }
+}
+
 #[test]
 fn tasks_at_once_give_the_logits_and_gradients_of_one_by_one() {
     for variant in VARIANTS {
         let (setup, episodes) = of_variant(variant);
-        for mode in [
-            BatchNormMode::Support,
-            BatchNormMode::Query,
-            BatchNormMode::Running,
-        ] {
+        for mode in MODES {
             assert_as_alone(&format!("{variant:?}, {mode}"), |tasks| {
                 let chosen: Vec<Episode> = tasks.iter().map(|&at| episodes[at].clone()).collect();
                 gradient(&setup, &chosen, mode)

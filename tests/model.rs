@@ -2,13 +2,14 @@
 
 mod common;
 
-use common::{episode, farthest, setup};
+use common::{Setup, episode, farthest, setup};
 use hypertransformer::compute::{Compute, DeviceChoice};
 use hypertransformer::data::episode::Episode;
 use hypertransformer::model::allocation::logits_from_slices;
 use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::model::episode_batch::EpisodeBatch;
 use hypertransformer::model::hooks::Hooks;
+use hypertransformer::model::hypertransformer::Theta;
 use hypertransformer::model::parameters::leaf;
 use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
 use tch::{Device, Kind, Tensor};
@@ -220,6 +221,27 @@ fn slices_become_weights_and_slices_again() {
     assert_eq!(logits.double_value(&[0, 0, 0]), (0..9).sum::<i32>() as f64);
 }
 
+/// Σ over layers of Σ generated² / Σ learned², of one task.
+fn variation(setup: &Setup, phi: &Tensor, theta: &Theta) -> Tensor {
+    let learned = |layer: usize| {
+        let name = format!("cnn.layer{}.kernel", layer + 1);
+        let specs = setup.model.layout().specs();
+        specs
+            .iter()
+            .any(|spec| spec.name == name)
+            .then(|| setup.named(phi, &name))
+    };
+    let square = |values: &Tensor| values.square().sum(Kind::Double);
+    let layers = theta.layers.iter().enumerate();
+    layers
+        .filter_map(|(layer, (weights, _))| {
+            let learned = learned(layer)?;
+            let generated = weights.kernel.view_as(&learned) - &learned;
+            Some(square(&generated) / square(&learned))
+        })
+        .fold(Tensor::from(0.0), |sum, one| sum + one)
+}
+
 /// What makes training fast, several tasks in one batch and the first block in one pass, changes no gradient: the same
 /// in double precision, task by task, is left to libtorch alone.
 #[test]
@@ -233,6 +255,12 @@ fn a_steps_gradient_is_that_of_plain_operations_in_double_precision() {
         &["batch_norm=query", "cnn.channels=5"],
         &["generator.generates=all", "train.l2=0.001"],
         &[
+            "generator.generates=all",
+            "generator.learned_base=true",
+            "train.label_smoothing=0.2",
+            "train.weight_variation=3",
+        ],
+        &[
             "cnn.block=[convolution, batch_norm, pool, activation]",
             "cnn.padding=valid",
             "cnn.layers=2",
@@ -241,6 +269,13 @@ fn a_steps_gradient_is_that_of_plain_operations_in_double_precision() {
             "generator.generates=all",
             "generator.learned_base=true",
             "batch_norm=running",
+        ],
+        // The loss then does not ask what the support pass made of the images.
+        &[
+            "initialization=paper",
+            "generator.logits_features=embedded",
+            "generator.activation_embedding=0",
+            "batch_norm=query",
         ],
     ] {
         let overrides: Vec<&str> = [overrides, &["train.tasks_together=3"]].concat();
@@ -263,11 +298,13 @@ fn a_steps_gradient_is_that_of_plain_operations_in_double_precision() {
             let found = setup
                 .model
                 .forward(&views, &batch, mode, true, Hooks::default());
-            let loss = found
-                .logits
-                .get(0)
-                .cross_entropy_for_logits(&batch.query_labels.get(0));
+            let likelihoods = found.logits.get(0).log_softmax(-1, Kind::Double);
+            let right = likelihoods.gather(-1, &batch.query_labels.get(0).unsqueeze(-1), false);
+            let smoothing = experiment.train.label_smoothing;
+            let mean = |values: Tensor| values.mean(Kind::Double);
+            let loss = mean(right) * (smoothing - 1.0) - mean(likelihoods) * smoothing;
             loss + found.theta.squared_norm() * experiment.train.l2
+                + variation(&setup, &phi, &found.theta) * experiment.train.weight_variation
         });
         let loss = losses.reduce(|sum, loss| sum + loss).unwrap() / episodes.len() as f64;
         let expected = Tensor::run_backward(&[&loss], &[&phi], false, false).swap_remove(0);

@@ -73,8 +73,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         phi: &phi,
         buffers: &buffers,
     };
-    // As many tasks a step as threads, at least, so that all of them have work.
-    let tasks = experiment.train.tasks_per_step.max(compute.threads);
+    let tasks = experiment.train.tasks_per_step;
     // Seconds spent waiting for episodes.
     let run = |episodes: Range<u64>| -> anyhow::Result<f64> {
         if arguments.what == What::Evaluation {

@@ -130,8 +130,14 @@ fn print(model: &ModelSummary) {
         "  of these, image embedding      {:>12}",
         model.image_embedding
     );
+    if model.training_heads > 0 {
+        println!(
+            "  of these, heads for training   {:>12}",
+            model.training_heads
+        );
+    }
     println!("weights of the CNN               {:>12}", model.cnn_weights);
-    println!("  of these, generated θ          {:>12}", model.theta);
+    println!("generated for a task, θ          {:>12}", model.theta);
     println!(
         "multiply-adds, CNN, one image    {:>12}",
         model.cnn_multiply_adds

@@ -69,7 +69,7 @@ impl TryFrom<String> for GeneratedLayers {
 
     fn try_from(text: String) -> Result<Self, String> {
         let wrong = || {
-            "expected `logits`, `all`, `first N`, `last N` or `layers A B …`, convolutions counted from 1"
+            "expected `logits`, `all`, `first N`, `last N` or `layers A B …`, convolutions counted from 1, rising"
                 .to_owned()
         };
         let mut words = text.split_whitespace();
@@ -83,7 +83,9 @@ impl TryFrom<String> for GeneratedLayers {
             ("all", []) => Ok(GeneratedLayers::All),
             ("first", &[count]) => Ok(GeneratedLayers::First(count)),
             ("last", &[count]) => Ok(GeneratedLayers::Last(count)),
-            ("layers", [_, ..]) => Ok(GeneratedLayers::Listed(numbers)),
+            ("layers", [_, ..]) if numbers.is_sorted_by(|one, next| one < next) => {
+                Ok(GeneratedLayers::Listed(numbers))
+            }
             _ => Err(wrong()),
         }
     }
@@ -112,7 +114,17 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "some", "first", "first 0", "last x", "layers", "all 2"] {
+        for text in [
+            "",
+            "some",
+            "first",
+            "first 0",
+            "last x",
+            "layers",
+            "all 2",
+            "layers 2 2",
+            "layers 3 1",
+        ] {
             let error = GeneratedLayers::try_from(text.to_owned()).unwrap_err();
             assert!(error.contains("`first N`"), "{text}");
         }

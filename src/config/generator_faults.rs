@@ -47,17 +47,18 @@ fn section_faults(experiment: &Experiment) -> Vec<String> {
         "embedded",
         "flat or both, for `initialization: gradient_step` averages the flattened activations",
     );
-    let based = generator.learned_base
-        || generator
-            .per_layer
-            .values()
-            .any(|changes| changes.get("learned_base") == Some(&true.into()));
+    let based = |layer: usize| {
+        let own = generator.per_layer.get(&(layer + 1).to_string());
+        let own = own.and_then(|changes| changes.get("learned_base")?.as_bool());
+        generator.generates.convolution(layer, layers) && own.unwrap_or(generator.learned_base)
+    };
+    let based = (0..layers).any(based);
     let variation = experiment.train.weight_variation;
     faults.unless(
         variation == 0.0 || based,
         "train.weight_variation",
         variation,
-        "0, for `generator.learned_base` is false",
+        "0, for no generated convolution has `learned_base: true`",
     );
     faults.0
 }

@@ -55,6 +55,8 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
     faults.within("cnn.channels", cnn.channels, 1..=4_096);
     faults.within("cnn.layers", cnn.layers, 0..=64);
     faults.within("cnn.stride", cnn.stride, 1..=64);
+    let pooled = cnn.pooled_layers.unwrap_or(0);
+    faults.within("cnn.pooled_layers", pooled, 0..=cnn.layers);
     let size = cnn.kernel_size;
     let odd = size % 2 == 1 && size < 64;
     faults.unless(odd, "cnn.kernel_size", size, "an odd number below 64");

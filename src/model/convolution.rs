@@ -2,19 +2,14 @@
 
 use tch::Tensor;
 
+use super::episode_batch::sent;
 use super::side_by_side::{one_after_another, side_by_side};
 
 /// Up to this many input channels one matrix product beats the convolution kernels: 3 times on a CPU at 28×28.
 const FEW_CHANNELS: i64 = 3;
 
 /// `[T·N, I, H, W]` → `[T·N, O, H', W']`, with a kernel `[O, I, k, l]`, or one for each task, `[T, O, I, k, l]`.
-pub(super) fn convolve(
-    input: &Tensor,
-    kernel: &Tensor,
-    tasks: i64,
-    stride: i64,
-    padding: i64,
-) -> Tensor {
+pub fn convolve(input: &Tensor, kernel: &Tensor, tasks: i64, stride: i64, padding: i64) -> Tensor {
     if kernel.dim() == 4 {
         return convolve_shared(input, kernel, None, stride, padding);
     }
@@ -90,7 +85,7 @@ fn window_means(length: i64, kernel: i64, stride: i64, like: &Tensor) -> Tensor 
         .map(|(place, value)| if meets(place, value) { share } else { 0.0 })
         .collect();
     let means = Tensor::from_slice(&numbers).view([1, kernel, length]);
-    means.to_kind(like.kind()).to_device(like.device())
+    sent(means.to_kind(like.kind()), like.device())
 }
 
 /// Each task's kernel is one group of a grouped convolution.

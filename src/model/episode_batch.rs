@@ -129,7 +129,7 @@ pub fn tensor_of_bytes<const AXES: usize>(
 }
 
 /// On the device; to a GPU from pinned memory, and nobody waits for the copy.
-fn sent(host: Tensor, device: Device) -> Tensor {
+pub(super) fn sent(host: Tensor, device: Device) -> Tensor {
     match device.is_cuda() {
         // The operator below `pin_memory`, which warns of the device that tch cannot but name.
         true => host

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use tch::Tensor;
 
 use super::cnn::LayerWeights;
+use super::episode_batch::sent;
 use super::parameters::ParameterId;
 use super::tape::Tape;
 use crate::data::random::Random;
@@ -63,9 +64,8 @@ impl Dropout {
                 }
             }));
         }
-        let factors = Tensor::from_slice(&factors)
-            .view(&values.size()[..])
-            .to_device(values.device());
+        let factors = Tensor::from_slice(&factors).view(&values.size()[..]);
+        let factors = sent(factors, values.device());
         values * factors
     }
 }

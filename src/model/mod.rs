@@ -5,7 +5,7 @@ pub mod architecture;
 pub mod batch_norm;
 pub mod cnn;
 pub mod cnn_block;
-mod convolution;
+pub mod convolution;
 pub mod embedding;
 pub mod episode_batch;
 pub mod generator;

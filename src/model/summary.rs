@@ -6,6 +6,7 @@ use super::generator::WeightGenerator;
 use super::hypertransformer::HyperTransformer;
 use super::parameters::ParameterLayout;
 use super::part_cost::PartCost;
+use super::training_heads::TRAINING_HEADS;
 
 /// Bytes of a number.
 const NUMBER: usize = 4;
@@ -19,9 +20,11 @@ pub struct ModelSummary {
     pub phi: usize,
     /// Of these, in the image embedding s_φ.
     pub image_embedding: usize,
-    /// Weights of the target CNN, learned and generated, without its normalisations.
+    /// Of these, in heads that only training has.
+    pub training_heads: usize,
+    /// Weights of the target CNN's kernels and its logits layer, learned and generated.
     pub cnn_weights: usize,
-    /// Weights that are generated for a task.
+    /// All that is generated for a task, biases and normalisations too.
     pub theta: usize,
     /// Multiply-adds of the target CNN on one image.
     pub cnn_multiply_adds: usize,
@@ -145,6 +148,10 @@ impl HyperTransformer {
         ModelSummary {
             phi: layout.total(),
             image_embedding: layout.total_below("image_embedding."),
+            training_heads: TRAINING_HEADS
+                .map(|name| layout.total_below(name))
+                .iter()
+                .sum(),
             cnn_weights: sum(|layer| layer.weights),
             theta: generators().map(|one| one.slices * one.slice_length).sum(),
             generator_multiply_adds: samples * (embedding.multiply_adds + cnn_multiply_adds)

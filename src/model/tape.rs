@@ -75,7 +75,12 @@ impl Tape {
         let keep = !cuts.is_empty();
         let mut found = Tensor::run_backward(&[loss], &asked, keep, false);
         let at_outputs = found.split_off(ends.len());
-        let at_inputs = cuts.iter().zip(at_outputs).flat_map(|(cut, gradient)| {
+        // What no way back reaches, as a support pass that nobody asks, has none.
+        let reached = cuts
+            .iter()
+            .zip(at_outputs)
+            .filter(|(_, gradient)| gradient.defined());
+        let at_inputs = reached.flat_map(|(cut, gradient)| {
             let gradients = tch::no_grad(|| (cut.backward)(&gradient));
             cut.inputs.iter().zip(gradients)
         });

@@ -12,6 +12,9 @@ use super::parameters::{Dense, ParameterLayout};
 use super::targets::logits_target;
 use crate::config::experiment::{Experiment, Initialization};
 
+/// What names of their parameters begin with.
+pub(super) const TRAINING_HEADS: [&str; 2] = ["warm_up_head", "real_class_head"];
+
 /// The heads that an experiment asks for.
 #[derive(Clone, Debug, Default)]
 pub struct TrainingHeads {
@@ -46,7 +49,7 @@ impl TrainingHeads {
         };
         let mut warm_up = Vec::with_capacity(warmed);
         for (layer, shape) in shapes[..warmed].iter().enumerate() {
-            let name = format!("warm_up_head{}", layer + 1);
+            let name = format!("{}{}", TRAINING_HEADS[0], layer + 1);
             let sizes = (experiment.episode.way, shape.output.0);
             let target = logits_target(&name, &options, shape.output, sizes, labels);
             let head = WeightGenerator::new(layout, &options, experiment.initialization, &target);
@@ -59,7 +62,7 @@ impl TrainingHeads {
         let real_classes = (head.weight > 0.0).then(|| {
             Dense::new(
                 layout,
-                "real_class_head",
+                TRAINING_HEADS[1],
                 options.image_embedding,
                 head.classes,
             )

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use tch::Device;
+
 use super::assemble::{
     build_model, evaluation_sampler, split_scheme, training_loader, training_sampler,
 };
@@ -178,6 +180,14 @@ impl Run<'_> {
             self.compute.device,
             self.compute.threads
         ));
+        let together = train.tasks_together();
+        let batches = train.tasks_per_step.div_ceil(together);
+        if self.compute.device == Device::Cpu && batches < self.compute.threads {
+            self.report.say(&format!(
+                "only {batches} of the threads have work: episodes are computed {together} at a time; a smaller \
+                 train.tasks_together or a larger train.tasks_per_step gives it to more",
+            ));
+        }
     }
 
     fn steps(

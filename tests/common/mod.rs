@@ -192,7 +192,7 @@ pub fn farthest(left: &Tensor, right: &Tensor) -> f64 {
 pub const PAPER: [&str; 2] = ["initialization=paper", "generator.logits_features=embedded"];
 
 /// Overrides of each variant of CNN and generator, to the fast preset.
-pub const VARIANTS: [&[&str]; 22] = [
+pub const VARIANTS: [&[&str]; 28] = [
     &[],
     &PAPER,
     &["generator.generates=all", "generator.learned_base=true"],
@@ -292,6 +292,36 @@ pub const VARIANTS: [&[&str]; 22] = [
         "generator.kind=separate",
         "generator.inner_nonlinearity=gelu",
         "generator.skip_last_nonlinearity=true",
+    ],
+    &[
+        "generator.generates=all",
+        "generator.learned_base=true",
+        "generator.allocation=spatial",
+    ],
+    &[
+        "generator.generates=last 2",
+        "generator.learned_base=true",
+        "generator.generate_bias=true",
+        "cnn.block=[convolution, activation, pool, batch_norm]",
+    ],
+    &["cnn.activation=leaky_relu", "generator.generates=last 1"],
+    &[
+        PAPER[0],
+        "generator.kind=encoder_decoder",
+        "generator.pre_norm=true",
+    ],
+    &[
+        PAPER[0],
+        "generator.kind=separate",
+        "generator.pre_norm=true",
+    ],
+    &[
+        "cnn.layers=2",
+        "cnn.kernel_size=9",
+        "cnn.stride=4",
+        "cnn.block=[convolution, batch_norm, activation]",
+        "generator.generates=all",
+        "generator.allocation=spatial",
     ],
 ];
 
