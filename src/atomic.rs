@@ -7,11 +7,18 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+/// What names of files begin with that are not whole yet.
+pub const PARTIAL: &str = ".partial-";
+
 /// Replaces `path` by `bytes`; a reader, or a crash, finds the old file or the new one.
 ///
 /// # Errors
 /// What the operating system says.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A device, say, would become a file.
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(io::Error::other("what is there is no file"));
+    }
     let folder = folder_of(path);
     std::fs::create_dir_all(folder)?;
     let mut file = temporary_in(folder)?;
@@ -35,7 +42,7 @@ pub fn folder_of(path: &Path) -> &Path {
 /// What the operating system says.
 pub fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new()
-        .prefix(".partial-")
+        .prefix(PARTIAL)
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)
 }

@@ -295,12 +295,11 @@ fn a_loss_that_is_not_finite_stops_the_run_and_saves_nothing() {
             .and(contains("episodes"))
             .and(contains("checkpoint")),
     );
-    assert!(
-        !folder
-            .path()
-            .join("run/checkpoints/last.safetensors")
-            .exists()
-    );
+    // What it began with is kept, and nothing else.
+    train(folder.path(), "run", &[&["--resume"], &extra[..]].concat())
+        .assert()
+        .code(1)
+        .stderr(contains("steps 0 to 50"));
 }
 
 #[test]

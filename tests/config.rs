@@ -103,6 +103,22 @@ fn what_would_undo_gradient_step_or_do_nothing_is_refused() {
 }
 
 #[test]
+fn what_would_train_or_change_nothing_is_refused() {
+    let error = error(
+        "cnn: {pooled_layers: 9}\ngenerator: {generates: all, learned_base: true, per_layer: {1: {learned_base: false}, 2: {learned_base: false}, 3: {learned_base: false}, 4: {learned_base: false}}}\ntrain: {steps: 100, warmup_head_steps: 100, weight_variation: 1}\n",
+        &["generator.per_layer=null"],
+    );
+    for part in [
+        "cnn.pooled_layers: 9: expected 0 to 4",
+        "train.warmup_head_steps: 100: expected fewer than train.steps (100)",
+        "train.weight_variation: 1: expected 0",
+        "generator.per_layer: null: expected keys below it",
+    ] {
+        assert!(error.contains(part), "{part} is not in:\n{error}");
+    }
+}
+
+#[test]
 fn overrides_win_over_the_file_and_the_file_over_what_it_extends() {
     let folder = tempfile::tempdir().unwrap();
     file(

@@ -195,10 +195,16 @@ fn a_run_knows_its_pack() {
         .assert()
         .code(1)
         .stderr(refused.clone());
-    hypertransformer()
-        .arg("evaluate")
-        .arg(folder.path().join("run"))
-        .assert()
-        .code(1)
-        .stderr(refused);
+    let run = folder.path().join("run");
+    let bundle = folder.path().join("bundle.safetensors");
+    let glyphs = ["--support", "examples/glyphs/support", "--out", "nowhere"];
+    for (command, more) in [("evaluate", &[][..]), ("generate", &glyphs)] {
+        let mut program = hypertransformer();
+        program.arg(command).arg(&run).args(more);
+        program.assert().code(1).stderr(refused.clone());
+    }
+    let mut program = hypertransformer();
+    program.arg("bundle").arg(&run).arg("--out").arg(&bundle);
+    program.assert().code(1).stderr(refused);
+    assert!(!bundle.exists());
 }

@@ -64,6 +64,7 @@ class Column:
             "episode.way": way,
             "episode.shot": shot,
             "episode.query": query,
+            "episode.evaluation_query": query,
         }
         return [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
 

@@ -11,6 +11,7 @@ use hypertransformer::data::pack::Part;
 use hypertransformer::evaluate::adaptation::MeanWeights;
 use hypertransformer::evaluate::{EpisodeRecord, Summary, evaluate};
 use hypertransformer::train::evaluation_sampler;
+use hypertransformer::train::run_folder::{ANALYSIS, argv};
 use serde_json::json;
 
 use super::opened_run::{OpenedRun, RunArguments};
@@ -55,7 +56,7 @@ pub(super) fn run(command: &AnalyzeCommand) -> anyhow::Result<ExitCode> {
 
 impl AnalyzeArguments {
     fn folder(&self, run: &OpenedRun) -> PathBuf {
-        let default = || run.folder.path().join("analysis");
+        let default = || run.folder.path().join(ANALYSIS);
         self.output.clone().unwrap_or_else(default)
     }
 }
@@ -130,7 +131,7 @@ fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
         "own": own,
         "means": shared,
         "gain": gain,
-        "command": std::env::args().collect::<Vec<_>>().join(" "),
+        "command": argv().join(" "),
     });
     std::fs::create_dir_all(arguments.folder(&run))
         .and_then(|()| atomic::write(&path, &serde_json::to_vec_pretty(&object)?))

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use hypertransformer::config::load;
-use hypertransformer::data::pack::Pack;
+use hypertransformer::data::pack::{Pack, Part};
 use hypertransformer::evaluate::{Trained, evaluate};
 use hypertransformer::train::gradient::{Objective, step_gradient};
-use hypertransformer::train::{build_model, training_loader, training_sampler};
+use hypertransformer::train::{build_model, evaluation_sampler, training_loader, training_sampler};
 use serde_json::json;
 use tch::Tensor;
 
@@ -48,7 +48,7 @@ pub(super) struct BenchArguments {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Episodes to time, after a tenth as many to warm up
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     episodes: u64,
     #[command(flatten)]
     compute: ComputeArguments,
@@ -63,7 +63,10 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     ensure_pack(&experiment.data.pack, true)?;
     let pack = Arc::new(Pack::open(&experiment.data.pack)?);
     let model = build_model(&experiment, &pack)?;
-    let sampler = Arc::new(training_sampler(&experiment, &pack)?);
+    let sampler = Arc::new(match arguments.what {
+        What::Evaluation => evaluation_sampler(&experiment, &pack, Part::Test, 0)?,
+        What::Step | What::Loader => training_sampler(&experiment, &pack)?,
+    });
     let initial = |values: Vec<f32>| Tensor::from_slice(&values).to_device(compute.device);
     let phi = initial(model.layout().initial_values(experiment.train.seed));
     let buffers = initial(model.buffers().initial_values(experiment.train.seed));
@@ -107,7 +110,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     if arguments.json {
         let object = json!({
             "what": what,
-            "experiment": arguments.experiment,
+            "experiment": arguments.experiment.display().to_string(),
             "device": format!("{:?}", compute.device),
             "threads": compute.threads,
             "episodes": arguments.episodes,

@@ -1,10 +1,8 @@
 //! `classify`: pictures asked of a generated CNN; nothing else is needed.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
@@ -27,7 +25,6 @@ pub(super) struct ClassifyArguments {
 
 pub(super) fn run(arguments: &ClassifyArguments) -> anyhow::Result<ExitCode> {
     let cnn = arguments.cnn.open()?;
-    let mut output = std::io::stdout().lock();
     let mut failed = 0;
     for file in &arguments.files {
         let pixels = match cnn.preparation.file(file) {
@@ -57,7 +54,7 @@ pub(super) fn run(arguments: &ClassifyArguments) -> anyhow::Result<ExitCode> {
             let answers: Vec<String> = ranked.iter().map(told).collect();
             format!("{}\t{}", file.display(), answers.join("\t"))
         };
-        writeln!(output, "{line}").context("could not write to stdout")?;
+        println!("{line}");
     }
     if failed > 0 {
         eprintln!(

@@ -11,6 +11,8 @@ use hypertransformer::data::episode_list::write_episode_list;
 use hypertransformer::data::episode_sampler::EpisodeSampler;
 use hypertransformer::data::pack::{Pack, Part};
 
+use super::output::ensure_replaceable;
+
 #[derive(Subcommand)]
 pub(super) enum EpisodesCommand {
     /// Write the image indices of episodes as one safetensors file; `evaluate` with the same sizes, split and seed
@@ -63,6 +65,9 @@ fn count(least: u64) -> clap::builder::RangedU64ValueParser {
 
 pub(super) fn run(command: &EpisodesCommand) -> anyhow::Result<ExitCode> {
     let EpisodesCommand::Export(arguments) = command;
+    // The name of a tensor, in the header of a list.
+    let is_list = |head: &[u8]| head.windows(14).any(|name| name == b"support_labels");
+    ensure_replaceable(&arguments.output, "list of episodes", is_list)?;
     let pack = Arc::new(Pack::open(&arguments.pack)?);
     let default = pack.metadata().default_split.clone();
     let scheme = arguments.scheme.as_deref().unwrap_or(&default);

@@ -13,11 +13,13 @@ use hypertransformer::data::pack::Part;
 use hypertransformer::evaluate::{EpisodeRecord, Summary, evaluate};
 use hypertransformer::model::batch_norm::BatchNormMode;
 use hypertransformer::train::evaluation_sampler_with;
+use hypertransformer::train::run_folder::argv;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::interrupt_flag;
 use super::opened_run::{OpenedRun, RunArguments};
+use super::output::{ensure_replaceable, has_key};
 
 #[derive(Args)]
 pub(super) struct EvaluateArguments {
@@ -83,6 +85,24 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     if arguments.seed != 0 {
         name += &format!("-seed{}", arguments.seed);
     }
+    let default = || run.folder.path().join(name + ".json");
+    let output = arguments.output.clone().unwrap_or_else(default);
+    let records_path = output.with_extension("jsonl");
+    for (path, key) in [(&output, "accuracy_mean"), (&records_path, "accuracy")] {
+        ensure_replaceable(path, "evaluation", |head| has_key(head, key))?;
+    }
+    let earlier = std::fs::read_to_string(&output).unwrap_or_default();
+    let earlier: Value = serde_json::from_str(&earlier).unwrap_or_default();
+    let longer = earlier["episodes"]
+        .as_u64()
+        .filter(|&count| count > arguments.episodes);
+    ensure!(
+        longer.is_none(),
+        "{} has an evaluation of {} episodes, which {} would replace: name another file with --output",
+        output.display(),
+        longer.unwrap_or_default(),
+        arguments.episodes
+    );
     let interrupted = interrupt_flag("finishing the step")?;
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes  {msg}  eta {eta}")?;
     let bar = ProgressBar::new(arguments.episodes).with_style(style);
@@ -112,27 +132,27 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         "{} gives logits that are not finite",
         run.checkpoint.display()
     );
-    let default = || run.folder.path().join(name + ".json");
-    let output = arguments.output.clone().unwrap_or_else(default);
     let mut object = serde_json::to_value(summary)?;
     let facts = json!({
         "split": arguments.split,
         "batch_norm": mode,
         "query_sampling": sampler.draw().query_sampling,
         "seed": arguments.seed,
-        "checkpoint": run.checkpoint,
+        "checkpoint": run.checkpoint.display().to_string(),
         "checkpoint_step": run.step,
-        "pack": run.experiment.data.pack,
+        "pack": run.experiment.data.pack.display().to_string(),
+        "scheme": sampler.scheme(),
         "pack_content_hash": run.pack.metadata().content_hash,
         "way": sampler.shape().way,
         "shot": sampler.shape().shot,
+        "unlabeled": sampler.shape().unlabeled,
+        "distractors": sampler.shape().distractors,
         "query": sampler.shape().query,
-        "command": std::env::args().collect::<Vec<_>>().join(" "),
+        "command": argv().join(" "),
     });
     if let (Some(object), Some(facts)) = (object.as_object_mut(), facts.as_object()) {
         object.extend(facts.clone());
     }
-    let records_path = output.with_extension("jsonl");
     let failed = |path: &PathBuf| format!("could not write {}", path.display());
     atomic::write(&records_path, &lines(&records)?).with_context(|| failed(&records_path))?;
     atomic::write(&output, &serde_json::to_vec_pretty(&object)?)

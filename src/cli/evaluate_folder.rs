@@ -13,7 +13,7 @@ use hypertransformer::evaluate::answers::Answers;
 use hypertransformer::export::generation::most_probable;
 use serde_json::{Value, json};
 
-use super::generate::{appended, without_extension};
+use super::generate::{appended, ensure_names_files, without_extension};
 use super::opened_cnn::CnnArguments;
 
 /// What only an evaluation's JSON has.
@@ -35,15 +35,21 @@ pub(super) struct EvaluateFolderArguments {
 
 pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCode> {
     let stem = match &arguments.output {
-        Some(output) => without_extension(output),
+        Some(output) => {
+            ensure_names_files("--output", output)?;
+            without_extension(output)
+        }
         None => appended(&without_extension(&arguments.cnn.model), "-evaluation"),
     };
     let file = |extension: &str| appended(&stem, &format!(".{extension}"));
     let earlier = evaluated_folder(&file("json"));
-    let asked_for = arguments.folder.display().to_string();
+    let folder = &*arguments.folder;
     for path in [file("json"), file("png")] {
         ensure!(
-            !path.exists() || earlier.as_ref() == Some(&asked_for),
+            !path.exists()
+                || earlier
+                    .as_deref()
+                    .is_some_and(|other| Path::new(other) == folder),
             "{} is there and {}: name another with --output",
             path.display(),
             match &earlier {
@@ -77,7 +83,7 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
     let answers = Answers::of(cnn.labels.len(), pairs);
     let summary = json!({
         "model": arguments.cnn.model.display().to_string(),
-        FOLDER: asked_for,
+        FOLDER: folder.display().to_string(),
         "accuracy": answers.accuracy(),
         "accuracy_interval95": answers.interval(),
         "pictures": answers.total(),

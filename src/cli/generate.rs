@@ -91,7 +91,11 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
         card.cost.multiply_adds
     );
     match held_out {
-        Some(answers) => println!("held out one by one: {answers}"),
+        Some(answers) => println!(
+            "held out one by one, {} of {} pictures: {answers}",
+            answers.total(),
+            made.support.pictures.len()
+        ),
         None => println!("accuracy {NOT_KNOWN}"),
     }
     eprintln!("written: {name}.onnx, {name}.safetensors, {name}.html and {name}.json");
@@ -113,15 +117,24 @@ pub(super) fn appended(path: &Path, end: &str) -> PathBuf {
     path.into()
 }
 
+/// # Errors
+/// If this is the path of a folder: extensions could not be put behind it.
+pub(super) fn ensure_names_files(option: &str, stem: &Path) -> anyhow::Result<()> {
+    let folder = stem.as_os_str().as_encoded_bytes().ends_with(b"/");
+    ensure!(
+        stem.file_name().is_some() && !folder,
+        "{option} {}: expected a name for the files, e.g. {}",
+        stem.display(),
+        stem.join("mine").display()
+    );
+    Ok(())
+}
+
 impl Task {
     /// # Errors
     /// If a file would be replaced unasked.
     pub(super) fn check(&self, force: bool) -> anyhow::Result<()> {
-        ensure!(
-            self.out.file_name().is_some(),
-            "--out {}: expected a name for the files, e.g. --out mine",
-            self.out.display()
-        );
+        ensure_names_files("--out", &self.out)?;
         for extension in ["onnx", "safetensors", "html", "json"] {
             let path = self.file(extension);
             ensure!(

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
+use hypertransformer::atomic;
 use hypertransformer::compute::Together;
 use indicatif::ProgressBar;
 use serde::Deserialize;
@@ -99,7 +100,11 @@ fn read(list: &Path) -> anyhow::Result<Vec<Task>> {
     rows.into_iter()
         .map(|row| {
             let out = base.join(without_extension(&row.out));
-            if !seen.insert(out.clone()) {
+            let folder = atomic::folder_of(&out);
+            let folder = folder
+                .canonicalize()
+                .unwrap_or_else(|_| folder.to_path_buf());
+            if !seen.insert(folder.join(out.file_name().unwrap_or_default())) {
                 bail!(
                     "{} names the output {} twice",
                     list.display(),

@@ -86,9 +86,9 @@ pub(super) struct ImportArguments {
     /// Height and width in pixels [default: 28 for glyphs and digits, 32 for cifar-fs and fc100, 84 for others]
     #[arg(long)]
     size: Option<u32>,
-    /// Channels of `folder`: 1 (grey) or 3 (colour)
-    #[arg(long, default_value_t = 3)]
-    channels: usize,
+    /// Channels of `folder`: 1 (grey) or 3 (colour) [default: 3]
+    #[arg(long)]
+    channels: Option<usize>,
     /// Split of `folder`: a CSV file with the columns class and split (train, val, test)
     #[arg(long, value_name = "CSV")]
     split: Option<PathBuf>,
@@ -112,6 +112,12 @@ pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     );
     if arguments.from.is_empty() && !matches!(source, Source::Synthetic) {
         bail!("--from is missing: name the archives or folders that hold the data set");
+    }
+    if !arguments.from.is_empty() && matches!(source, Source::Synthetic) {
+        bail!("--from goes with all but synthetic, which is drawn on the spot");
+    }
+    if arguments.channels.is_some() && !matches!(source, Source::Folder) {
+        bail!("--channels goes with `folder` only: the other data sets have channels of their own");
     }
     if arguments.split.is_some() && !matches!(source, Source::Folder) {
         bail!("--split goes with `folder` only: the other data sets have splits of their own");
@@ -184,7 +190,7 @@ fn import(arguments: &ImportArguments, watch: Watch<'_>) -> Result<(), DataError
             let options = FolderOptions {
                 name: name(),
                 size,
-                channels: arguments.channels,
+                channels: arguments.channels.unwrap_or(3),
                 split: arguments.split.clone(),
                 seed,
             };

@@ -49,13 +49,14 @@ pub(super) fn run(arguments: &InspectArguments) -> anyhow::Result<ExitCode> {
 }
 
 fn image(text: &str) -> Result<(usize, usize, usize), String> {
-    let numbers: Vec<usize> = text
-        .split(['x', '×'])
-        .filter_map(|number| number.parse().ok())
-        .filter(|number| (1..=4096).contains(number))
-        .collect();
-    match numbers[..] {
-        [channels, height, width] => Ok((channels, height, width)),
+    let number = |text: &str| {
+        text.parse()
+            .ok()
+            .filter(|number| (1..=4096).contains(number))
+    };
+    let numbers: Option<Vec<usize>> = text.split(['x', '×']).map(number).collect();
+    match numbers.as_deref() {
+        Some(&[channels, height, width]) => Ok((channels, height, width)),
         _ => Err("expected channels, height and width, e.g. 1x28x28".to_owned()),
     }
 }

@@ -17,6 +17,7 @@ mod opened_cnn;
 mod opened_run;
 mod opened_writer;
 mod oracle;
+mod output;
 mod preview;
 mod serve;
 mod train;

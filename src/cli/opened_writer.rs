@@ -56,6 +56,10 @@ pub(super) struct Opened {
 /// A run folder and its pack, or a bundle.
 pub(super) fn open(run: &Path, choice: &CheckpointChoice) -> anyhow::Result<Opened> {
     let (experiment, preparation, file) = match run.is_file() {
+        true if *choice != CheckpointChoice::Best => bail!(
+            "--checkpoint goes with a run folder only: {} is one file",
+            run.display()
+        ),
         true => of_bundle(run)?,
         false => of_folder(run, choice)?,
     };
@@ -92,6 +96,7 @@ fn of_folder(
             run.display()
         )
     })?;
+    folder.check_pack(&pack)?;
     let preparation = Preparation::of_pack(pack.path(), pack.shape(), pack.metadata())?;
     Ok((experiment, preparation, folder.checkpoint(choice)))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use hypertransformer::analysis::oracle::{OracleOptions, oracle};
 use hypertransformer::atomic;
@@ -13,9 +13,11 @@ use hypertransformer::config::train_options::Precision;
 use hypertransformer::data::pack::{Pack, Part};
 use hypertransformer::evaluate::Summary;
 use hypertransformer::train::evaluation_sampler;
+use hypertransformer::train::run_folder::argv;
 use indicatif::ProgressBar;
 use serde_json::json;
 
+use super::output::{ensure_replaceable, has_key};
 use super::{ComputeArguments, import::ensure_pack};
 
 #[derive(Args)]
@@ -29,10 +31,10 @@ pub(super) struct OracleArguments {
     #[arg(long, default_value = "train")]
     split: Part,
     /// Number of random sets of classes, an oracle each
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..=100_000))]
     sets: u64,
     /// Training steps of an oracle, on all images at once
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     steps: u64,
     /// Learning rate at its highest (AdamW, warm-up and cosine)
     #[arg(long, default_value_t = 0.02)]
@@ -48,6 +50,14 @@ pub(super) struct OracleArguments {
 }
 
 pub(super) fn run(arguments: &OracleArguments) -> anyhow::Result<ExitCode> {
+    let rate = arguments.learning_rate;
+    ensure!(
+        rate.is_finite() && rate > 0.0,
+        "--learning-rate {rate}: expected a number more than 0"
+    );
+    if let Some(output) = &arguments.output {
+        ensure_replaceable(output, "summary of oracles", |head| has_key(head, "sets"))?;
+    }
     let experiment = load(&arguments.experiment, &arguments.overrides)?;
     let compute = arguments.compute.start(Precision::Full)?;
     ensure_pack(&experiment.data.pack, false)?;
@@ -66,6 +76,10 @@ pub(super) fn run(arguments: &OracleArguments) -> anyhow::Result<ExitCode> {
     }
     bar.finish_and_clear();
     let summary = Summary::of(&records);
+    ensure!(
+        summary.loss_mean.is_finite(),
+        "the oracles' weights are not finite: a lower --learning-rate may help"
+    );
     let way = sampler.shape().way;
     println!(
         "oracle, {} channels: accuracy {summary} on its own training images ({} sets of {way} {} classes, 95 % interval, batch-norm of all images)",
@@ -78,7 +92,7 @@ pub(super) fn run(arguments: &OracleArguments) -> anyhow::Result<ExitCode> {
             "split": arguments.split,
             "seed": arguments.seed,
             "sets": records,
-            "command": std::env::args().collect::<Vec<_>>().join(" "),
+            "command": argv().join(" "),
         });
         atomic::write(output, &serde_json::to_vec_pretty(&object)?)
             .with_context(|| format!("could not write {}", output.display()))?;

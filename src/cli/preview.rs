@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use hypertransformer::analysis::contact_sheet::{class_rows, episode_rows, write_contact_sheet};
 use hypertransformer::config::load;
@@ -12,6 +12,7 @@ use hypertransformer::data::pack::{Element, Pack, Part};
 use hypertransformer::train::{evaluation_sampler, training_sampler};
 
 use super::import::ensure_pack;
+use super::output::{ensure_replaceable, is_png};
 
 #[derive(Args)]
 pub(super) struct PreviewArguments {
@@ -42,6 +43,13 @@ pub(super) struct PreviewArguments {
 }
 
 pub(super) fn run(arguments: &PreviewArguments) -> anyhow::Result<ExitCode> {
+    let path = &arguments.output;
+    ensure!(
+        path.extension().is_some_and(|extension| extension == "png"),
+        "--output {}: expected a name that ends in .png",
+        path.display()
+    );
+    ensure_replaceable(path, "PNG", is_png)?;
     let rows = match (&arguments.pack, &arguments.experiment) {
         (Some(pack), _) => {
             let pack = pictures(pack)?;
@@ -67,7 +75,6 @@ pub(super) fn run(arguments: &PreviewArguments) -> anyhow::Result<ExitCode> {
         }
         (None, None) => unreachable!("clap asks for one of them"),
     };
-    let path = &arguments.output;
     if rows.is_empty() {
         bail!("there are no {} classes to show", arguments.split);
     }

@@ -67,8 +67,6 @@ struct DrawnClass {
 struct Refusal(u16, String);
 
 type Answer = Result<Response<Cursor<Vec<u8>>>, Refusal>;
-/// What came with a request.
-type Body = Result<Vec<u8>, Refusal>;
 
 pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     let opened = OpenedWriter::open(&arguments.run, &arguments.writer)?;
@@ -93,8 +91,8 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
                 "text/html; charset=utf-8",
             )),
             (Method::Get, "/model") => Ok(model(&opened)),
-            (Method::Post, "/generate") => generate(body, &opened, &views),
-            (Method::Post, "/onnx") => onnx(body, &opened, &views),
+            (Method::Post, "/generate") => generate(&body, &opened, &views),
+            (Method::Post, "/onnx") => onnx(&body, &opened, &views),
             (_, path) => Err(Refusal(404, format!("{path} is not here"))),
         };
         let answer = answer.unwrap_or_else(refused);
@@ -105,7 +103,7 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
 }
 
 /// Passes on each request with its body, read in a thread of its own: who sends slowly keeps nobody else waiting.
-fn receive(server: &Server, sender: &Sender<(Request, Body)>) {
+fn receive(server: &Server, sender: &Sender<(Request, Vec<u8>)>) {
     for mut request in server.incoming_requests() {
         let sender = sender.clone();
         let work = move || {
@@ -113,16 +111,19 @@ fn receive(server: &Server, sender: &Sender<(Request, Body)>) {
             if announced > LARGEST_DROPPED {
                 return refuse_unread(request);
             }
-            let body = read_body(&mut request);
-            // Nobody takes it where the program is about to end.
-            let _ = sender.send((request, body));
+            // Nobody takes either where somebody is about to end.
+            match read_body(&mut request) {
+                Ok(body) => drop(sender.send((request, body))),
+                // What is left to be sent is waited for here.
+                Err(refusal) => drop(request.respond(refused(refusal))),
+            }
         };
         // Where no more threads are to be had the connection closes.
         let _ = thread::Builder::new().spawn(work);
     }
 }
 
-fn read_body(request: &mut Request) -> Body {
+fn read_body(request: &mut Request) -> Result<Vec<u8>, Refusal> {
     let mut body = Vec::new();
     request
         .as_reader()
@@ -184,8 +185,8 @@ fn model(opened: &OpenedWriter) -> Response<Cursor<Vec<u8>>> {
 }
 
 /// Writes the CNN and, if a picture is asked about, classifies it.
-fn generate(body: Body, opened: &OpenedWriter, views: &Views) -> Answer {
-    let (drawn, support) = read(&body?, opened)?;
+fn generate(body: &[u8], opened: &OpenedWriter, views: &Views) -> Answer {
+    let (drawn, support) = read(body, opened)?;
     let start = Instant::now();
     let cnn = write(opened, views, &support)?;
     let milliseconds = 1000.0 * start.elapsed().as_secs_f64();
@@ -207,8 +208,8 @@ fn generate(body: Body, opened: &OpenedWriter, views: &Views) -> Answer {
     Ok(response(body.to_string().into_bytes(), "application/json"))
 }
 
-fn onnx(body: Body, opened: &OpenedWriter, views: &Views) -> Answer {
-    let (_, support) = read(&body?, opened)?;
+fn onnx(body: &[u8], opened: &OpenedWriter, views: &Views) -> Answer {
+    let (_, support) = read(body, opened)?;
     let cnn = write(opened, views, &support)?;
     Ok(response(onnx_bytes(&cnn), "application/octet-stream"))
 }

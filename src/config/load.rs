@@ -245,8 +245,8 @@ fn checked(
     let mut right = Mapping::new();
     let given = match value {
         Value::Mapping(given) => given,
-        // A section with nothing below it says nothing.
-        Value::Null => Mapping::new(),
+        // A section with nothing below it says nothing in a file.
+        Value::Null if !origin.starts_with("--set") => Mapping::new(),
         other => {
             let fault = format!("{path}: {}: expected keys below it", told(&other));
             faults.push(format!("{fault} ({origin})"));

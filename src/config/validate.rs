@@ -126,11 +126,24 @@ pub(super) fn faults(experiment: &Experiment) -> Vec<String> {
         head.classes,
         "the number of training classes",
     );
+    faults.within("train.real_class_head.classes", head.classes, 0..=1_000_000);
     faults.unless(
         train.warmup_head_steps == 0 || cnn.layers > 1,
         "train.warmup_head_steps",
         train.warmup_head_steps,
-        "0, for there is a head after each convolution but the last, and `cnn.layers` is 1",
+        &format!(
+            "0, for there is a head after each convolution but the last, and `cnn.layers` is {}",
+            cnn.layers
+        ),
+    );
+    faults.unless(
+        train.warmup_head_steps < train.steps,
+        "train.warmup_head_steps",
+        train.warmup_head_steps,
+        &format!(
+            "fewer than train.steps ({}), for the logits layer is trained after them",
+            train.steps
+        ),
     );
     for (path, probability) in [
         ("train.masking.unlabeled", train.masking.unlabeled),

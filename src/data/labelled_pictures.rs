@@ -1,6 +1,6 @@
 //! Pictures of a user's own with their classes, from class folders or a list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization;
@@ -205,24 +205,28 @@ fn class_folders(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataEr
 /// Files by class, as a CSV file lists them.
 fn listed(path: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
     let base = path.parent().unwrap_or(Path::new(""));
+    let refuse = |problem: String| {
+        let path = path.to_path_buf();
+        Err(DataError::BadTable { path, problem })
+    };
     let mut found = BTreeMap::<String, Vec<PathBuf>>::new();
+    let mut seen = BTreeSet::new();
     for (file, label) in two_columns(path, ["file", "label"])? {
-        let files = found.entry(label).or_default();
         let file = base.join(file);
-        if files.contains(&file) {
-            return Err(DataError::BadTable {
-                path: path.to_path_buf(),
-                problem: format!("names {} twice", file.display()),
-            });
+        if label.is_empty() {
+            return refuse(format!("gives {} no label", file.display()));
         }
-        files.push(file);
+        if !seen.insert(file.clone()) {
+            return refuse(format!("names {} twice", file.display()));
+        }
+        found.entry(label).or_default().push(file);
     }
     Ok(found)
 }
 
 /// A name that another looks like.
 fn twin<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a str> {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let mut names = names.map(|name| (name, name.trim().nfc().collect::<String>()));
     names.find_map(|(name, plain)| (!seen.insert(plain)).then_some(name.as_str()))
 }

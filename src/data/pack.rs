@@ -141,6 +141,12 @@ impl Pack {
                 )));
             }
         };
+        if height * width * channels == 0 {
+            return Err(bad(format!(
+                "`images` is {:?}, without a pixel",
+                images.shape()
+            )));
+        }
         let start = images.data().as_ptr() as usize - map.as_ptr() as usize;
         debug_assert!(start > header_length);
         let images = start..start + images.data().len();

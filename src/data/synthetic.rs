@@ -6,13 +6,17 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::error::DataError;
-use super::pack::{Element, ImageShape, PackMetadata};
+use super::import::pictures::square;
+use super::pack::PackMetadata;
 use super::pack_writer::PackWriter;
 use super::random::{Purpose, Random};
 use super::splits::{PartSizes, seeded_split};
 
 /// Images of a class.
 const IMAGES_PER_CLASS: usize = 20;
+
+/// Classes drawn at a time.
+const CHUNK: usize = 64;
 
 /// Points drawn along a stroke.
 const POINTS: usize = 24;
@@ -44,13 +48,14 @@ type Stroke = Vec<[f32; 2]>;
 /// Draws the data set and writes it as a pack.
 ///
 /// # Errors
-/// If the pack cannot be written.
+/// If the size is not possible or the pack cannot be written.
 pub fn write_synthetic_pack(path: &Path, options: &SyntheticOptions) -> Result<(), DataError> {
     let SyntheticOptions {
         classes,
         size,
         seed,
     } = *options;
+    let shape = square(u32::try_from(size).unwrap_or(u32::MAX), 1)?;
     let split = seeded_split(classes, PartSizes::seventy_ten_twenty(classes), seed, 0)?;
     let metadata = PackMetadata {
         name: "synthetic".to_owned(),
@@ -67,19 +72,15 @@ pub fn write_synthetic_pack(path: &Path, options: &SyntheticOptions) -> Result<(
             ("seed".to_owned(), seed.to_string()),
         ]),
     };
-    let shape = ImageShape {
-        height: size,
-        width: size,
-        channels: 1,
-        element: Element::Byte,
-    };
-    let drawn: Vec<Vec<Vec<u8>>> = (0..classes)
-        .into_par_iter()
-        .map(|class| class_images(seed, class as u64, size))
-        .collect();
     let mut writer = PackWriter::create(path, shape, &vec![IMAGES_PER_CLASS; classes], metadata)?;
-    for image in drawn.iter().flatten() {
-        writer.push(image)?;
+    let all: Vec<u64> = (0..classes as u64).collect();
+    for part in all.chunks(CHUNK) {
+        let drawn = part
+            .par_iter()
+            .map(|&class| class_images(seed, class, size));
+        for image in drawn.collect::<Vec<_>>().iter().flatten() {
+            writer.push(image)?;
+        }
     }
     writer.finish()
 }

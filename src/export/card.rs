@@ -70,13 +70,16 @@ pub struct HeldOut {
     pub accuracy: f64,
     /// Ends of Wilson's 95 % interval.
     pub interval: [f64; 2],
+    /// Pictures there were.
+    pub of: usize,
     text: String,
 }
 
 impl HeldOut {
-    /// Of counted answers.
-    pub fn of(answers: &Answers) -> HeldOut {
+    /// Of counted answers, some or all of so many pictures.
+    pub fn new(answers: &Answers, pictures: usize) -> HeldOut {
         HeldOut {
+            of: pictures,
             pictures: answers.total(),
             right: answers.right(),
             accuracy: answers.accuracy(),
@@ -122,7 +125,7 @@ impl Card {
             onnx_bytes: sizes.0,
             safetensors_bytes: sizes.1,
             generation_milliseconds,
-            held_out: held_out.map(HeldOut::of),
+            held_out: held_out.map(|answers| HeldOut::new(answers, support.pictures.len())),
             held_out_missing,
             preprocessing: cnn.preparation.to_string(),
             origin: cnn.origin.clone(),
@@ -151,8 +154,8 @@ impl Card {
             || self.held_out_missing.unwrap_or_default().to_owned(),
             |held_out| {
                 format!(
-                    "{}, each picture asked of the CNN that the others give",
-                    held_out.text
+                    "{}; {} of {} pictures, each asked of the CNN that all others give",
+                    held_out.text, held_out.pictures, held_out.of
                 )
             },
         );

@@ -1,7 +1,7 @@
 //! The folder of a run: what lies where, and what may be overwritten.
 
 use std::collections::BTreeSet;
-use std::fs::{File, TryLockError};
+use std::fs::{DirEntry, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -12,6 +12,11 @@ use crate::atomic;
 use crate::config::experiment::Experiment;
 use crate::config::{ConfigError, load, to_yaml};
 use crate::data::pack::Pack;
+
+/// What a run was started with and by.
+const RUN: &str = "run.json";
+/// Where analyses of a run go.
+pub const ANALYSIS: &str = "analysis";
 
 /// Which checkpoint of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,10 +132,18 @@ impl RunFolder {
         if there && !force {
             return Err(RunError::Exists(path.to_path_buf()));
         }
+        let foreign = |entry: std::io::Result<DirEntry>| {
+            // These a run leaves that was killed before it was one.
+            entry.is_ok_and(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                !name.starts_with(atomic::PARTIAL) && name != RUN
+            })
+        };
         if !there
             && path
                 .read_dir()
-                .is_ok_and(|mut entries| entries.next().is_some())
+                .is_ok_and(|mut entries| entries.any(foreign))
         {
             // --force replaces runs, nothing more.
             return Err(RunError::NotEmpty(path.to_path_buf()));
@@ -140,11 +153,11 @@ impl RunFolder {
         if there {
             folder.clear().map_err(failed)?;
         }
-        // The configuration first: with it, whatever stops us now, the folder is a run that can be resumed.
-        atomic::write(&folder.config(), to_yaml(experiment).as_bytes()).map_err(failed)?;
         let facts = serde_json::to_vec_pretty(facts).unwrap_or_default();
-        atomic::write(&path.join("run.json"), &facts).map_err(failed)?;
+        atomic::write(&path.join(RUN), &facts).map_err(failed)?;
         std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
+        // The configuration last: it makes the folder a run that can be resumed.
+        atomic::write(&folder.config(), to_yaml(experiment).as_bytes()).map_err(failed)?;
         Ok(folder)
     }
 
@@ -213,7 +226,7 @@ impl RunFolder {
     /// # Errors
     /// If it holds other images or other splits.
     pub fn check_pack(&self, pack: &Pack) -> Result<(), RunError> {
-        let text = std::fs::read_to_string(self.path.join("run.json")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.path.join(RUN)).unwrap_or_default();
         let began: Value = serde_json::from_str(&text).unwrap_or_default();
         let now = identity(pack);
         for (key, what) in [("content_hash", "images"), ("splits_hash", "splits")] {
@@ -261,20 +274,35 @@ impl RunFolder {
 
     /// Removes what a run writes and nothing else.
     fn clear(&self) -> std::io::Result<()> {
-        for entry in std::fs::read_dir(&self.path)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let ours = ["config.yaml", "run.json", "metrics.jsonl"].contains(&name.as_str())
-                || name.starts_with("events.out.tfevents.")
-                || name.starts_with("evaluation-");
-            if ours {
-                std::fs::remove_file(entry.path())?;
-            } else if name == "checkpoints" {
-                std::fs::remove_dir_all(entry.path())?;
-            }
+        let checkpoints = self.checkpoints();
+        if checkpoints.exists() {
+            std::fs::remove_dir_all(checkpoints)?;
         }
-        Ok(())
+        let analysis = self.path.join(ANALYSIS);
+        remove_files(&self.path, |name| {
+            let evaluation = name.starts_with("evaluation-")
+                && (name.ends_with(".json") || name.ends_with(".jsonl"));
+            let report = name == "metrics.jsonl" || name.starts_with("events.out.tfevents.");
+            evaluation || report || name == RUN || name.starts_with(atomic::PARTIAL)
+        })?;
+        if analysis.exists() {
+            let found = |name: &str| name.starts_with("attention") || name == "adaptation.json";
+            remove_files(&analysis, found)?;
+        }
+        // Last: as long as it is there, the folder is a run.
+        std::fs::remove_file(self.config())
     }
+}
+
+/// Removes the files of a folder, not its folders, whose names are such.
+fn remove_files(folder: &Path, such: impl Fn(&str) -> bool) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && such(&entry.file_name().to_string_lossy()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// What `run.json` tells of how a run was started.
@@ -287,8 +315,16 @@ pub fn facts(device: &str, threads: usize, seed: u64, pack: &Pack) -> Value {
         "threads": threads,
         "seed": seed,
         "pack": identity(pack),
-        "argv": std::env::args().collect::<Vec<_>>(),
+        "argv": argv(),
     })
+}
+
+/// The words of the command; what is not UTF-8 in them is replaced.
+pub fn argv() -> Vec<String> {
+    let words = std::env::args_os();
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
 }
 
 /// What tells a pack from another: its images, and which classes are in which part.

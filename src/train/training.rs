@@ -118,6 +118,10 @@ pub fn train(
         validation,
         test,
     };
+    if state.step == 0 {
+        // From here on the run can be resumed, whatever becomes of what it started from.
+        run.save(&state, &CheckpointChoice::Last)?;
+    }
     run.describe(&state, &pack);
     let outcome = run.steps(&mut state, sampler, interrupted);
     run.report.finish();
@@ -267,6 +271,10 @@ impl Run<'_> {
             (true, false) => "gradient",
             (true, true) => return Ok(()),
         };
+        Err(self.not_finite(what, step))
+    }
+
+    fn not_finite(&self, what: &'static str, step: u64) -> TrainError {
         let tasks = self.experiment.train.tasks_per_step as u64;
         let last = self.folder.checkpoint(&CheckpointChoice::Last);
         let last_good = if last.exists() {
@@ -275,13 +283,13 @@ impl Run<'_> {
             "none (too early)".to_owned()
         };
         let (first_episode, last_episode) = (step * tasks, (step + 1) * tasks - 1);
-        Err(TrainError::NotFinite {
+        TrainError::NotFinite {
             what,
             step,
             first_episode,
             last_episode,
             last_good,
-        })
+        }
     }
 
     /// Validation (and test, if asked for) accuracy to the logs; the best by validation is kept.
@@ -304,6 +312,9 @@ impl Run<'_> {
             ))
         };
         let validation = summary(&self.validation);
+        if !validation.loss_mean.is_finite() {
+            return Err(self.not_finite("validation loss", state.step - 1));
+        }
         let test = self.test.as_ref().map(summary);
         let mut scalars = vec![
             ("validation/accuracy", validation.accuracy_mean),

@@ -246,11 +246,14 @@ fn a_checkpoint_is_not_taken_for_a_bundle_nor_a_query_model_for_an_inductive_one
         .args([&bundle, &run])
         .assert()
         .success();
-    for model in [&run, &bundle] {
-        with(model, &["--checkpoint", "last"])
+    for (model, more) in [(&run, &["--checkpoint", "last"][..]), (&bundle, &[])] {
+        with(model, more)
             .code(1)
             .stderr(contains("batch_norm: query").and(contains("batch_norm: support")));
     }
+    with(&bundle, &["--checkpoint", "last"])
+        .code(1)
+        .stderr(contains("--checkpoint goes with a run folder only"));
     // The model is 5-way, the examples have six classes.
     let support = ["--checkpoint", "last", "--batch-norm", "support"];
     with(&run, &support)

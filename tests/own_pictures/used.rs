@@ -142,6 +142,23 @@ fn a_list_of_files_does_what_class_folders_do_and_classes_may_differ_in_size() {
     let told = contains("6 classes from 16 pictures").and(contains("of 15 right"));
     generate(&support, &one).assert().success().stdout(told);
     generate(&list, &other).assert().success();
+    for (row, told) in [
+        (rows[0].replacen("glyph0001", "b", 1), "twice"),
+        (rows[0].replacen("glyph0001", "", 1), "no label"),
+    ] {
+        let wrong = folder.path().join("wrong.csv");
+        let right = if told == "twice" {
+            &rows[..]
+        } else {
+            &rows[1..]
+        };
+        std::fs::write(&wrong, format!("label,file\n{}\n{row}\n", right.join("\n"))).unwrap();
+        let nowhere = folder.path().join("nowhere");
+        generate(&wrong, &nowhere)
+            .assert()
+            .code(1)
+            .stderr(contains(told));
+    }
     let bytes = |name: &Path| std::fs::read(name.with_extension("safetensors")).unwrap();
     assert!(bytes(&one) == bytes(&other));
 }
@@ -175,12 +192,19 @@ fn many_tasks_of_a_list_are_done_and_the_failed_ones_named() {
     run(&table).assert().success();
     std::fs::write(&table, "support,out\nsupport,a\nsupport,a\n").unwrap();
     run(&table).assert().code(1).stderr(contains("a twice"));
+    // By another way to the same file, too.
+    std::fs::write(&table, "support,out\nsupport,a\nsupport,made/../a\n").unwrap();
+    run(&table).assert().code(1).stderr(contains("a twice"));
 }
 
 #[test]
 fn what_is_there_is_not_overwritten_unasked() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("mine");
+    generate(Path::new(SUPPORT), Path::new("nowhere/"))
+        .assert()
+        .code(1)
+        .stderr(contains("expected a name for the files, e.g. nowhere/mine"));
     std::fs::write(out.with_extension("html"), "my page").unwrap();
     generate(Path::new(SUPPORT), &out)
         .assert()

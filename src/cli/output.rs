@@ -1,0 +1,46 @@
+//! Where results go: a command replaces its own earlier results and nothing else.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use anyhow::ensure;
+use serde_json::Value;
+
+/// Bytes of a file that tell what it is; all of a summary.
+const HEAD: u64 = 1 << 20;
+/// What every PNG begins with.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// # Errors
+/// If there is something at `path` whose beginning is not that of such a result.
+pub(super) fn ensure_replaceable(
+    path: &Path,
+    what: &str,
+    is_one: impl Fn(&[u8]) -> bool,
+) -> anyhow::Result<()> {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    let replaceable = match read {
+        Ok(_) => is_one(&head),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    };
+    ensure!(
+        replaceable,
+        "{} is there and is no {what}: name another file with --output",
+        path.display()
+    );
+    Ok(())
+}
+
+pub(super) fn is_png(head: &[u8]) -> bool {
+    head.starts_with(PNG)
+}
+
+/// Whether this is a JSON object, or lines of such, with this key in the first.
+pub(super) fn has_key(head: &[u8], key: &str) -> bool {
+    let first = serde_json::Deserializer::from_slice(head)
+        .into_iter::<Value>()
+        .next();
+    first.is_some_and(|found| found.is_ok_and(|found| found.get(key).is_some()))
+}

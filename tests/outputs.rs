@@ -1,0 +1,197 @@
+//! What commands replace, what they leave alone, and arguments that make no sense.
+
+mod common;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use common::{hypertransformer, small_pack, train};
+use predicates::str::contains;
+
+/// `evaluate` of the run in `folder`.
+fn evaluate(folder: &Path, episodes: &str, more: &[&OsStr]) -> assert_cmd::assert::Assert {
+    let mut command = hypertransformer();
+    command.arg("evaluate").arg(folder.join("run"));
+    command.args(["--episodes", episodes]).args(more).assert()
+}
+
+#[test]
+fn an_evaluation_replaces_neither_other_files_nor_a_longer_one() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    for name in ["run.json", "metrics.json"] {
+        let output = folder.path().join("run").join(name);
+        let [run, metrics] = ["run.json", "metrics.jsonl"]
+            .map(|name| fs::read(folder.path().join("run").join(name)).unwrap());
+        evaluate(
+            folder.path(),
+            "4",
+            &["--output".as_ref(), output.as_os_str()],
+        )
+        .code(1)
+        .stderr(contains("is there and is no evaluation"));
+        assert!(run == fs::read(folder.path().join("run/run.json")).unwrap());
+        assert!(metrics == fs::read(folder.path().join("run/metrics.jsonl")).unwrap());
+    }
+    evaluate(folder.path(), "6", &[]).success();
+    evaluate(folder.path(), "6", &[]).success();
+    evaluate(folder.path(), "4", &[])
+        .code(1)
+        .stderr(contains("has an evaluation of 6 episodes"));
+}
+
+#[test]
+fn pictures_and_lists_replace_their_own_kind_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = small_pack(folder.path());
+    let before = fs::read(&pack).unwrap();
+    let ask = |what: &[&str], output: &Path| {
+        let mut command = hypertransformer();
+        command.args(what).arg(&pack).arg("--output").arg(output);
+        command.assert()
+    };
+    let preview = ["data", "preview"];
+    let export = ["episodes", "export", "--way", "5", "--episodes", "3"];
+    ask(&preview, &pack)
+        .code(1)
+        .stderr(contains("ends in .png"));
+    ask(&export, &pack)
+        .code(1)
+        .stderr(contains("is no list of episodes"));
+    assert!(before == fs::read(&pack).unwrap());
+    let [text, picture, list] =
+        ["notes.png", "classes.png", "list.safetensors"].map(|name| folder.path().join(name));
+    fs::write(&text, "notes").unwrap();
+    ask(&preview, &text).code(1).stderr(contains("is no PNG"));
+    for _ in 0..2 {
+        ask(&preview, &picture).success();
+        ask(&export, &list).success();
+    }
+}
+
+#[test]
+fn force_removes_what_a_run_writes_and_leaves_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    let run = folder.path().join("run");
+    evaluate(folder.path(), "4", &[]).success();
+    fs::create_dir(run.join("evaluation-mine")).unwrap();
+    fs::write(run.join("evaluation-notes.txt"), "mine").unwrap();
+    fs::create_dir(run.join("analysis")).unwrap();
+    fs::write(run.join("analysis/adaptation.json"), "{}").unwrap();
+    fs::write(run.join("analysis/notes.txt"), "mine").unwrap();
+    train(folder.path(), "run", &["--force"]).assert().success();
+    for kept in [
+        "evaluation-mine",
+        "evaluation-notes.txt",
+        "analysis/notes.txt",
+    ] {
+        assert!(run.join(kept).exists(), "{kept}");
+    }
+    for gone in ["evaluation-test-support.json", "analysis/adaptation.json"] {
+        assert!(!run.join(gone).exists(), "{gone}");
+    }
+}
+
+/// Killed as early as can be, it has lost neither what it started from nor what it was started with.
+#[test]
+fn a_run_can_be_resumed_from_its_first_moment_on() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    let best = folder.path().join("run/checkpoints/best.safetensors");
+    let start = format!("train.start_from={}", best.display());
+    // The first step's gradient throws φ out of all bounds: the run ends before it keeps anything of its own.
+    let more = ["--set", &*start, "--set", "train.learning_rate=1e38"];
+    let more = [&more[..], &["--set", "train.warmup_steps=0"]].concat();
+    train(folder.path(), "run", &[&["--force"], &more[..]].concat())
+        .assert()
+        .code(1);
+    assert!(!best.exists());
+    train(folder.path(), "run", &[&["--resume"], &more[..]].concat())
+        .assert()
+        .code(1)
+        .stderr(contains("steps 0 to 50"));
+    // Left by a process that was killed before the folder was a run.
+    let early = folder.path().join("early");
+    fs::create_dir(&early).unwrap();
+    fs::write(early.join(".partial-x"), "").unwrap();
+    fs::write(early.join("run.json"), "{}").unwrap();
+    train(folder.path(), "early", &[]).assert().success();
+}
+
+#[test]
+fn names_that_are_not_utf_8_are_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]).assert().success();
+    let output = folder.path().join(OsStr::from_bytes(b"e\xff.json"));
+    evaluate(
+        folder.path(),
+        "4",
+        &["--output".as_ref(), output.as_os_str()],
+    )
+    .success();
+    assert!(output.exists());
+    let run = folder.path().join(OsStr::from_bytes(b"r\xff"));
+    fs::rename(folder.path().join("run"), &run).unwrap();
+    let mut command = hypertransformer();
+    command.arg("evaluate").arg(&run).args(["--episodes", "4"]);
+    command.assert().success();
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = folder.path().join("pack.safetensors");
+    let pack = pack.to_str().unwrap();
+    let synthetic = ["data", "import", "synthetic", "--output", pack];
+    let oracle = [
+        "analyze",
+        "oracle",
+        "experiments/synthetic.yaml",
+        "--learning-rate",
+    ];
+    let inspect = ["inspect", "experiments/synthetic.yaml", "--image"];
+    for (words, more, told) in [
+        (&synthetic[..], &["--size", "0"][..], "1 to 1024 pixels"),
+        (&synthetic, &["--from", "nowhere"], "--from goes with"),
+        (&synthetic, &["--channels", "3"], "--channels goes with"),
+        (&oracle, &["nan"], "expected a number more than 0"),
+        (&inspect, &["1x28x28xfoo"], "e.g. 1x28x28"),
+        (&inspect, &["0x28x28"], "e.g. 1x28x28"),
+        (&["bench"], &["--episodes", "0"], "--episodes"),
+    ] {
+        let mut command = hypertransformer();
+        command.args(words).args(more);
+        command.assert().failure().stderr(contains(told));
+    }
+    assert!(!Path::new(pack).exists());
+}
+
+#[test]
+fn bench_times_evaluation_with_the_queries_of_evaluation() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = format!("data.pack={}", small_pack(folder.path()).display());
+    let mut command = hypertransformer();
+    command.args([
+        "bench",
+        "evaluation",
+        "--episodes",
+        "2",
+        "--json",
+        "--set",
+        &pack,
+    ]);
+    command.args([
+        "--set",
+        "episode.way=5",
+        "--set",
+        "episode.evaluation_query=7",
+    ]);
+    let output = command.assert().success().get_output().stdout.clone();
+    let found: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    let rate = |key: &str| found[key].as_f64().unwrap();
+    let images = rate("images_per_second") / rate("episodes_per_second");
+    assert!((images - 5.0 * (1.0 + 7.0)).abs() < 1e-6, "{images}");
+}
