@@ -7,7 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,17 @@ def cores(count: int) -> Iterator[None]:
         os.sched_setaffinity(0, there)
 
 
-def milliseconds(work: Callable[[], Any], times: int, threads: int) -> float:
-    """Median time of a call."""
+def milliseconds(work: Callable[[], Any], times: int, threads: int, device: str = "cpu") -> float:
+    """Median time of a call; on a GPU nothing is said of the cores beside it."""
     torch.set_num_threads(threads)
+    on_gpu = device != "cpu"
 
     def done() -> float:
-        if torch.cuda.is_available():
+        if on_gpu:
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    with cores(threads):
+    with nullcontext() if on_gpu else cores(threads):
         work()
         found = []
         for _ in range(times):
@@ -50,7 +51,7 @@ def milliseconds(work: Callable[[], Any], times: int, threads: int) -> float:
 def gemm_rate(device: str, side: int) -> float:
     """Operations a second of a matrix product (on one thread): what arithmetic could reach."""
     left, right = torch.rand(side, side, device=device), torch.rand(side, side, device=device)
-    return 2 * side**3 / (milliseconds(lambda: left @ right, 20, 1) / 1000)
+    return 2 * side**3 / (milliseconds(lambda: left @ right, 20, 1, device) / 1000)
 
 
 def processor(device: str) -> str:

@@ -4,10 +4,11 @@
 
 Each column is a model: sizes, episode and which layers are generated. In every round the Rust
 program and PyTorch take turns on the same column, so that whatever else the machine does meets all
-alike; medians over rounds are compared. PyTorch computes the same mathematics with the same φ: the
-plain implementation in `hypertransformer.py`, eager and, where asked for, by `torch.compile` with
-kernels laid out channels-last. On a GPU PyTorch computes one episode after another as it is
-written, and T at once by `torch.vmap`. `--quick` takes two small columns only.
+alike; medians over rounds are compared. PyTorch computes the same mathematics with the same φ by
+the plain implementation in `hypertransformer.py`: eager; eager with images and learned kernels laid
+out channels-last; and, where asked for, by `torch.compile`, which chooses layouts itself. On a GPU
+it computes one episode after another as it is written, and T at once by `torch.vmap`. `--quick`
+takes two small columns only.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def main() -> None:
             columns = [c for c in COLUMNS if f"{c.size}:{c.channels}" in arguments.columns]
         report: dict[str, Any] = {
             "machine": processor(arguments.device),
+            "device": arguments.device,
             "pytorch": torch.__version__,
             "gemm_gflops": bench.gemm / 1e9,
             "rounds": arguments.rounds,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +116,7 @@ class Bench:
         words = [*column.settings, *self.pack(column.size), *more]
         words += ["--device", self.arguments.device, "--json"]
         words += ["--threads", str(threads), "--episodes", str(episodes)]
-        with cores(threads):
+        with nullcontext() if self.on_gpu else cores(threads):
             return json.loads(self.program("bench", what, *words))
 
     def whole_steps(
@@ -176,11 +178,14 @@ class Bench:
         step = training_step(model, column, device)
 
         def pytorch(work: Callable[[], Any], threads: int = 1) -> Callable[[], float]:
-            return lambda: milliseconds(work, episodes, threads)
+            return lambda: milliseconds(work, episodes, threads, device)
 
         timed = {
             "step": rust("step", threads=self.beside_gpu),
             "PyTorch step": pytorch(step),
+            "PyTorch channels-last step": pytorch(
+                training_step(channels_last(model), column, device, layout=torch.channels_last)
+            ),
             "step, T = 4": rust("step", threads=self.beside_gpu, tasks=4),
             "step, T = 1": rust("step", tasks=1),
             "evaluation": rust("evaluation", threads=self.beside_gpu),
@@ -195,7 +200,8 @@ class Bench:
             timed["step, 2 threads"] = rust("step", threads=2)
             timed["PyTorch step, 2 threads"] = pytorch(step, 2)
         if self.arguments.compile:
-            compiled = training_step(model, column, device, compiled=True)
+            layout = torch.channels_last
+            compiled = training_step(model, column, device, layout=layout, compiled=True)
             timed["PyTorch compiled step"] = pytorch(compiled)
         return timed
 
@@ -239,22 +245,36 @@ def batch(column: Column, device: str, tasks: int | None = None) -> tuple[torch.
     return images(way * shot), labels(shot), images(way * query), labels(query)
 
 
+def channels_last(model: HyperTransformer) -> HyperTransformer:
+    """The same with learned kernels laid out so."""
+    other = copy.copy(model)
+
+    def laid_out(parameter: torch.Tensor) -> torch.Tensor:
+        parameter = parameter.detach().clone()
+        if parameter.dim() == 4:
+            parameter = parameter.contiguous(memory_format=torch.channels_last)
+        return parameter
+
+    other.phi = {name: laid_out(parameter) for name, parameter in model.phi.items()}
+    return other
+
+
 def training_step(
     model: HyperTransformer,
     column: Column,
     device: str,
     *,
     tasks: int | None = None,
+    layout: torch.memory_format = torch.contiguous_format,
     compiled: bool = False,
 ) -> Callable[[], Any]:
     """Forward and backward of one episode, or of several by `torch.vmap`."""
     phi = [parameter.requires_grad_() for parameter in model.phi.values()]
     support, support_labels, query, query_labels = batch(column, device, tasks)
+    support, query = (images.contiguous(memory_format=layout) for images in (support, query))
     if compiled:
         # Or sizes that the column before had otherwise would become symbols, and code slower.
         torch.compiler.reset()
-        layout = torch.channels_last
-        support, query = (images.contiguous(memory_format=layout) for images in (support, query))
 
     def answer(support: torch.Tensor, labels: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         return model.forward(support, labels, query, training=True).logits

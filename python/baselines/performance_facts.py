@@ -9,6 +9,15 @@ from typing import Any
 from baselines.performance_bench import Bench, Column
 
 SMALL = Column(28, 8, "logits")
+# What is drawn, and how many episodes: a second or so of each.
+JITTER = [
+    f"episode.jitter.{key}" for key in ("rotation=10", "scale=0.1", "shear=0.1", "shift=0.05")
+]
+LOADERS = [
+    ("loader", SMALL, [], 20_000),
+    ("jittered", SMALL, JITTER, 4_000),
+    ("augmented_84", Column(84, 8, "logits"), ["episode.photo={}"], 300),
+]
 # Models and episodes a step at which a second thread is measured.
 TWO_THREADS = [
     (column, tasks)
@@ -23,12 +32,13 @@ STEPS = 6
 def small_facts(bench: Bench) -> dict[str, Any]:
     """Loader, waiting, memory, start-up and what a size costs."""
     facts: dict[str, Any] = {}
-    loader = bench.ours(SMALL, "loader", 1)
-    facts["loader_images_per_second"] = loader["images_per_second"]
+    for name, column, settings, episodes in LOADERS:
+        words = [word for setting in settings for word in ("--set", setting)]
+        found = bench.ours(column, "loader", 1, *words, episodes=episodes)
+        facts[f"{name}_images_per_second"] = found["images_per_second"]
     photo = ("--set", "episode.photo={}")
-    facts["augmented_84_images_per_second"] = bench.ours(
-        Column(84, 8, "logits"), "loader", 1, *photo
-    )["images_per_second"]
+    step = bench.ours(Column(84, 8, "logits"), "step", 1, *photo)
+    facts["augmented_84_waiting_share"] = step["waiting_share"]
     step = bench.ours(SMALL, "step", 1)
     facts["waiting_share"] = step["waiting_share"]
     facts["peak_memory_mib"] = step["peak_memory_mib"]

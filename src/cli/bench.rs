@@ -1,6 +1,5 @@
 //! `bench step|evaluation|loader`: time of an episode, and of the loader alone, on this machine.
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -76,32 +75,42 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         phi: &phi,
         buffers: &buffers,
     };
-    let tasks = experiment.train.tasks_per_step;
-    // Seconds spent waiting for episodes.
-    let run = |episodes: Range<u64>| -> anyhow::Result<f64> {
-        if arguments.what == What::Evaluation {
-            let count = episodes.end - episodes.start;
-            let mode = experiment.batch_norm;
-            evaluate(&compute, &trained, &sampler, count, mode, |_| true);
-            return Ok(0.0);
-        }
-        let mut loader = training_loader(&compute, Arc::clone(&sampler), episodes, tasks)?;
-        let mut waited = 0.0;
-        loop {
-            let start = Instant::now();
-            let Some(batch) = loader.next() else {
-                return Ok(waited);
-            };
-            waited += start.elapsed().as_secs_f64();
+    let tasks = experiment.train.tasks_per_step as u64;
+    // Whole steps, so that the clock starts between two.
+    let warm_up = (arguments.episodes / 10).max(1).next_multiple_of(tasks);
+    let (start, waited);
+    if arguments.what == What::Evaluation {
+        let run = |count| {
+            evaluate(
+                &compute,
+                &trained,
+                &sampler,
+                count,
+                experiment.batch_norm,
+                |_| true,
+            )
+        };
+        run(warm_up);
+        start = Instant::now();
+        run(arguments.episodes);
+        waited = 0.0;
+    } else {
+        // One loader throughout: its start is not waited for while the clock runs.
+        let all = 0..warm_up + arguments.episodes;
+        let mut loader = training_loader(&compute, Arc::clone(&sampler), all, tasks as usize)?;
+        let step = |batch| {
             if arguments.what == What::Step {
                 step_gradient(&compute, &model, &phi, &buffers, &batch, objective);
             }
-        }
-    };
-    let warm_up = (arguments.episodes / 10).max(tasks as u64);
-    run(0..warm_up)?;
-    let start = Instant::now();
-    let waited = run(warm_up..warm_up + arguments.episodes)?;
+        };
+        (&mut loader)
+            .take((warm_up / tasks) as usize)
+            .for_each(step);
+        start = Instant::now();
+        let before = loader.waited();
+        loader.by_ref().for_each(step);
+        waited = (loader.waited() - before).as_secs_f64();
+    }
     let seconds = start.elapsed().as_secs_f64();
     let per_second = arguments.episodes as f64 / seconds;
     let milliseconds = 1000.0 * seconds / arguments.episodes as f64;
