@@ -108,7 +108,7 @@ def of_facts(facts: dict[str, Any], picture: str) -> list[str]:
     lines = [
         "",
         f"- Loader, one core: {facts['loader_images_per_second']:,.0f} images/s of 28×28,",
-        f"  {facts['jittered_images_per_second']:,.0f} jittered (all four ways),",
+        f"  {facts['jittered_images_per_second']:,.0f} with `episode.jitter`,",
         f"  {facts['augmented_84_images_per_second']:,.0f} of 84×84×3 with all augmentations.",
         "- Share of a step spent waiting for the loader, 8 channels, one core: 28×28",
         f"  {100 * facts['waiting_share']:.1f} %, 84×84×3 with all augmentations",
