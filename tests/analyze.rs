@@ -153,17 +153,19 @@ fn the_oracle_of_a_cnn_of_some_size_knows_its_images_better_than_a_tiny_ones() {
 fn adaptation_is_told_in_words_and_numbers() {
     let folder = tempfile::tempdir().unwrap();
     trained(folder.path(), &[]);
-    let run = |episodes: &str| {
+    let run = |episodes: &str, more: &[&str]| {
         let mut command = hypertransformer();
         command.args(["analyze", "adaptation", "--episodes", episodes]);
-        command.arg(folder.path().join("run")).assert()
+        command.arg(folder.path().join("run")).args(more).assert()
     };
-    run("1")
-        .failure()
-        .stderr(predicates::str::contains("at least 2"));
-    run("8")
+    let told = predicates::str::contains;
+    run("1", &[]).failure().stderr(told("at least 2"));
+    run("8", &["--overlapping"])
         .success()
-        .stdout(predicates::str::contains("points (8 episodes, paired"));
+        .stdout(told("queries overlap the support"));
+    run("8", &[])
+        .success()
+        .stdout(told("points (8 episodes, paired"));
     let bytes = std::fs::read(folder.path().join("run/analysis/adaptation.json")).unwrap();
     let found: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     let mean = |which: &str| found[which]["accuracy_mean"].as_f64().unwrap();

@@ -10,7 +10,6 @@ use hypertransformer::atomic;
 use hypertransformer::data::pack::Part;
 use hypertransformer::evaluate::adaptation::MeanWeights;
 use hypertransformer::evaluate::{EpisodeRecord, Summary, evaluate};
-use hypertransformer::train::evaluation_sampler;
 use hypertransformer::train::run_folder::{ANALYSIS, argv};
 use serde_json::json;
 
@@ -38,6 +37,9 @@ pub(super) struct AnalyzeArguments {
     /// Number of episodes to average over [default: 1; adaptation: 200]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     episodes: Option<u64>,
+    /// Draw queries from all images of a class, support images among them, as `evaluate --overlapping` does
+    #[arg(long)]
+    overlapping: bool,
     /// Seed of the episode list
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -63,7 +65,7 @@ impl AnalyzeArguments {
 
 fn attention(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
     let run = OpenedRun::open(&arguments.run)?;
-    let sampler = evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
+    let sampler = run.sampler(arguments.split, arguments.overlapping, arguments.seed)?;
     let episodes = arguments.episodes.unwrap_or(1);
     let maps = attention_maps(
         &run.trained(),
@@ -87,7 +89,7 @@ fn attention(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
 
 fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
     let run = OpenedRun::open(&arguments.run)?;
-    let sampler = evaluation_sampler(&run.experiment, &run.pack, arguments.split, arguments.seed)?;
+    let sampler = run.sampler(arguments.split, arguments.overlapping, arguments.seed)?;
     let (trained, mode) = (run.trained(), run.experiment.batch_norm);
     let episodes = arguments.episodes.unwrap_or(200);
     if episodes < 2 {
@@ -115,15 +117,20 @@ fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
     let points = |share: f64| 100.0 * share;
     let (own, shared) = (Summary::of(&own), Summary::of(&shared));
     println!(
-        "{} accuracy {own} with convolutions generated for the task, {shared} with their means over tasks: worth {:.2} ± {:.2} points ({episodes} episodes, paired, 95 % intervals, batch-norm {mode}, checkpoint step {})",
+        "{} accuracy {own} with convolutions generated for the task, {shared} with their means over tasks: worth {:.2} ± {:.2} points ({episodes} episodes, paired, 95 % intervals, batch-norm {mode}{}, checkpoint step {})",
         arguments.split,
         points(gain.accuracy_mean),
         points(gain.accuracy_ci95),
+        match arguments.overlapping {
+            true => ", queries overlap the support",
+            false => "",
+        },
         run.step
     );
     let path = arguments.folder(&run).join("adaptation.json");
     let object = json!({
         "split": arguments.split,
+        "query_sampling": sampler.draw().query_sampling,
         "seed": arguments.seed,
         "step": run.step,
         "batch_norm": mode,

@@ -8,11 +8,9 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, ensure};
 use clap::Args;
 use hypertransformer::atomic;
-use hypertransformer::config::experiment::QuerySampling;
 use hypertransformer::data::pack::Part;
 use hypertransformer::evaluate::{EpisodeRecord, Summary, evaluate};
 use hypertransformer::model::batch_norm::BatchNormMode;
-use hypertransformer::train::evaluation_sampler_with;
 use hypertransformer::train::run_folder::argv;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -69,15 +67,12 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         run.experiment.episode.shot = shot as usize;
         name += &format!("-{shot}shot");
     }
-    let (query_sampling, overlap) = match arguments.overlapping {
-        true => (QuerySampling::Overlapping, ", queries overlap the support"),
-        false => (QuerySampling::Balanced, ""),
-    };
+    let mut overlap = "";
     if arguments.overlapping {
         name += "-overlapping";
+        overlap = ", queries overlap the support";
     }
-    let (part, seed) = (arguments.split, arguments.seed);
-    let sampler = evaluation_sampler_with(&run.experiment, &run.pack, part, query_sampling, seed)?;
+    let sampler = run.sampler(arguments.split, arguments.overlapping, arguments.seed)?;
     let checkpoint = run.checkpoint.file_stem().unwrap_or_default();
     if checkpoint != "best" {
         name += &format!("-{}", checkpoint.display());

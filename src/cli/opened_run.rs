@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use clap::Args;
 use hypertransformer::compute::Compute;
-use hypertransformer::config::experiment::Experiment;
+use hypertransformer::config::experiment::{Experiment, QuerySampling};
 use hypertransformer::config::train_options::Precision;
-use hypertransformer::data::pack::Pack;
+use hypertransformer::data::episode_sampler::EpisodeSampler;
+use hypertransformer::data::error::DataError;
+use hypertransformer::data::pack::{Pack, Part};
 use hypertransformer::evaluate::Trained;
 use hypertransformer::model::hypertransformer::HyperTransformer;
 use hypertransformer::train::run_folder::{CheckpointChoice, RunFolder};
-use hypertransformer::train::{build_model, checkpoint};
+use hypertransformer::train::{build_model, checkpoint, evaluation_sampler_with};
 use tch::Tensor;
 
 use super::ComputeArguments;
@@ -60,6 +62,20 @@ impl OpenedRun {
             checkpoint,
             compute,
         })
+    }
+
+    /// Episodes of evaluation, queries among them that are support images if these overlap.
+    pub(super) fn sampler(
+        &self,
+        part: Part,
+        overlapping: bool,
+        seed: u64,
+    ) -> Result<EpisodeSampler, DataError> {
+        let query_sampling = match overlapping {
+            true => QuerySampling::Overlapping,
+            false => QuerySampling::Balanced,
+        };
+        evaluation_sampler_with(&self.experiment, &self.pack, part, query_sampling, seed)
     }
 
     pub(super) fn trained(&self) -> Trained<'_> {
