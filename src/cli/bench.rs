@@ -103,7 +103,8 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
                 step_gradient(&compute, &model, &phi, &buffers, &batch, objective);
             }
         };
-        (&mut loader)
+        loader
+            .by_ref()
             .take((warm_up / tasks) as usize)
             .for_each(step);
         start = Instant::now();
