@@ -7,7 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ import torch
 
 
 @contextmanager
-def cores(count: int) -> Iterator[None]:
-    """As many cores as threads, and no other to help out, for this process and those it starts."""
-    if not hasattr(os, "sched_setaffinity"):
+def cores(count: int, device: str = "cpu") -> Iterator[None]:
+    """As many cores as threads, and no other to help out, for this process and those it starts.
+
+    Beside a GPU all cores stay.
+    """
+    if device != "cpu" or not hasattr(os, "sched_setaffinity"):
         yield
         return
     there = os.sched_getaffinity(0)
@@ -29,16 +32,15 @@ def cores(count: int) -> Iterator[None]:
 
 
 def milliseconds(work: Callable[[], Any], times: int, threads: int, device: str = "cpu") -> float:
-    """Median time of a call; on a GPU nothing is said of the cores beside it."""
+    """Median time of a call."""
     torch.set_num_threads(threads)
-    on_gpu = device != "cpu"
 
     def done() -> float:
-        if on_gpu:
+        if device != "cpu":
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    with nullcontext() if on_gpu else cores(threads):
+    with cores(threads, device):
         work()
         found = []
         for _ in range(times):

@@ -9,7 +9,6 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +102,10 @@ class Bench:
             self.program(*words, "--size", str(size), "--output", str(path))
         return ["--set", f"data.pack={path}", "--set", "episode.rotations=none"]
 
+    def least(self, column: Column) -> int:
+        """Episodes of ours that are timed, at least."""
+        return episodes_for(column, 30 if self.arguments.quick else 120)
+
     def ours(
         self,
         column: Column,
@@ -112,19 +115,18 @@ class Bench:
         episodes: int | None = None,
     ) -> dict[str, Any]:
         """What `bench` says, of so many episodes or as many as fit the column."""
-        episodes = episodes or episodes_for(column, 30 if self.arguments.quick else 120)
+        episodes = episodes or self.least(column)
         words = [*column.settings, *self.pack(column.size), *more]
         words += ["--device", self.arguments.device, "--json"]
         words += ["--threads", str(threads), "--episodes", str(episodes)]
-        with nullcontext() if self.on_gpu else cores(threads):
+        with cores(threads, self.arguments.device):
             return json.loads(self.program("bench", what, *words))
 
     def whole_steps(
         self, column: Column, what: str, threads: int, tasks: int, steps: int | None = None
     ) -> float:
         """Milliseconds an episode of ours; part of a step might not fill all threads."""
-        least = episodes_for(column, 30 if self.arguments.quick else 120)
-        steps = steps or (40 if self.on_gpu else math.ceil(least / tasks))
+        steps = steps or (40 if self.on_gpu else math.ceil(self.least(column) / tasks))
         more = ("--set", f"train.tasks_per_step={tasks}")
         found = self.ours(column, what, threads, *more, episodes=tasks * steps)
         return found["milliseconds_per_episode"]

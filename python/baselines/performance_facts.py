@@ -9,6 +9,8 @@ from typing import Any
 from baselines.performance_bench import Bench, Column
 
 SMALL = Column(28, 8, "logits")
+LARGE = Column(84, 8, "logits")
+PHOTO = "episode.photo={}"
 # What is drawn, and how many episodes: a second or so of each.
 JITTER = [
     f"episode.jitter.{key}" for key in ("rotation=10", "scale=0.1", "shear=0.1", "shift=0.05")
@@ -16,13 +18,11 @@ JITTER = [
 LOADERS = [
     ("loader", SMALL, [], 20_000),
     ("jittered", SMALL, JITTER, 4_000),
-    ("augmented_84", Column(84, 8, "logits"), ["episode.photo={}"], 300),
+    ("augmented_84", LARGE, [PHOTO], 300),
 ]
 # Models and episodes a step at which a second thread is measured.
 TWO_THREADS = [
-    (column, tasks)
-    for column in (SMALL, Column(28, 8, "all"), Column(84, 8, "logits"))
-    for tasks in (16, 64)
+    (column, tasks) for column in (SMALL, Column(28, 8, "all"), LARGE) for tasks in (16, 64)
 ]
 # One thread and two take turns, this often and for so many steps.
 PAIRS = 5
@@ -36,8 +36,7 @@ def small_facts(bench: Bench) -> dict[str, Any]:
         words = [word for setting in settings for word in ("--set", setting)]
         found = bench.ours(column, "loader", 1, *words, episodes=episodes)
         facts[f"{name}_images_per_second"] = found["images_per_second"]
-    photo = ("--set", "episode.photo={}")
-    step = bench.ours(Column(84, 8, "logits"), "step", 1, *photo)
+    step = bench.ours(LARGE, "step", 1, "--set", PHOTO)
     facts["augmented_84_waiting_share"] = step["waiting_share"]
     step = bench.ours(SMALL, "step", 1)
     facts["waiting_share"] = step["waiting_share"]

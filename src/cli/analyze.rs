@@ -13,7 +13,7 @@ use hypertransformer::evaluate::{EpisodeRecord, Summary, evaluate};
 use hypertransformer::train::run_folder::{ANALYSIS, argv};
 use serde_json::json;
 
-use super::opened_run::{OpenedRun, RunArguments};
+use super::opened_run::{OpenedRun, RunArguments, told_overlap};
 use super::oracle::{self, OracleArguments};
 
 #[derive(Subcommand)]
@@ -121,10 +121,7 @@ fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
         arguments.split,
         points(gain.accuracy_mean),
         points(gain.accuracy_ci95),
-        match arguments.overlapping {
-            true => ", queries overlap the support",
-            false => "",
-        },
+        told_overlap(arguments.overlapping),
         run.step
     );
     let path = arguments.folder(&run).join("adaptation.json");

@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::interrupt_flag;
-use super::opened_run::{OpenedRun, RunArguments};
+use super::opened_run::{OpenedRun, RunArguments, told_overlap};
 use super::output::{ensure_replaceable, has_key};
 
 #[derive(Args)]
@@ -67,10 +67,8 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         run.experiment.episode.shot = shot as usize;
         name += &format!("-{shot}shot");
     }
-    let mut overlap = "";
     if arguments.overlapping {
         name += "-overlapping";
-        overlap = ", queries overlap the support";
     }
     let sampler = run.sampler(arguments.split, arguments.overlapping, arguments.seed)?;
     let checkpoint = run.checkpoint.file_stem().unwrap_or_default();
@@ -153,10 +151,11 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     atomic::write(&output, &serde_json::to_vec_pretty(&object)?)
         .with_context(|| failed(&output))?;
     println!(
-        "{} accuracy {} ({} episodes, 95 % interval, batch-norm {mode}{overlap}, {}-way {}-shot, checkpoint step {})",
+        "{} accuracy {} ({} episodes, 95 % interval, batch-norm {mode}{}, {}-way {}-shot, checkpoint step {})",
         arguments.split,
         summary,
         summary.episodes,
+        told_overlap(arguments.overlapping),
         sampler.shape().way,
         sampler.shape().shot,
         run.step,

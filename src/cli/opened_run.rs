@@ -30,6 +30,14 @@ pub(super) struct RunArguments {
     compute: ComputeArguments,
 }
 
+/// What is said of a number whose queries may be support images.
+pub(super) fn told_overlap(overlapping: bool) -> &'static str {
+    match overlapping {
+        true => ", queries overlap the support",
+        false => "",
+    }
+}
+
 pub(super) struct OpenedRun {
     pub(super) folder: RunFolder,
     pub(super) experiment: Experiment,

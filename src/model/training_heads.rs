@@ -12,8 +12,10 @@ use super::parameters::{Dense, ParameterLayout};
 use super::targets::logits_target;
 use crate::config::experiment::{Experiment, Initialization};
 
+const WARM_UP_HEAD: &str = "warm_up_head";
+const REAL_CLASS_HEAD: &str = "real_class_head";
 /// What names of their parameters begin with.
-pub(super) const TRAINING_HEADS: [&str; 2] = ["warm_up_head", "real_class_head"];
+pub(super) const TRAINING_HEADS: [&str; 2] = [WARM_UP_HEAD, REAL_CLASS_HEAD];
 
 /// The heads that an experiment asks for.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +51,7 @@ impl TrainingHeads {
         };
         let mut warm_up = Vec::with_capacity(warmed);
         for (layer, shape) in shapes[..warmed].iter().enumerate() {
-            let name = format!("{}{}", TRAINING_HEADS[0], layer + 1);
+            let name = format!("{WARM_UP_HEAD}{}", layer + 1);
             let sizes = (experiment.episode.way, shape.output.0);
             let target = logits_target(&name, &options, shape.output, sizes, labels);
             let head = WeightGenerator::new(layout, &options, experiment.initialization, &target);
@@ -62,7 +64,7 @@ impl TrainingHeads {
         let real_classes = (head.weight > 0.0).then(|| {
             Dense::new(
                 layout,
-                TRAINING_HEADS[1],
+                REAL_CLASS_HEAD,
                 options.image_embedding,
                 head.classes,
             )
