@@ -1,6 +1,7 @@
 //! Threads and devices: tasks are spread over plain threads on a CPU, batched on a GPU.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use tch::{Cuda, Device, Tensor};
@@ -45,7 +46,7 @@ pub enum ComputeError {
     )]
     NoSuchGpu(usize, i64),
     /// Threads could not be started.
-    #[error("could not start {0} worker threads")]
+    #[error("could not start {0} threads")]
     Threads(usize, #[source] rayon::ThreadPoolBuildError),
 }
 
@@ -70,7 +71,7 @@ pub struct Compute {
     pub device: Device,
     /// CPU worker threads.
     pub threads: usize,
-    pool: rayon::ThreadPool,
+    pool: Arc<rayon::ThreadPool>,
 }
 
 impl Compute {
@@ -99,26 +100,26 @@ impl Compute {
         Cuda::cudnn_set_benchmark(device.is_cuda());
         let threads = threads.unwrap_or_else(available_threads).max(1);
         tch::set_num_threads(1);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("worker-{index}"))
-            .start_handler(|_| tch::set_num_threads(1))
-            .build()
-            .map_err(|error| ComputeError::Threads(threads, error))?;
         Ok(Compute {
             device,
             threads,
-            pool,
+            pool: pool("worker", threads)?,
         })
     }
 
-    /// Threads that draw episodes: one beside every four workers of a CPU, which take at least five times as long over
-    /// an episode, augmented colour images included; all cores beside a GPU, which would wait for one.
-    pub fn loader_threads(&self) -> usize {
-        match self.device {
-            Device::Cpu => self.threads.div_ceil(4),
-            _ => self.threads,
+    /// Threads that draw episodes ahead. Where cores are left beside the workers, one for every four of them, which take
+    /// at least five times as long over an episode, augmented colour images included. Otherwise the workers themselves,
+    /// between two steps: a thread more would hold up one worker, and the others would wait for that one at the end of
+    /// the step. Beside a GPU workers have nothing else to do.
+    ///
+    /// # Errors
+    /// If threads cannot be started.
+    pub fn loader_pool(&self) -> Result<Arc<rayon::ThreadPool>, ComputeError> {
+        let spare = available_threads().saturating_sub(self.threads);
+        if self.device == Device::Cpu && spare > 0 {
+            return pool("loader", self.threads.div_ceil(4).min(spare));
         }
+        Ok(Arc::clone(&self.pool))
     }
 
     /// Runs `work`, whose parallel iterators then go over this computation's threads.
@@ -153,6 +154,17 @@ impl Compute {
                 .collect()
         })
     }
+}
+
+/// In its threads libtorch uses one.
+fn pool(name: &'static str, threads: usize) -> Result<Arc<rayon::ThreadPool>, ComputeError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(move |index| format!("{name}-{index}"))
+        .start_handler(|_| tch::set_num_threads(1))
+        .build()
+        .map(Arc::new)
+        .map_err(|error| ComputeError::Threads(threads, error))
 }
 
 /// Lets libtorch compute products as exactly as this. Comes before all else that calls libtorch, which asks for it once.

@@ -281,7 +281,9 @@ fn the_loader_hands_out_every_episode_once_in_order() {
         &common::small_pack(folder.path()),
         (5, 1, 1),
     ));
-    let loader = EpisodeLoader::new(Arc::clone(&sampler), 3..30, 4, 2, |batch| batch).unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build();
+    let pool = Arc::new(pool.unwrap());
+    let loader = EpisodeLoader::new(Arc::clone(&sampler), 3..30, 4, pool, |batch| batch);
     let episodes: Vec<_> = loader.flatten().collect();
     assert!(episodes.iter().map(|episode| episode.index).eq(3..30));
     assert_eq!(episodes[5], sampler.episode(8));

@@ -20,7 +20,7 @@ type Make<Batch> = Arc<dyn Fn(Vec<Episode>) -> Batch + Send + Sync>;
 pub struct EpisodeLoader<Batch> {
     sampler: Arc<EpisodeSampler>,
     make: Make<Batch>,
-    pool: rayon::ThreadPool,
+    pool: Arc<rayon::ThreadPool>,
     pending: VecDeque<Receiver<Batch>>,
     next_episode: u64,
     end_episode: u64,
@@ -30,21 +30,14 @@ pub struct EpisodeLoader<Batch> {
 
 impl<Batch: Send + 'static> EpisodeLoader<Batch> {
     /// Episodes `episodes.start … episodes.end` in batches of `batch` (the last may be shorter), each as what `make`
-    /// makes of it.
-    ///
-    /// # Errors
-    /// If the threads cannot be started.
+    /// makes of it, drawn by the threads of `pool`. [`Iterator::next`] waits for them, so none of them may call it.
     pub fn new(
         sampler: Arc<EpisodeSampler>,
         episodes: std::ops::Range<u64>,
         batch: usize,
-        threads: usize,
+        pool: Arc<rayon::ThreadPool>,
         make: impl Fn(Vec<Episode>) -> Batch + Send + Sync + 'static,
-    ) -> Result<EpisodeLoader<Batch>, rayon::ThreadPoolBuildError> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("loader-{index}"))
-            .build()?;
+    ) -> EpisodeLoader<Batch> {
         let mut loader = EpisodeLoader {
             sampler,
             make: Arc::new(make),
@@ -58,7 +51,7 @@ impl<Batch: Send + 'static> EpisodeLoader<Batch> {
         for _ in 0..DEPTH {
             loader.request();
         }
-        Ok(loader)
+        loader
     }
 
     fn request(&mut self) {

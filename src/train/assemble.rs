@@ -41,11 +41,9 @@ pub fn training_loader(
     episodes: Range<u64>,
     tasks: usize,
 ) -> Result<EpisodeLoader<Prepared>, TrainError> {
-    let (threads, device) = (compute.loader_threads(), compute.device);
+    let (pool, device) = (compute.loader_pool()?, compute.device);
     let prepare = move |episodes| Prepared::new(episodes, device);
-    Ok(EpisodeLoader::new(
-        sampler, episodes, tasks, threads, prepare,
-    )?)
+    Ok(EpisodeLoader::new(sampler, episodes, tasks, pool, prepare))
 }
 
 /// Name of the class split an experiment uses.

@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::checkpoint::CheckpointError;
 use super::optimizer::OptimizerError;
 use super::run_folder::RunError;
+use crate::compute::ComputeError;
 use crate::data::error::DataError;
 use crate::model::architecture::ImagesTooSmall;
 use crate::report::ReportError;
@@ -69,6 +70,6 @@ pub enum TrainError {
     #[error(transparent)]
     Report(#[from] ReportError),
     /// The loader's threads could not be started.
-    #[error("could not start the loader's threads")]
-    Loader(#[from] rayon::ThreadPoolBuildError),
+    #[error(transparent)]
+    Compute(#[from] ComputeError),
 }
