@@ -29,23 +29,12 @@ from tqdm import tqdm
 from baselines.data import Episode, EpisodeList, Pack, TrainingData, exported
 from baselines.evaluation import Interval
 from baselines.hypertransformer import HyperTransformer, Parameters
+from baselines.support_gradient import SHARPNESS, leave_one_out_loss
 
 EPISODES_A_STEP = 4
 LEARNING_RATE = 1e-3
 FIRST_STEP = 0.01
 """Of the norm of a kernel, what the first gradient steps move it by."""
-
-
-def leave_one_out_loss(features: Tensor, labels: Tensor, way: int, scale: Tensor) -> Tensor:
-    """Cross-entropy of distances `[N, length]` to the class means, to its own without itself."""
-    members = F.one_hot(labels, way).to(features.dtype)
-    counts = members.sum(0)
-    sums = members.T @ features
-    others = (features[:, None] - sums / counts[:, None]).square().mean(-1)
-    rest = (sums[labels] - features) / (counts[labels] - 1)[:, None]
-    own = (features - rest).square().mean(-1)
-    distances = torch.where(members.bool(), own[:, None], others)
-    return F.cross_entropy(-scale * distances, labels)
 
 
 class Adapting(HyperTransformer):
@@ -58,7 +47,7 @@ class Adapting(HyperTransformer):
         self.way, self.steps, self.moved = way, steps, list[Tensor]()
         layers = self.cnn["layers"]
         self.step_sizes = torch.full((max(steps, 1), layers), FIRST_STEP, requires_grad=True)
-        self.scale = torch.tensor(math.log(4.0), requires_grad=True)
+        self.scale = torch.tensor(math.log(SHARPNESS), requires_grad=True)
 
     def learned_weights(self, index: int) -> Parameters:
         """With the kernel as the last gradient step left it."""

@@ -19,6 +19,8 @@ import yaml
 from safetensors import safe_open
 from torch import Tensor
 
+from baselines.support_gradient import directions
+
 Parameters = dict[str, Tensor]
 Options = dict[str, Any]
 
@@ -39,6 +41,7 @@ GENERATOR_DEFAULTS: Options = {
     "allocation": "output",
     "generate_bias": False,
     "generate_batch_norm": False,
+    "support_gradient": False,
     "kind": "encoder",
     "pre_norm": False,
     "logits_features": "embedded",
@@ -289,13 +292,14 @@ class HyperTransformer:
         """
         image_features = self.image_embedding(support, moving, seen)
         theta, supports = Theta(), [support]
-        for index in range(self.cnn["layers"]):
-            weights = self.convolution(index, supports[-1], image_features, labels, seen, theta)
-            if moving:
-                below = f"cnn.layer{index + 1}.batch_norm.running"
-                weights["mean"] = self.buffers[f"{below}_mean"]
-                weights["variance"] = self.buffers[f"{below}_variance"]
-            supports.append(self.block(index, supports[-1], weights, note=not moving, seen=seen))
+        with torch.enable_grad():
+            beginnings = directions(self, support, labels, moving, seen)
+        for index, beginning in enumerate(beginnings):
+            before = supports[-1]
+            weights = self.convolution(
+                index, before, image_features, labels, seen, theta, beginning
+            )
+            supports.append(self.block_of_support(index, before, weights, moving, seen))
             theta.layers.append(weights)
         features = self.features(supports[-1])
         theta.weight, theta.bias = self.dense_layer(
@@ -311,6 +315,7 @@ class HyperTransformer:
         labels: Tensor,
         seen: Tensor | None,
         theta: Theta,
+        beginning: Tensor | None,
     ) -> Parameters:
         """θ of one convolution block: what is learned, plus what is generated."""
         weights, name = self.learned_weights(index), f"generator.layer{index + 1}"
@@ -319,7 +324,8 @@ class HyperTransformer:
         local = self.activation_embedding(name, activations, (2, 1))
         inputs = activations.shape[1]
         length = self.slice_length(name, inputs)
-        slices = self.slices(name, [*local, *image_features], labels, seen, length)
+        features = [*local, *image_features]
+        slices = self.slices(name, features, labels, seen, length, beginning)
         generated = self.weights_from(name, slices, inputs)
         if "kernel" in weights:
             change = generated["kernel"].square().sum()
@@ -357,6 +363,16 @@ class HyperTransformer:
             # A copy: what the queries are normalised with is no part of θ.
             found.append(self.block(index, found[-1], dict(weights), note=own, seen=None))
         return found
+
+    def block_of_support(
+        self, index: int, images: Tensor, weights: Parameters, moving: bool, seen: Tensor | None
+    ) -> Tensor:
+        """Support images through a block; what they are normalised with is put to its weights."""
+        if moving:
+            below = f"cnn.layer{index + 1}.batch_norm.running"
+            weights["mean"] = self.buffers[f"{below}_mean"]
+            weights["variance"] = self.buffers[f"{below}_variance"]
+        return self.block(index, images, weights, note=not moving, seen=seen)
 
     def block(
         self, index: int, images: Tensor, weights: Parameters, *, note: bool, seen: Tensor | None
@@ -465,9 +481,18 @@ class HyperTransformer:
         return means
 
     def slices(
-        self, name: str, features: list[Tensor], labels: Tensor, seen: Tensor | None, length: int
+        self,
+        name: str,
+        features: list[Tensor],
+        labels: Tensor,
+        seen: Tensor | None,
+        length: int,
+        beginning: Tensor | None = None,
     ) -> Tensor:
-        """Weight slices of a layer, `[count, length]`, read from its placeholders (Fig. 2)."""
+        """Weight slices of a layer, `[count, length]`, read from its placeholders (Fig. 2).
+
+        Weight tokens hold `beginning`, of the same shape, after the placeholders.
+        """
         phi, settings = self.phi, self.settings(name)
         joined = torch.cat(features, 1)
         if f"{name}.feature_norm.weight" in phi:
@@ -475,6 +500,9 @@ class HyperTransformer:
         samples = torch.cat([phi[f"{name}.labels"][labels], joined], 1)
         placeholders = phi[f"{name}.placeholders"]
         count, label_dim = placeholders.shape
+        weights = placeholders
+        if beginning is not None:
+            weights = torch.cat([placeholders, beginning], 1)
         width = label_dim + length
         hidden = None if seen is None else ~seen
 
@@ -483,11 +511,11 @@ class HyperTransformer:
 
         if settings["kind"] == "separate":
             memory = stack("encoder")(samples, hidden)
-            weights = F.pad(placeholders, (0, length))
+            weights = F.pad(weights, (0, width - weights.shape[1]))
             tokens = stack("decoder")(weights, None, memory, hidden)
         else:
             width = max(width, samples.shape[1])
-            padded = [F.pad(x, (0, width - x.shape[1])) for x in (placeholders, samples)]
+            padded = [F.pad(x, (0, width - x.shape[1])) for x in (weights, samples)]
             tokens = torch.cat(padded)
             if hidden is not None:
                 hidden = torch.cat([hidden.new_zeros(count), hidden])

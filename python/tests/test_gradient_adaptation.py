@@ -12,8 +12,9 @@ pytest.importorskip("torch", reason="no torch: `make parity` installs it and run
 import torch  # noqa: E402
 
 from baselines.data import Pack, TrainingData  # noqa: E402
-from baselines.gradient_adaptation import Adapting, leave_one_out_loss  # noqa: E402
+from baselines.gradient_adaptation import Adapting  # noqa: E402
 from baselines.hypertransformer import HyperTransformer  # noqa: E402
+from baselines.support_gradient import leave_one_out_loss  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BINARY = ROOT / "target" / "release" / "hypertransformer"

@@ -130,8 +130,15 @@ fn convolution_faults(
     let some = generates_convolutions(experiment);
     let spatial = generator.allocation == Allocation::Spatial;
     let nothing = "false, for `generator.generates` names no convolution";
-    let base = generator.learned_base;
+    let (base, gradient) = (generator.learned_base, generator.support_gradient);
     faults.unless(some || !base, &at("learned_base"), base, nothing);
+    faults.unless(some || !gradient, &at("support_gradient"), gradient, nothing);
+    faults.unless(
+        base || !gradient,
+        &at("support_gradient"),
+        gradient,
+        "false, for without `learned_base: true` there is nothing to take a gradient at",
+    );
     for (key, set) in [
         ("generate_bias", generator.generate_bias),
         ("generate_batch_norm", generator.generate_batch_norm),
@@ -161,11 +168,12 @@ fn convolution_faults(
 }
 
 /// What says nothing of the logits layer.
-const OF_CONVOLUTIONS: [&str; 4] = [
+const OF_CONVOLUTIONS: [&str; 5] = [
     "allocation",
     "learned_base",
     "generate_bias",
     "generate_batch_norm",
+    "support_gradient",
 ];
 
 fn single_layer_faults(experiment: &Experiment) -> Vec<String> {

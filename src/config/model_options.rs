@@ -100,6 +100,9 @@ pub struct GeneratorOptions {
     pub generate_bias: bool,
     /// Whether γ and β after a generated convolution are generated (`output` allocation).
     pub generate_batch_norm: bool,
+    /// Whether the tokens of a convolution's weight slices begin with the gradient of a loss on the support set
+    /// (`learned_base` only).
+    pub support_gradient: bool,
     /// How the Transformer is built.
     pub kind: GeneratorKind,
     /// Norm before each sublayer instead of after it.
@@ -195,6 +198,7 @@ impl Default for GeneratorOptions {
             learned_base: false,
             generate_bias: false,
             generate_batch_norm: false,
+            support_gradient: false,
             kind: GeneratorKind::Encoder,
             pre_norm: false,
             label_dim: 32,

@@ -53,6 +53,8 @@ pub struct SupportView<'a> {
     pub flat: Option<&'a Tensor>,
     /// Image embeddings, `[T·N, e]`.
     pub image_embeddings: Option<&'a Tensor>,
+    /// What weight tokens begin with, `[T, slices, slice length]`; only generators that ask for it.
+    pub beginnings: Option<&'a Tensor>,
     /// `[T, N]`, n for an unlabelled sample.
     pub labels: &'a Tensor,
     /// `[T, N]`, 1 for a sample that counts, 0 for one that is masked.
@@ -74,6 +76,7 @@ impl<'a> SupportView<'a> {
             activations,
             flat,
             image_embeddings,
+            beginnings: None,
             labels: &batch.support_labels,
             mask: pass.support_mask,
             hooks: pass.hooks,
@@ -86,6 +89,8 @@ impl<'a> SupportView<'a> {
 pub struct WeightGenerator {
     /// Token layout with ξ and μ.
     pub tokens: Tokens,
+    /// Whether weight tokens begin with the gradient of a loss on the support set.
+    pub(super) begins_with_gradient: bool,
     transformer: Transformer,
     flat_length: usize,
     feature_dropout: f64,
@@ -144,6 +149,7 @@ impl WeightGenerator {
         });
         WeightGenerator {
             tokens,
+            begins_with_gradient: options.support_gradient,
             transformer,
             flat_length: target.flat_length,
             feature_dropout: options.feature_dropout,
@@ -194,6 +200,7 @@ impl WeightGenerator {
             parameters,
             &self.tokens,
             (&features, support.labels),
+            support.beginnings,
             seen.as_ref(),
             support.hooks,
         );

@@ -268,12 +268,16 @@ impl HyperTransformer {
                     _ => embedded,
                 },
             );
+        let beginnings = self.support_gradients(pass, batch);
         let mut activations = vec![support];
         let mut layers = Vec::with_capacity(self.convolutions.len());
         let mut variation: Option<Tensor> = None;
         for layer in 0..self.convolutions.len() {
             let values = &activations[layer];
-            let view = SupportView::new(pass, batch, embedded.as_ref(), values, None);
+            let view = SupportView {
+                beginnings: beginnings[layer].as_ref(),
+                ..SupportView::new(pass, batch, embedded.as_ref(), values, None)
+            };
             let (weights, ratio) = self.layer_weights(pass, layer, &view);
             variation = variation.into_iter().chain(ratio).reduce(|a, b| a + b);
             let (output, statistics) = self.cnn.support(pass, layer, &weights, values, observed);

@@ -19,6 +19,7 @@ pub mod pooled_convolution;
 mod side_by_side;
 pub mod statistics;
 pub mod summary;
+mod support_gradient;
 pub mod tape;
 mod targets;
 mod token_transformer;

@@ -101,12 +101,14 @@ impl Transformer {
         }
     }
 
-    /// Output tokens of the weight slices, `[T, slices, D]`. `seen`, `[T, 1, 1, N]`, is −∞ for masked samples.
+    /// Output tokens of the weight slices, `[T, slices, D]`. `beginnings`: see [`Tokens::weights`]. `seen`, `[T, 1, 1, N]`,
+    /// is −∞ for masked samples.
     pub(super) fn forward(
         &self,
         parameters: &Parameters,
         tokens: &Tokens,
         (features, labels): (&Tensor, &Tensor),
+        beginnings: Option<&Tensor>,
         seen: Option<&Tensor>,
         hooks: Hooks,
     ) -> Tensor {
@@ -122,7 +124,7 @@ impl Transformer {
                     ..Context::default()
                 };
                 let memory = encoder.forward(parameters, &samples, samples.size()[1], context);
-                let weights = tokens.weights(parameters, tasks, tokens.weight_width());
+                let weights = tokens.weights(parameters, tasks, tokens.weight_width(), beginnings);
                 let context = Context {
                     memory: Some(&memory),
                     memory_seen: seen,
@@ -133,7 +135,7 @@ impl Transformer {
             }
         };
         let width = tokens.joint_width();
-        let weights = tokens.weights(parameters, tasks, width);
+        let weights = tokens.weights(parameters, tasks, width, beginnings);
         let samples = tokens.samples(parameters, features, labels, width);
         let sequence = Tensor::cat(&[weights, samples], 1);
         // Weight tokens come first and are never masked.

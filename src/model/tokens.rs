@@ -1,7 +1,7 @@
 //! Sample tokens and slice placeholders (Fig. 2).
 //!
-//! Token width D = d + max(slice length, feature length). A weight token is `[μ(i) | 0]`, a sample token
-//! `[ξ(c) | features | 0]`; the generated slice is read from the weight token at the places after μ.
+//! Token width D = d + max(slice length, feature length). A weight token is `[μ(i) | 0]`, or with a beginning for slice i
+//! `[μ(i) | beginning | 0]`, a sample token `[ξ(c) | features | 0]`; the generated slice is read from the weight token at the places after μ.
 
 use tch::Tensor;
 
@@ -78,13 +78,24 @@ impl Tokens {
             .constant_pad_nd([0, (width - self.sample_width()) as i64])
     }
 
-    /// Weight tokens `[T, slices, width]`.
-    pub fn weights(&self, parameters: &Parameters, tasks: i64, width: usize) -> Tensor {
-        parameters
-            .get(self.placeholders)
-            .constant_pad_nd([0, (width - self.label_dim) as i64])
-            .unsqueeze(0)
-            .expand([tasks, -1, -1], false)
+    /// Weight tokens `[T, slices, width]`; beginnings are `[T, slices, slice length]`.
+    pub fn weights(
+        &self,
+        parameters: &Parameters,
+        tasks: i64,
+        width: usize,
+        beginnings: Option<&Tensor>,
+    ) -> Tensor {
+        let placeholders = parameters.get(self.placeholders);
+        let every_task = |values: Tensor| values.unsqueeze(0).expand([tasks, -1, -1], false);
+        let pad = |values: &Tensor, held: usize| values.constant_pad_nd([0, (width - held) as i64]);
+        match beginnings {
+            None => every_task(pad(placeholders, self.label_dim)),
+            Some(slices) => {
+                let placeholders = every_task(placeholders.shallow_clone());
+                pad(&Tensor::cat(&[&placeholders, slices], 2), self.weight_width())
+            }
+        }
     }
 
     /// Output tokens `[T, slices, D]` → slices `[T, slices, slice length]`.

@@ -192,7 +192,7 @@ pub fn farthest(left: &Tensor, right: &Tensor) -> f64 {
 pub const PAPER: [&str; 2] = ["initialization=paper", "generator.logits_features=embedded"];
 
 /// Overrides of each variant of CNN and generator, to the fast preset.
-pub const VARIANTS: [&[&str]; 28] = [
+pub const VARIANTS: [&[&str]; 31] = [
     &[],
     &PAPER,
     &["generator.generates=all", "generator.learned_base=true"],
@@ -322,6 +322,30 @@ pub const VARIANTS: [&[&str]; 28] = [
         "cnn.block=[convolution, batch_norm, activation]",
         "generator.generates=all",
         "generator.allocation=spatial",
+    ],
+    &[
+        "generator.generates=all",
+        "generator.learned_base=true",
+        "generator.support_gradient=true",
+    ],
+    &[
+        PAPER[0],
+        "generator.kind=separate",
+        "generator.generates=layers 1 3",
+        "generator.learned_base=true",
+        "generator.support_gradient=true",
+        "generator.per_layer={1: {allocation: spatial}}",
+        "cnn.block=[convolution, activation, pool, batch_norm]",
+    ],
+    &[
+        "episode.unlabeled=2",
+        "episode.distractors=1",
+        "generator.generates=last 2",
+        "generator.learned_base=true",
+        "generator.support_gradient=true",
+        "generator.generate_bias=true",
+        "generator.generate_batch_norm=true",
+        "cnn.block=[convolution, activation, pool, batch_norm]",
     ],
 ];
 

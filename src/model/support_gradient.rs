@@ -1,0 +1,116 @@
+//! What weight tokens can begin with: the gradient of a loss on the support set with respect to their slices.
+//!
+//! Not in the paper. A generator that sees averages of features has little to tell which way a kernel should move for
+//! this task; the gradient says it, at the price of one more way through the CNN and back, over the support set alone.
+
+use tch::{Kind, Tensor};
+
+use super::batch_norm::{Observed, Pass};
+use super::episode_batch::EpisodeBatch;
+use super::hooks::Hooks;
+use super::hypertransformer::HyperTransformer;
+use super::tape::Tape;
+
+/// How much closer to its own class mean than to others a sample must be.
+const SHARPNESS: f64 = 4.0;
+
+/// Logit of a class that no labelled sample speaks for; finite, for it is multiplied by 0 where a sample does not count.
+const NOBODY: f64 = -1e9;
+
+impl HyperTransformer {
+    /// Of each convolution whose weight tokens begin with it: the direction in which the support set would have its slices
+    /// move, `[T, slices, slice length]`, with mean square 1 over a task's slices. A constant: no gradient leads through.
+    ///
+    /// It is taken where all generated changes are 0, so there must be learned weights beneath.
+    pub(super) fn support_gradients(
+        &self,
+        pass: &Pass,
+        batch: &EpisodeBatch,
+    ) -> Vec<Option<Tensor>> {
+        let asked = |layer: usize| {
+            let (generator, slices) = self.convolutions[layer].as_ref()?;
+            let shape = [slices.count() as i64, slices.length() as i64];
+            generator.begins_with_gradient.then_some(shape)
+        };
+        let shapes: Vec<_> = (0..self.convolutions.len()).map(asked).collect();
+        if shapes.iter().all(Option::is_none) {
+            return shapes.iter().map(|_| None).collect();
+        }
+        let lengths = shapes.iter().map(|shape| shape.map_or(0, |[a, b]| a * b));
+        let lengths: Vec<i64> = lengths.collect();
+        let gradient = tch::with_grad(|| {
+            let total: i64 = lengths.iter().sum();
+            let options = (batch.support.kind(), batch.support.device());
+            let changes = Tensor::zeros([pass.tasks, total], options).set_requires_grad(true);
+            let changed = changes.split_with_sizes(&lengths[..], 1);
+            let tape = Tape::default();
+            let plain = Hooks {
+                tape: Some(&tape),
+                ..Hooks::default()
+            };
+            let pass = Pass {
+                hooks: plain,
+                ..*pass
+            };
+            let mut values = batch.support.flatten(0, 1);
+            for (layer, shape) in shapes.iter().enumerate() {
+                let change = shape.map(|[count, length]| {
+                    let slices = changed[layer].view([pass.tasks, count, length]);
+                    let (_, cut) = self.convolutions[layer].as_ref().expect("asked for");
+                    cut.weights(&slices)
+                });
+                let weights = self.cnn.weights(pass.parameters, layer, change);
+                let unused = &mut Observed::default();
+                values = self.cnn.support(&pass, layer, &weights, &values, unused).0;
+            }
+            let features = self.cnn.features(&values);
+            let way = self.logits.tokens.slices as i64;
+            let loss = leave_one_out_loss(&features, &batch.support_labels, pass.support_mask, way);
+            tape.gradient(&loss, &changes)
+        });
+        let parts = gradient.split_with_sizes(&lengths[..], 1);
+        let direction = |(part, shape): (&Tensor, &Option<[i64; 2]>)| {
+            shape.map(|[count, length]| {
+                let square = part.square().mean_dim(&[1i64][..], true, None);
+                let unit = -part / square.sqrt().clamp_min(f64::from(f32::MIN_POSITIVE));
+                unit.view([pass.tasks, count, length])
+            })
+        };
+        parts.iter().zip(&shapes).map(direction).collect()
+    }
+}
+
+/// Σ over tasks of the mean over labelled samples of the cross-entropy of squared distances to the class means, to that of
+/// a sample's own class without itself, where it has others.
+///
+/// `features`: `[T·N, length]`; `labels`: `[T, N]`, `way` for an unlabelled sample; `mask`: `[T, N]`, 0 for a hidden one.
+fn leave_one_out_loss(
+    features: &Tensor,
+    labels: &Tensor,
+    mask: Option<&Tensor>,
+    way: i64,
+) -> Tensor {
+    let (tasks, samples) = labels.size2().unwrap_or_default();
+    let (kind, device) = (features.kind(), features.device());
+    let features = features.view([tasks, samples, -1]);
+    let classes = Tensor::arange(way, (Kind::Int64, device));
+    let mut members = labels.unsqueeze(2).eq_tensor(&classes).to_kind(kind);
+    if let Some(mask) = mask {
+        members = members * mask.unsqueeze(2);
+    }
+    // [T, 1, n]
+    let counts = members.sum_dim_intlist(&[1i64][..], true, kind);
+    let sums = members.transpose(1, 2).matmul(&features);
+    let means = sums / counts.transpose(1, 2).clamp_min(1.0);
+    let squares = |values: &Tensor| values.square().sum_dim_intlist(&[2i64][..], true, kind);
+    let products = features.matmul(&means.transpose(1, 2));
+    let distances = squares(&features) + squares(&means).transpose(1, 2) - products * 2.0;
+    // x − mean of the others = c / (c − 1) · (x − mean of all c).
+    let without_itself = (&counts / (&counts - 1.0).clamp_min(1.0)).square();
+    let distances = distances * (&members * (without_itself - 1.0) + 1.0);
+    let logits = distances * (-SHARPNESS / features.size()[2] as f64);
+    let logits = logits.masked_fill(&counts.eq(0.0), NOBODY);
+    let own = (logits.log_softmax(2, kind) * &members).sum_dim_intlist(&[1i64, 2][..], false, kind);
+    let counted = counts.sum_dim_intlist(&[1i64, 2][..], false, kind);
+    -(own / counted.clamp_min(1.0)).sum(kind)
+}
