@@ -90,10 +90,11 @@ fn gradient_step_without_flat_features_is_refused() {
 #[test]
 fn what_would_undo_gradient_step_or_do_nothing_is_refused() {
     let error = error(
-        "initialization: gradient_step\ngenerator: {logits_features: flat, attention: sigmoid, inner_fraction: 0, skip_last_nonlinearity: true}\ntrain: {convolution_generator_rate: 0}\n",
+        "initialization: gradient_step\ngenerator: {logits_features: flat, attention: sigmoid, inner_fraction: 0, skip_last_nonlinearity: true, support_gradient: true}\ntrain: {convolution_generator_rate: 0}\n",
         &[],
     );
     for part in [
+        "generator.support_gradient: true: expected false, for `generator.generates` names no convolution",
         "generator.attention: sigmoid: expected softmax",
         "generator.skip_last_nonlinearity: true: expected false",
         "train.convolution_generator_rate: 0: expected",
@@ -241,6 +242,10 @@ fn faults_of_single_layers_are_told_with_the_layer() {
         (
             "generator.per_layer.logits.heads=0",
             "generator.per_layer.logits.heads: 0: expected 1 to 256",
+        ),
+        (
+            "generator.per_layer.4.support_gradient=true",
+            "generator.per_layer.4.support_gradient: true: expected false, for without `learned_base: true`",
         ),
     ] {
         let found = error(text, &[set]);

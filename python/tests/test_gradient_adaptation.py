@@ -59,6 +59,15 @@ def test_the_loss_compares_each_image_with_its_class_without_itself():
     assert abs(found.item() - expected / len(labels)) < 1e-12
 
 
+def test_a_class_of_one_is_compared_with_itself_and_one_of_none_is_no_choice():
+    features = torch.tensor([[0.0], [0.2], [0.5]], dtype=torch.float64)
+    found = leave_one_out_loss(features, torch.tensor([0, 0, 2]), 3, 4.0)
+    # Squared distances to the own class without the image, but for a single one, and to the other.
+    pairs = [(0.04, 0.25), (0.04, 0.09), (0.0, 0.16)]
+    expected = np.mean([np.log1p(np.exp(4 * (own - other))) for own, other in pairs])
+    assert abs(found.item() - expected) < 1e-12
+
+
 def test_steps_move_kernels_by_their_share_and_lower_the_loss(run):
     model = Adapting(HyperTransformer.load(run / "checkpoints" / "best.safetensors"), WAY, 1)
     episode = TrainingData(Pack(run.parent / "synthetic.safetensors"), WAY, SHOT, 3).episode(0)

@@ -28,7 +28,8 @@ pub struct ModelSummary {
     pub theta: usize,
     /// Multiply-adds of the target CNN on one image.
     pub cnn_multiply_adds: usize,
-    /// Multiply-adds from a support set to θ: embeddings, the CNN on the support images, and the Transformers.
+    /// Multiply-adds from a support set to θ: embeddings, the CNN on the support images, the gradient that weight tokens
+    /// may begin with (the CNN forward, and twice as much back), and the Transformers.
     pub generator_multiply_adds: usize,
     /// Bytes that one training episode keeps for its gradient, CNN and generators, about.
     pub activation_bytes: usize,
@@ -134,6 +135,11 @@ impl HyperTransformer {
             .map_or_else(PartCost::default, |embedding| {
                 embedding.cost(layout, (image.1, image.2))
             });
+        let generated = || self.convolutions.iter().flatten();
+        let passes = match generated().any(|(generator, _)| generator.begins_with_gradient()) {
+            true => 4,
+            false => 1,
+        };
         let transformers: usize = generators().map(|one| one.multiply_adds).sum();
         // A block keeps what its convolution gave, and twice what pooling left of it.
         let kept: usize = self
@@ -154,7 +160,7 @@ impl HyperTransformer {
                 .sum(),
             cnn_weights: sum(|layer| layer.weights),
             theta: generators().map(|one| one.slices * one.slice_length).sum(),
-            generator_multiply_adds: samples * (embedding.multiply_adds + cnn_multiply_adds)
+            generator_multiply_adds: samples * (embedding.multiply_adds + passes * cnn_multiply_adds)
                 + transformers,
             activation_bytes: NUMBER * (kept * (samples + queries) + embedding.kept * samples)
                 + generators().map(|one| one.kept_bytes).sum::<usize>(),

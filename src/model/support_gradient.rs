@@ -30,7 +30,7 @@ impl HyperTransformer {
         let asked = |layer: usize| {
             let (generator, slices) = self.convolutions[layer].as_ref()?;
             let shape = [slices.count() as i64, slices.length() as i64];
-            generator.begins_with_gradient.then_some(shape)
+            generator.begins_with_gradient().then_some(shape)
         };
         let shapes: Vec<_> = (0..self.convolutions.len()).map(asked).collect();
         if shapes.iter().all(Option::is_none) {
@@ -113,4 +113,22 @@ fn leave_one_out_loss(
     let own = (logits.log_softmax(2, kind) * &members).sum_dim_intlist(&[1i64, 2][..], false, kind);
     let counted = counts.sum_dim_intlist(&[1i64, 2][..], false, kind);
     -(own / counted.clamp_min(1.0)).sum(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two samples of class 0, one of class 1, one unlabelled, one of class 2 that is hidden: nobody speaks for class 2.
+    #[test]
+    fn the_loss_is_that_by_hand_and_counts_only_what_is_seen_and_labelled() {
+        let features = Tensor::from_slice(&[0.0, 0.2, 0.5, 0.9, 0.7]).view([5, 1]);
+        let labels = Tensor::from_slice(&[0i64, 0, 1, 3, 2]).view([1, 5]);
+        let mask = Tensor::from_slice(&[1.0, 1.0, 1.0, 1.0, 0.0]).view([1, 5]);
+        let found = leave_one_out_loss(&features, &labels, Some(&mask), 3).double_value(&[]);
+        // Squared distances to the own class without the sample, but for a single one, and to the other class.
+        let pairs = [(0.04, 0.25), (0.04, 0.09), (0.0, 0.16)];
+        let each = pairs.map(|(own, other): (f64, f64)| (SHARPNESS * (own - other)).exp().ln_1p());
+        assert!((found - each.iter().sum::<f64>() / 3.0).abs() < 1e-12);
+    }
 }
