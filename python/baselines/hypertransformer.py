@@ -526,10 +526,7 @@ class HyperTransformer:
                 tokens = encoded
         slices = tokens[:count, label_dim : label_dim + length]
         scale = phi.get(f"{name}.output_scale")
-        slices = slices if scale is None else slices * scale
-        if beginning is None:
-            return slices
-        return slices + beginning * phi[f"{name}.gradient_step"]
+        return slices if scale is None else slices * scale
 
     def slice_length(self, name: str, inputs: int) -> int:
         """Elements of one weight slice of a convolution (§4.1)."""

@@ -31,8 +31,6 @@ pub struct Target {
     pub embedding: Option<(usize, usize, &'static [usize])>,
     /// What slices are multiplied by, with `gradient_step` or always.
     pub output_scale: OutputScale,
-    /// Start of a step along the gradient of a loss on the support set, with which weight tokens then begin.
-    pub gradient_step: Option<f32>,
 }
 
 /// A learned scale for each element of a slice, times a fixed one.
@@ -91,6 +89,8 @@ impl<'a> SupportView<'a> {
 pub struct WeightGenerator {
     /// Token layout with ξ and μ.
     pub tokens: Tokens,
+    /// Whether weight tokens begin with the gradient of a loss on the support set.
+    pub(super) begins_with_gradient: bool,
     transformer: Transformer,
     flat_length: usize,
     feature_dropout: f64,
@@ -99,8 +99,6 @@ pub struct WeightGenerator {
     feature_norm: Option<LayerNorm>,
     /// The learned scale and the fixed one.
     output_scale: Option<(ParameterId, f64)>,
-    /// Where weight tokens begin with the gradient of a loss on the support set: how far it moves slices by itself.
-    gradient_step: Option<ParameterId>,
 }
 
 impl WeightGenerator {
@@ -149,26 +147,16 @@ impl WeightGenerator {
                 fixed,
             )
         });
-        let gradient_step = target.gradient_step.map(|start| {
-            let shape = [target.slices.1 as i64];
-            let start = Initial::Constant(start);
-            layout.add(format!("{name}.gradient_step"), &shape, start)
-        });
         WeightGenerator {
             tokens,
+            begins_with_gradient: options.support_gradient,
             transformer,
             flat_length: target.flat_length,
             feature_dropout: options.feature_dropout,
             activation_embedding,
             feature_norm,
             output_scale,
-            gradient_step,
         }
-    }
-
-    /// Whether weight tokens begin with the gradient of a loss on the support set.
-    pub(super) fn begins_with_gradient(&self) -> bool {
-        self.gradient_step.is_some()
     }
 
     /// The joint encoder, if this generator has one.
@@ -217,14 +205,10 @@ impl WeightGenerator {
             support.hooks,
         );
         let slices = self.tokens.read(&outputs);
-        let scaled = match self.output_scale {
+        match self.output_scale {
             Some((learned, 1.0)) => slices * parameters.get(learned),
             Some((learned, fixed)) => slices * (parameters.get(learned) * fixed),
             None => slices,
-        };
-        match (self.gradient_step, support.beginnings) {
-            (Some(step), Some(direction)) => scaled.addcmul(direction, parameters.get(step)),
-            _ => scaled,
         }
     }
 

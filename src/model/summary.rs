@@ -136,7 +136,7 @@ impl HyperTransformer {
                 embedding.cost(layout, (image.1, image.2))
             });
         let generated = || self.convolutions.iter().flatten();
-        let passes = match generated().any(|(generator, _)| generator.begins_with_gradient()) {
+        let passes = match generated().any(|(generator, _)| generator.begins_with_gradient) {
             true => 4,
             false => 1,
         };

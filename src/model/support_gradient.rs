@@ -30,7 +30,7 @@ impl HyperTransformer {
         let asked = |layer: usize| {
             let (generator, slices) = self.convolutions[layer].as_ref()?;
             let shape = [slices.count() as i64, slices.length() as i64];
-            generator.begins_with_gradient().then_some(shape)
+            generator.begins_with_gradient.then_some(shape)
         };
         let shapes: Vec<_> = (0..self.convolutions.len()).map(asked).collect();
         if shapes.iter().all(Option::is_none) {

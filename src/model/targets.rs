@@ -32,8 +32,8 @@ pub(super) fn convolution_slices(
     }
 }
 
-/// Generated kernels start a tenth as large as the learned ones that they are added to, a gradient step a fiftieth; alone,
-/// so that activations keep their size.
+/// Generated kernels start a tenth as large as the learned ones that they are added to; alone, so that activations
+/// keep their size.
 pub(super) fn convolution_target(
     options: &GeneratorOptions,
     layer: usize,
@@ -43,9 +43,8 @@ pub(super) fn convolution_target(
 ) -> Target {
     let area = slices.kernel_size * slices.kernel_size;
     let (fan_in, fan_out) = (slices.inputs * area, slices.outputs * area);
-    let learned = (2.0 / (fan_in + fan_out) as f32).sqrt();
     let start = if options.learned_base {
-        0.1 * learned
+        0.1 * (2.0 / (fan_in + fan_out) as f32).sqrt()
     } else {
         (1.0 / fan_in as f32).sqrt()
     };
@@ -63,7 +62,6 @@ pub(super) fn convolution_target(
             fixed: 1.0,
             always: options.learned_base,
         },
-        gradient_step: options.support_gradient.then_some(0.02 * learned),
     }
 }
 
@@ -91,6 +89,5 @@ pub(super) fn logits_target(
             fixed: (3.0 / ((length + 1) as f64).sqrt()).min(1.0),
             always: false,
         },
-        gradient_step: None,
     }
 }
