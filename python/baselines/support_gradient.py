@@ -9,14 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from baselines.hypertransformer import HyperTransformer, Parameters
+    from baselines.hypertransformer import HyperTransformer
 
 SHARPNESS = 4.0
 
 
-def leave_one_out_loss(
-    features: Tensor, labels: Tensor, way: int, scale: Tensor | float
-) -> Tensor:
+def leave_one_out_loss(features: Tensor, labels: Tensor, way: int, scale: Tensor | float) -> Tensor:
     """Cross-entropy of distances `[N, length]` to the class means, to its own without itself.
 
     A class of one is compared with itself; one of none is no choice.

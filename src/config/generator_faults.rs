@@ -132,7 +132,12 @@ fn convolution_faults(
     let nothing = "false, for `generator.generates` names no convolution";
     let (base, gradient) = (generator.learned_base, generator.support_gradient);
     faults.unless(some || !base, &at("learned_base"), base, nothing);
-    faults.unless(some || !gradient, &at("support_gradient"), gradient, nothing);
+    faults.unless(
+        some || !gradient,
+        &at("support_gradient"),
+        gradient,
+        nothing,
+    );
     faults.unless(
         base || !gradient,
         &at("support_gradient"),

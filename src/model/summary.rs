@@ -160,7 +160,8 @@ impl HyperTransformer {
                 .sum(),
             cnn_weights: sum(|layer| layer.weights),
             theta: generators().map(|one| one.slices * one.slice_length).sum(),
-            generator_multiply_adds: samples * (embedding.multiply_adds + passes * cnn_multiply_adds)
+            generator_multiply_adds: samples
+                * (embedding.multiply_adds + passes * cnn_multiply_adds)
                 + transformers,
             activation_bytes: NUMBER * (kept * (samples + queries) + embedding.kept * samples)
                 + generators().map(|one| one.kept_bytes).sum::<usize>(),

@@ -5,6 +5,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::allocation::ConvolutionSlices;
 use super::batch_norm::{Observed, Pass};
 use super::episode_batch::EpisodeBatch;
 use super::hooks::Hooks;
@@ -27,56 +28,69 @@ impl HyperTransformer {
         pass: &Pass,
         batch: &EpisodeBatch,
     ) -> Vec<Option<Tensor>> {
-        let asked = |layer: usize| {
-            let (generator, slices) = self.convolutions[layer].as_ref()?;
-            let shape = [slices.count() as i64, slices.length() as i64];
-            generator.begins_with_gradient.then_some(shape)
-        };
-        let shapes: Vec<_> = (0..self.convolutions.len()).map(asked).collect();
-        if shapes.iter().all(Option::is_none) {
-            return shapes.iter().map(|_| None).collect();
+        let asked: Vec<Option<&ConvolutionSlices>> = self
+            .convolutions
+            .iter()
+            .map(|layer| {
+                let (generator, slices) = layer.as_ref()?;
+                generator.begins_with_gradient.then_some(slices)
+            })
+            .collect();
+        if asked.iter().all(Option::is_none) {
+            return asked.iter().map(|_| None).collect();
         }
-        let lengths = shapes.iter().map(|shape| shape.map_or(0, |[a, b]| a * b));
-        let lengths: Vec<i64> = lengths.collect();
+        let length = |slices: &ConvolutionSlices| (slices.count() * slices.length()) as i64;
+        let lengths: Vec<i64> = asked
+            .iter()
+            .map(|slices| slices.map_or(0, length))
+            .collect();
+        // One leaf, whose parts are the changes of each layer.
+        let of_layers = |flat: &Tensor| -> Vec<Option<Tensor>> {
+            let parts = flat.split_with_sizes(&lengths[..], 1);
+            let shaped = parts.into_iter().zip(&asked).map(|(part, slices)| {
+                let shape = [pass.tasks, slices.as_ref()?.count() as i64, -1];
+                Some(part.view(shape))
+            });
+            shaped.collect()
+        };
         let gradient = tch::with_grad(|| {
-            let total: i64 = lengths.iter().sum();
             let options = (batch.support.kind(), batch.support.device());
-            let changes = Tensor::zeros([pass.tasks, total], options).set_requires_grad(true);
-            let changed = changes.split_with_sizes(&lengths[..], 1);
+            let changes = Tensor::zeros([pass.tasks, lengths.iter().sum()], options);
+            let changes = changes.set_requires_grad(true);
             let tape = Tape::default();
-            let plain = Hooks {
+            let hooks = Hooks {
                 tape: Some(&tape),
                 ..Hooks::default()
             };
-            let pass = Pass {
-                hooks: plain,
-                ..*pass
-            };
-            let mut values = batch.support.flatten(0, 1);
-            for (layer, shape) in shapes.iter().enumerate() {
-                let change = shape.map(|[count, length]| {
-                    let slices = changed[layer].view([pass.tasks, count, length]);
-                    let (_, cut) = self.convolutions[layer].as_ref().expect("asked for");
-                    cut.weights(&slices)
-                });
-                let weights = self.cnn.weights(pass.parameters, layer, change);
-                let unused = &mut Observed::default();
-                values = self.cnn.support(&pass, layer, &weights, &values, unused).0;
-            }
-            let features = self.cnn.features(&values);
-            let way = self.logits.tokens.slices as i64;
-            let loss = leave_one_out_loss(&features, &batch.support_labels, pass.support_mask, way);
+            let loss = self.support_loss(&Pass { hooks, ..*pass }, batch, &of_layers(&changes));
             tape.gradient(&loss, &changes)
         });
-        let parts = gradient.split_with_sizes(&lengths[..], 1);
-        let direction = |(part, shape): (&Tensor, &Option<[i64; 2]>)| {
-            shape.map(|[count, length]| {
-                let square = part.square().mean_dim(&[1i64][..], true, None);
-                let unit = -part / square.sqrt().clamp_min(f64::from(f32::MIN_POSITIVE));
-                unit.view([pass.tasks, count, length])
-            })
+        let unit = |gradient: Tensor| {
+            let square = gradient.square().mean_dim(&[1i64, 2][..], true, None);
+            -gradient / square.sqrt().clamp_min(f64::from(f32::MIN_POSITIVE))
         };
-        parts.iter().zip(&shapes).map(direction).collect()
+        let gradients = of_layers(&gradient).into_iter();
+        gradients.map(|gradient| gradient.map(unit)).collect()
+    }
+
+    /// [`leave_one_out_loss`] of the support set by the learned weights and these changes of them.
+    fn support_loss(
+        &self,
+        pass: &Pass,
+        batch: &EpisodeBatch,
+        changes: &[Option<Tensor>],
+    ) -> Tensor {
+        let mut values = batch.support.flatten(0, 1);
+        for (layer, change) in changes.iter().enumerate() {
+            let generated = self.convolutions[layer].as_ref().zip(change.as_ref());
+            let generated = generated.map(|((_, slices), change)| slices.weights(change));
+            let weights = self.cnn.weights(pass.parameters, layer, generated);
+            let unused = &mut Observed::default();
+            values = self.cnn.support(pass, layer, &weights, &values, unused).0;
+        }
+        let features = self.cnn.features(&values);
+        let way = self.logits.tokens.slices as i64;
+        leave_one_out_loss(&features, &batch.support_labels, pass.support_mask, way)
     }
 }
 
@@ -96,7 +110,7 @@ fn leave_one_out_loss(
     let classes = Tensor::arange(way, (Kind::Int64, device));
     let mut members = labels.unsqueeze(2).eq_tensor(&classes).to_kind(kind);
     if let Some(mask) = mask {
-        members = members * mask.unsqueeze(2);
+        members *= mask.unsqueeze(2);
     }
     // [T, 1, n]
     let counts = members.sum_dim_intlist(&[1i64][..], true, kind);

@@ -93,7 +93,10 @@ impl Tokens {
             None => every_task(pad(placeholders, self.label_dim)),
             Some(slices) => {
                 let placeholders = every_task(placeholders.shallow_clone());
-                pad(&Tensor::cat(&[&placeholders, slices], 2), self.weight_width())
+                pad(
+                    &Tensor::cat(&[&placeholders, slices], 2),
+                    self.weight_width(),
+                )
             }
         }
     }
