@@ -41,6 +41,11 @@ pub enum TrainError {
         /// The pack.
         pack: String,
     },
+    /// What a run is to start from is not there.
+    #[error(
+        "train.start_from: {0}: expected a checkpoint, and none is there: train the run that it belongs to first, or name another"
+    )]
+    NoStart(String),
     /// s_φ is a CNN, and the pack does not hold images.
     #[error(
         "generator.image_embedding: {width}: expected 0, for `{pack}` holds embeddings, not images"

@@ -62,6 +62,9 @@ impl State {
         let (layout, averages, seed) = (model.layout(), model.buffers(), config.seed);
         let initial = |layout: &ParameterLayout| Tensor::from_slice(&layout.initial_values(seed));
         let (phi, buffers, fresh) = match &config.start_from {
+            Some(path) if !path.exists() => {
+                return Err(TrainError::NoStart(path.display().to_string()));
+            }
             Some(path) => checkpoint::load_start(path, layout, averages, seed)?,
             None => (initial(layout), initial(averages), Vec::new()),
         };
