@@ -151,7 +151,9 @@ fn a_start_that_cannot_be_read_costs_no_run_and_one_in_the_run_is_read_before_it
     train(folder.path(), "run", &wrong)
         .assert()
         .code(1)
-        .stderr(contains("train.start_from: nowhere.safetensors: expected a checkpoint"));
+        .stderr(contains(
+            "train.start_from: nowhere.safetensors: expected a checkpoint",
+        ));
     assert!(before == checkpoint(folder.path(), "run"));
     let best = folder.path().join("run/checkpoints/best.safetensors");
     let start = format!("train.start_from={}", best.display());
