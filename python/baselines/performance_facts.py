@@ -24,9 +24,10 @@ LOADERS = [
 TWO_THREADS = [
     (column, tasks) for column in (SMALL, Column(28, 8, "all"), LARGE) for tasks in (16, 64)
 ]
-# One thread and two take turns, this often and for so many steps.
+# One thread and two take turns, this often and for so many steps: in the first two or three a
+# second thread still faults its memory in.
 PAIRS = 5
-STEPS = 6
+STEPS = 20
 
 
 def small_facts(bench: Bench) -> dict[str, Any]:
