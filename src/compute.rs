@@ -156,7 +156,7 @@ impl Compute {
     }
 }
 
-/// In its threads libtorch uses one.
+/// Threads in each of which libtorch keeps to that thread.
 fn pool(name: &'static str, threads: usize) -> Result<Arc<rayon::ThreadPool>, ComputeError> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)

@@ -245,7 +245,11 @@ fn faults_of_single_layers_are_told_with_the_layer() {
         ),
         (
             "generator.per_layer.4.support_gradient=true",
-            "generator.per_layer.4.support_gradient: true: expected false, for without `learned_base: true`",
+            "generator.support_gradient: true: expected false, for a generated convolution without `learned_base: true`",
+        ),
+        (
+            "generator={generates: all, learned_base: true, per_layer: {2: {support_gradient: true}, 3: {learned_base: false}}}",
+            "generator.support_gradient: true: expected false, for a generated convolution without `learned_base: true`",
         ),
     ] {
         let found = error(text, &[set]);

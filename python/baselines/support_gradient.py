@@ -65,5 +65,6 @@ def directions(
     loss = leave_one_out_loss(features[counted], labels[counted], way, SHARPNESS)
     gradients = torch.autograd.grad(loss, list(changes.values()))
     for index, gradient in zip(changes, gradients, strict=True):
-        found[index] = -gradient / gradient.square().mean().sqrt()
+        scaled = -gradient / gradient.abs().max().clamp(min=1e-30)
+        found[index] = scaled / scaled.square().mean().sqrt().clamp(min=1e-15)
     return found

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use hypertransformer::config::load;
+use hypertransformer::data::loader::DEPTH;
 use hypertransformer::data::pack::{Pack, Part};
 use hypertransformer::evaluate::{Trained, evaluate};
 use hypertransformer::train::gradient::{Objective, step_gradient};
@@ -78,6 +79,10 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let tasks = experiment.train.tasks_per_step as u64;
     // Whole steps, so that the clock starts between two.
     let warm_up = (arguments.episodes / 10).max(1).next_multiple_of(tasks);
+    let episodes = match arguments.what {
+        What::Evaluation => arguments.episodes,
+        What::Step | What::Loader => arguments.episodes.next_multiple_of(tasks),
+    };
     let (start, waited);
     if arguments.what == What::Evaluation {
         let run = |count| {
@@ -92,11 +97,12 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         };
         run(warm_up);
         start = Instant::now();
-        run(arguments.episodes);
+        run(episodes);
         waited = 0.0;
     } else {
         // One loader throughout: its start is not waited for while the clock runs.
-        let all = 0..warm_up + arguments.episodes;
+        // It goes on past the end: while steps are timed as many episodes are drawn as are computed.
+        let all = 0..warm_up + episodes + DEPTH as u64 * tasks;
         let mut loader = training_loader(&compute, Arc::clone(&sampler), all, tasks as usize)?;
         let step = |batch| {
             if arguments.what == What::Step {
@@ -109,12 +115,15 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
             .for_each(step);
         start = Instant::now();
         let before = loader.waited();
-        loader.by_ref().for_each(step);
+        loader
+            .by_ref()
+            .take((episodes / tasks) as usize)
+            .for_each(step);
         waited = (loader.waited() - before).as_secs_f64();
     }
     let seconds = start.elapsed().as_secs_f64();
-    let per_second = arguments.episodes as f64 / seconds;
-    let milliseconds = 1000.0 * seconds / arguments.episodes as f64;
+    let per_second = episodes as f64 / seconds;
+    let milliseconds = 1000.0 * seconds / episodes as f64;
     let images_per_second = per_second * sampler.shape().images() as f64;
     let what = arguments.what.name();
     if arguments.json {
@@ -123,7 +132,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
             "experiment": arguments.experiment.display().to_string(),
             "device": format!("{:?}", compute.device),
             "threads": compute.threads,
-            "episodes": arguments.episodes,
+            "episodes": episodes,
             "milliseconds_per_episode": milliseconds,
             "episodes_per_second": per_second,
             "images_per_second": images_per_second,
@@ -134,7 +143,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     } else {
         println!(
             "{what}: {milliseconds:.2} ms an episode, {per_second:.0} episodes/s, {images_per_second:.0} images/s ({} episodes, {:?}, {} threads, peak memory {:.0} MiB)",
-            arguments.episodes,
+            episodes,
             compute.device,
             compute.threads,
             peak_memory_mib().unwrap_or(f64::NAN),

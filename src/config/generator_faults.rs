@@ -47,12 +47,24 @@ fn section_faults(experiment: &Experiment) -> Vec<String> {
         "embedded",
         "flat or both, for `initialization: gradient_step` averages the flattened activations",
     );
-    let based = |layer: usize| {
-        let own = generator.per_layer.get(&(layer + 1).to_string());
-        let own = own.and_then(|changes| changes.get("learned_base")?.as_bool());
-        generator.generates.convolution(layer, layers) && own.unwrap_or(generator.learned_base)
+    let set = |key: &str, section: bool| {
+        let generated = (0..layers).filter(|&layer| generator.generates.convolution(layer, layers));
+        let of_layer = |layer: usize| {
+            let own = generator.per_layer.get(&(layer + 1).to_string());
+            own.and_then(|changes| changes.get(key)?.as_bool())
+                .unwrap_or(section)
+        };
+        generated.map(of_layer).collect::<Vec<bool>>()
     };
-    let based = (0..layers).any(based);
+    let based = set("learned_base", generator.learned_base);
+    let gradient = set("support_gradient", generator.support_gradient).contains(&true);
+    faults.unless(
+        !gradient || based.iter().all(|&based| based),
+        "generator.support_gradient",
+        gradient,
+        "false, for a generated convolution without `learned_base: true` leaves nothing to take a gradient at",
+    );
+    let based = based.contains(&true);
     let variation = experiment.train.weight_variation;
     faults.unless(
         variation == 0.0 || based,
@@ -137,12 +149,6 @@ fn convolution_faults(
         &at("support_gradient"),
         gradient,
         nothing,
-    );
-    faults.unless(
-        base || !gradient,
-        &at("support_gradient"),
-        gradient,
-        "false, for without `learned_base: true` there is nothing to take a gradient at",
     );
     for (key, set) in [
         ("generate_bias", generator.generate_bias),

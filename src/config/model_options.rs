@@ -100,8 +100,8 @@ pub struct GeneratorOptions {
     pub generate_bias: bool,
     /// Whether γ and β after a generated convolution are generated (`output` allocation).
     pub generate_batch_norm: bool,
-    /// Whether the tokens of a convolution's weight slices begin with the gradient of a loss on the support set
-    /// (`learned_base` only).
+    /// Whether the tokens of a convolution's weight slices hold, after μ, the direction in which a loss on the support set
+    /// would move them; all generated convolutions then need `learned_base`.
     pub support_gradient: bool,
     /// How the Transformer is built.
     pub kind: GeneratorKind,

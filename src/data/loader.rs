@@ -11,7 +11,7 @@ use super::episode::Episode;
 use super::episode_sampler::EpisodeSampler;
 
 /// Batches kept ready or in the making.
-const DEPTH: usize = 8;
+pub const DEPTH: usize = 8;
 
 /// What its threads make of a batch of episodes.
 type Make<Batch> = Arc<dyn Fn(Vec<Episode>) -> Batch + Send + Sync>;
@@ -72,7 +72,8 @@ impl<Batch: Send + 'static> EpisodeLoader<Batch> {
         self.pending.push_back(receiver);
     }
 
-    /// Time that [`Iterator::next`] has spent waiting for a batch.
+    /// Time that [`Iterator::next`] has spent waiting for a batch. Where those who draw also compute, drawing is not in it:
+    /// it delays them instead.
     pub fn waited(&self) -> Duration {
         self.waited
     }

@@ -53,7 +53,7 @@ pub struct SupportView<'a> {
     pub flat: Option<&'a Tensor>,
     /// Image embeddings, `[T·N, e]`.
     pub image_embeddings: Option<&'a Tensor>,
-    /// What weight tokens begin with, `[T, slices, slice length]`; only generators that ask for it.
+    /// What weight tokens hold after μ, `[T, slices, slice length]`; only generators that ask for it.
     pub beginnings: Option<&'a Tensor>,
     /// `[T, N]`, n for an unlabelled sample.
     pub labels: &'a Tensor,
@@ -89,7 +89,7 @@ impl<'a> SupportView<'a> {
 pub struct WeightGenerator {
     /// Token layout with ξ and μ.
     pub tokens: Tokens,
-    /// Whether weight tokens begin with the gradient of a loss on the support set.
+    /// Whether weight tokens hold, after μ, the direction in which a loss on the support set would move their slices.
     pub(super) begins_with_gradient: bool,
     transformer: Transformer,
     flat_length: usize,

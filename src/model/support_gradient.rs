@@ -1,4 +1,4 @@
-//! What weight tokens can begin with: the gradient of a loss on the support set with respect to their slices.
+//! What weight tokens can hold after μ: the direction in which a loss on the support set would move their slices.
 //!
 //! Not in the paper. A generator that sees averages of features has little to tell which way a kernel should move for
 //! this task; the gradient says it, at the price of one more way through the CNN and back, over the support set alone.
@@ -12,14 +12,14 @@ use super::hooks::Hooks;
 use super::hypertransformer::HyperTransformer;
 use super::tape::Tape;
 
-/// How much closer to its own class mean than to others a sample must be.
+/// What distances are multiplied by: the larger, the less a sample counts that is nearer to its own class than to others.
 const SHARPNESS: f64 = 4.0;
 
 /// Logit of a class that no labelled sample speaks for; finite, for it is multiplied by 0 where a sample does not count.
 const NOBODY: f64 = -1e9;
 
 impl HyperTransformer {
-    /// Of each convolution whose weight tokens begin with it: the direction in which the support set would have its slices
+    /// Of each convolution whose weight tokens hold it: the direction in which the support set would have its slices
     /// move, `[T, slices, slice length]`, with mean square 1 over a task's slices. A constant: no gradient leads through.
     ///
     /// It is taken where all generated changes are 0, so there must be learned weights beneath.
@@ -65,12 +65,9 @@ impl HyperTransformer {
             let loss = self.support_loss(&Pass { hooks, ..*pass }, batch, &of_layers(&changes));
             tape.gradient(&loss, &changes)
         });
-        let unit = |gradient: Tensor| {
-            let square = gradient.square().mean_dim(&[1i64, 2][..], true, None);
-            -gradient / square.sqrt().clamp_min(f64::from(f32::MIN_POSITIVE))
-        };
         let gradients = of_layers(&gradient).into_iter();
-        gradients.map(|gradient| gradient.map(unit)).collect()
+        let direction = |gradient: Tensor| of_mean_square_1(&-gradient);
+        gradients.map(|gradient| gradient.map(direction)).collect()
     }
 
     /// [`leave_one_out_loss`] of the support set by the learned weights and these changes of them.
@@ -94,8 +91,17 @@ impl HyperTransformer {
     }
 }
 
-/// Σ over tasks of the mean over labelled samples of the cross-entropy of squared distances to the class means, to that of
-/// a sample's own class without itself, where it has others.
+/// Slices, `[T, count, length]`, scaled for each task; zeros stay zeros. Where classes lie far apart the gradient is so
+/// small that its square is 0 in single precision, hence the largest element first.
+fn of_mean_square_1(slices: &Tensor) -> Tensor {
+    let axes = &[1i64, 2][..];
+    let slices = slices / slices.abs().amax(axes, true).clamp_min(1e-30);
+    let square = slices.square().mean_dim(axes, true, None);
+    &slices / square.sqrt().clamp_min(1e-15)
+}
+
+/// Σ over tasks of the mean over labelled samples of the cross-entropy of mean squared distances, times −[`SHARPNESS`], to
+/// the class means, to that of a sample's own class without itself, where it has others.
 ///
 /// `features`: `[T·N, length]`; `labels`: `[T, N]`, `way` for an unlabelled sample; `mask`: `[T, N]`, 0 for a hidden one.
 fn leave_one_out_loss(
@@ -132,6 +138,18 @@ fn leave_one_out_loss(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_direction_has_mean_square_1_however_small_and_nothing_has_none() {
+        for size in [1.0f32, 1e-25, 1e-36] {
+            let slices =
+                Tensor::from_slice(&[3.0f32, -1.0, 0.0, 2.0]).view([1, 2, 2]) * f64::from(size);
+            let square = of_mean_square_1(&slices).square().mean(Kind::Float);
+            assert!((square.double_value(&[]) - 1.0).abs() < 1e-4, "{size}");
+        }
+        let nothing = Tensor::zeros([1, 2, 2], (Kind::Float, tch::Device::Cpu));
+        assert_eq!(of_mean_square_1(&nothing), nothing);
+    }
 
     /// Two samples of class 0, one of class 1, one unlabelled, one of class 2 that is hidden: nobody speaks for class 2.
     #[test]

@@ -64,7 +64,7 @@ impl Tape {
         leaf
     }
 
-    /// ∂loss/∂φ.
+    /// ∂loss/∂φ, or with respect to whatever leaf stands in its place.
     pub fn gradient(self, loss: &Tensor, phi: &Tensor) -> Tensor {
         let (cuts, meetings) = (self.cuts.into_inner(), self.meetings.into_inner());
         let leaves = meetings.iter().map(|meeting| &meeting.leaf);

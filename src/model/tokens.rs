@@ -1,7 +1,8 @@
 //! Sample tokens and slice placeholders (Fig. 2).
 //!
 //! Token width D = d + max(slice length, feature length). A weight token is `[μ(i) | 0]`, or with a beginning for slice i
-//! `[μ(i) | beginning | 0]`, a sample token `[ξ(c) | features | 0]`; the generated slice is read from the weight token at the places after μ.
+//! `[μ(i) | beginning | 0]`, a sample token `[ξ(c) | features | 0]`; the generated slice is read from the weight
+//! token at the places after μ.
 
 use tch::Tensor;
 

@@ -74,7 +74,7 @@ pub enum TrainError {
     /// Metrics cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
-    /// The loader's threads could not be started.
+    /// Threads could not be started, or a GPU is not there.
     #[error(transparent)]
     Compute(#[from] ComputeError),
 }
