@@ -107,7 +107,13 @@ fn assert_as_alone(what: &str, of_tasks: impl Fn(&[usize]) -> (Tensor, Tensor)) 
 
 #[test]
 fn each_task_hides_its_own_samples_and_drops_its_own_features() {
-    for variant in [VARIANTS[0], VARIANTS[2], VARIANTS[5], VARIANTS[9]] {
+    for variant in [
+        VARIANTS[0],
+        VARIANTS[2],
+        VARIANTS[5],
+        VARIANTS[9],
+        VARIANTS[28],
+    ] {
         let dropping = ["generator.dropout=0.2", "generator.feature_dropout=0.2"];
         let (setup, episodes) = of_variant(&[variant, &dropping].concat());
         // Of the first task none is hidden, of the second one sample, of the third three.

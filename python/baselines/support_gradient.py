@@ -1,4 +1,4 @@
-"""What weight tokens can begin with (`generator.support_gradient`), one episode at a time."""
+"""What weight tokens can hold after μ (`generator.support_gradient`), one episode at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def leave_one_out_loss(features: Tensor, labels: Tensor, way: int, scale: Tensor
 def directions(
     model: HyperTransformer, support: Tensor, labels: Tensor, moving: bool, seen: Tensor | None
 ) -> list[Tensor | None]:
-    """Of each convolution whose weight tokens begin with it: where its slices should move.
+    """Of each convolution whose weight tokens hold it: where its slices should move.
 
     `[count, length]` each, with mean square 1; constants. `moving`, `seen`: see `forward`.
     """

@@ -142,14 +142,12 @@ fn convolution_faults(
     let some = generates_convolutions(experiment);
     let spatial = generator.allocation == Allocation::Spatial;
     let nothing = "false, for `generator.generates` names no convolution";
-    let (base, gradient) = (generator.learned_base, generator.support_gradient);
-    faults.unless(some || !base, &at("learned_base"), base, nothing);
-    faults.unless(
-        some || !gradient,
-        &at("support_gradient"),
-        gradient,
-        nothing,
-    );
+    for (key, set) in [
+        ("learned_base", generator.learned_base),
+        ("support_gradient", generator.support_gradient),
+    ] {
+        faults.unless(some || !set, &at(key), set, nothing);
+    }
     for (key, set) in [
         ("generate_bias", generator.generate_bias),
         ("generate_batch_norm", generator.generate_batch_norm),

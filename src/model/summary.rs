@@ -28,8 +28,8 @@ pub struct ModelSummary {
     pub theta: usize,
     /// Multiply-adds of the target CNN on one image.
     pub cnn_multiply_adds: usize,
-    /// Multiply-adds from a support set to θ: embeddings, the CNN on the support images, the gradient that weight tokens
-    /// may begin with (the CNN forward, and twice as much back), and the Transformers.
+    /// Multiply-adds from a support set to θ: embeddings, the CNN on the support images, the gradient whose direction
+    /// weight tokens may hold (the CNN forward, and twice as much back), and the Transformers.
     pub generator_multiply_adds: usize,
     /// Bytes that one training episode keeps for its gradient, CNN and generators, about.
     pub activation_bytes: usize,

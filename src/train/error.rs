@@ -1,5 +1,7 @@
 //! Why training stops.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use super::checkpoint::CheckpointError;
@@ -43,9 +45,10 @@ pub enum TrainError {
     },
     /// What a run is to start from is not there.
     #[error(
-        "train.start_from: {0}: expected a checkpoint, and none is there: train the run that it belongs to first, or name another"
+        "train.start_from: {}: expected a checkpoint, and none is there: train the run that it belongs to first, or name another",
+        .0.display()
     )]
-    NoStart(String),
+    NoStart(PathBuf),
     /// s_φ is a CNN, and the pack does not hold images.
     #[error(
         "generator.image_embedding: {width}: expected 0, for `{pack}` holds embeddings, not images"

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::{self, Checkpoint, CheckpointError};
 use super::error::TrainError;
 use super::optimizer::Optimizer;
 use super::run_folder::{CheckpointChoice, RunError, RunFolder};
@@ -62,10 +62,12 @@ impl State {
         let (layout, averages, seed) = (model.layout(), model.buffers(), config.seed);
         let initial = |layout: &ParameterLayout| Tensor::from_slice(&layout.initial_values(seed));
         let (phi, buffers, fresh) = match &config.start_from {
-            Some(path) if !path.exists() => {
-                return Err(TrainError::NoStart(path.display().to_string()));
-            }
-            Some(path) => checkpoint::load_start(path, layout, averages, seed)?,
+            Some(path) => checkpoint::load_start(path, layout, averages, seed).map_err(
+                |error| match error {
+                    CheckpointError::Missing(path) => TrainError::NoStart(path),
+                    error => error.into(),
+                },
+            )?,
             None => (initial(layout), initial(averages), Vec::new()),
         };
         let phi = phi.to_device(device);
