@@ -2,6 +2,7 @@
 
 mod allocator;
 mod cli;
+mod matrix_products;
 
 use std::process::ExitCode;
 

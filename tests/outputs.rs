@@ -168,30 +168,3 @@ fn arguments_that_make_no_sense_are_told() {
     }
     assert!(!Path::new(pack).exists());
 }
-
-#[test]
-fn bench_times_evaluation_with_the_queries_of_evaluation() {
-    let folder = tempfile::tempdir().unwrap();
-    let pack = format!("data.pack={}", small_pack(folder.path()).display());
-    let mut command = hypertransformer();
-    command.args([
-        "bench",
-        "evaluation",
-        "--episodes",
-        "2",
-        "--json",
-        "--set",
-        &pack,
-    ]);
-    command.args([
-        "--set",
-        "episode.way=5",
-        "--set",
-        "episode.evaluation_query=7",
-    ]);
-    let output = command.assert().success().get_output().stdout.clone();
-    let found: serde_json::Value = serde_json::from_slice(&output).unwrap();
-    let rate = |key: &str| found[key].as_f64().unwrap();
-    let images = rate("images_per_second") / rate("episodes_per_second");
-    assert!((images - 5.0 * (1.0 + 7.0)).abs() < 1e-6, "{images}");
-}

@@ -58,6 +58,7 @@ def main() -> None:
             "device": arguments.device,
             "pytorch": torch.__version__,
             "gemm_gflops": bench.gemm / 1e9,
+            "pytorch_gemm_gflops": bench.pytorch_gemm / 1e9,
             "rounds": arguments.rounds,
             "note": arguments.note,
             "columns": [],

@@ -1,4 +1,5 @@
-//! `bench step|evaluation|loader`: time of an episode, and of the loader alone, on this machine.
+//! `bench step|evaluation|loader|products`: time of an episode, of the loader alone, and what arithmetic could reach on
+//! this machine.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use hypertransformer::evaluate::{Trained, evaluate};
 use hypertransformer::train::gradient::{Objective, step_gradient};
 use hypertransformer::train::{build_model, evaluation_sampler, training_loader, training_sampler};
 use serde_json::json;
-use tch::Tensor;
+use tch::{Cuda, Device, Kind, Tensor};
 
 use super::{ComputeArguments, import::ensure_pack};
 
@@ -25,6 +26,8 @@ enum What {
     Evaluation,
     /// Episodes drawn and unpacked, nothing computed
     Loader,
+    /// A large matrix product on one thread: what arithmetic could reach
+    Products,
 }
 
 impl What {
@@ -33,6 +36,7 @@ impl What {
             What::Step => "step",
             What::Evaluation => "evaluation",
             What::Loader => "loader",
+            What::Products => "products",
         }
     }
 }
@@ -60,12 +64,16 @@ pub(super) struct BenchArguments {
 pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let experiment = load(&arguments.experiment, &arguments.overrides)?;
     let compute = arguments.compute.start(experiment.train.precision)?;
+    if arguments.what == What::Products {
+        products(compute.device, arguments.json);
+        return Ok(ExitCode::SUCCESS);
+    }
     ensure_pack(&experiment.data.pack, true)?;
     let pack = Arc::new(Pack::open(&experiment.data.pack)?);
     let model = build_model(&experiment, &pack)?;
     let sampler = Arc::new(match arguments.what {
         What::Evaluation => evaluation_sampler(&experiment, &pack, Part::Test, 0)?,
-        What::Step | What::Loader => training_sampler(&experiment, &pack)?,
+        _ => training_sampler(&experiment, &pack)?,
     });
     let initial = |values: Vec<f32>| Tensor::from_slice(&values).to_device(compute.device);
     let phi = initial(model.layout().initial_values(experiment.train.seed));
@@ -81,7 +89,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let warm_up = (arguments.episodes / 10).max(1).next_multiple_of(tasks);
     let episodes = match arguments.what {
         What::Evaluation => arguments.episodes,
-        What::Step | What::Loader => arguments.episodes.next_multiple_of(tasks),
+        _ => arguments.episodes.next_multiple_of(tasks),
     };
     let (start, waited);
     if arguments.what == What::Evaluation {
@@ -150,6 +158,36 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the median rate of a square product.
+fn products(device: Device, json: bool) {
+    let side: i64 = if device.is_cuda() { 8192 } else { 1024 };
+    let random = || Tensor::rand([side, side], (Kind::Float, device));
+    let (left, right) = (random(), random());
+    let rate = || {
+        let start = Instant::now();
+        let _product = left.matmul(&right);
+        if let Device::Cuda(index) = device {
+            Cuda::synchronize(index as i64);
+        }
+        2e-9 * (side as f64).powi(3) / start.elapsed().as_secs_f64()
+    };
+    rate();
+    let mut rates: Vec<f64> = (0..21).map(|_| rate()).collect();
+    rates.sort_by(f64::total_cmp);
+    let gflops = rates[rates.len() / 2];
+    if json {
+        let what = What::Products.name();
+        println!(
+            "{}",
+            json!({"what": what, "side": side, "gflops": gflops, "device": format!("{device:?}")})
+        );
+    } else {
+        println!(
+            "products: {gflops:.0} GFLOP/s (32-bit, {side}×{side} times {side}×{side}, {device:?}, one thread)"
+        );
+    }
 }
 
 /// Of this process so far, where the kernel tells.

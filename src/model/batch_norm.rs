@@ -8,7 +8,7 @@ use tch::{Device, Tensor};
 
 use super::hooks::Hooks;
 use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters, concatenated};
-use super::side_by_side::{one_after_another, side_by_side};
+use super::side_by_side::{faster_together, one_after_another, side_by_side};
 use super::statistics::Statistics;
 
 /// Which statistics batch normalisation uses.
@@ -153,7 +153,7 @@ impl BatchNorm {
             values.native_batch_norm(Some(gamma), Some(beta), none, none, true, 0.0, EPSILON)
         };
         let (gamma, beta) = &learned;
-        if activations.device().is_cuda() {
+        if faster_together(activations, pass.tasks) {
             let beside = side_by_side(activations, pass.tasks);
             let [gamma, beta] = [gamma, beta].map(|values| values.repeat(pass.tasks));
             let (output, mean, inverse_deviation) = normalise(&beside, &gamma, &beta);

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::episode_batch::sent;
-use super::side_by_side::{one_after_another, side_by_side};
+use super::side_by_side::{faster_together, one_after_another, side_by_side};
 
 /// Up to this many input channels one matrix product beats the convolution kernels: 3 times on a CPU at 28×28.
 const FEW_CHANNELS: i64 = 3;
@@ -16,7 +16,7 @@ pub fn convolve(input: &Tensor, kernel: &Tensor, tasks: i64, stride: i64, paddin
     if tasks == 1 {
         return convolve_shared(input, &kernel.squeeze_dim(0), None, stride, padding);
     }
-    if input.device().is_cuda() {
+    if faster_together(input, tasks) && !of_pixels(input) {
         return by_groups(input, kernel, tasks, stride, padding);
     }
     let of_tasks = input.chunk(tasks, 0).into_iter().zip(kernel.unbind(0));
@@ -90,8 +90,12 @@ fn window_means(length: i64, kernel: i64, stride: i64, like: &Tensor) -> Tensor 
 
 /// Each task's kernel is one group of a grouped convolution.
 fn by_groups(input: &Tensor, kernel: &Tensor, tasks: i64, stride: i64, padding: i64) -> Tensor {
-    let beside = side_by_side(input, tasks);
-    let output = grouped(&beside, &kernel.flatten(0, 1), None, stride, padding, tasks);
+    let (beside, kernel) = (side_by_side(input, tasks), kernel.flatten(0, 1));
+    let kernel = match input.device().is_cuda() {
+        true => kernel,
+        false => channels_last(&kernel),
+    };
+    let output = grouped(&beside, &kernel, None, stride, padding, tasks);
     one_after_another(&output, tasks)
 }
 

@@ -124,8 +124,9 @@ pub fn tensor_of_bytes<const AXES: usize>(
     device: Device,
 ) -> Tensor {
     let shape = shape.map(|length| length as i64);
-    let numbers = sent(Tensor::from_slice(bytes), device);
-    numbers.to_kind(Kind::Float).view(&shape[..]) / 255.0
+    let bytes = sent(Tensor::from_slice(bytes), device);
+    let mut pixels = bytes.to_kind(Kind::Float).view(&shape[..]);
+    pixels.g_div_scalar_(255.0)
 }
 
 /// On the device; to a GPU from pinned memory, and nobody waits for the copy.

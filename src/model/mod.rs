@@ -12,6 +12,7 @@ pub mod generator;
 pub mod hooks;
 pub mod hypertransformer;
 pub mod initialization;
+mod numbers;
 pub mod parameters;
 pub mod part_cost;
 pub mod plain_cnn;

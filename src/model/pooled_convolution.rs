@@ -7,6 +7,8 @@
 use pulp::{Arch, NullaryFnOnce};
 use tch::Tensor;
 
+use super::numbers::{Elements, numbers, tensor_of};
+
 /// Height and width of the kernel.
 pub const KERNEL_SIZE: usize = 3;
 const AREA: usize = KERNEL_SIZE * KERNEL_SIZE;
@@ -23,7 +25,7 @@ const SILENT: u8 = 4;
 pub struct Kept {
     shape: Shape,
     /// Images with their padding, `[T·N, I, H, W]`.
-    padded: Vec<f32>,
+    padded: Tensor,
     /// What pooling and ReLU kept, `[T·N, H', W', O]`.
     choices: Vec<u8>,
 }
@@ -92,7 +94,9 @@ impl Shape {
 /// relu(maxpool(images ∗ kernel) + shift), `[T·N, O, H', W']`: images `[T·N, I, H, W]`, each task's kernel
 /// `[T, O, I, 3, 3]` and shift `[T, O]`, all of 32 bits, on a CPU; zeros around the images.
 pub fn forward(images: &Tensor, kernel: &Tensor, shift: &Tensor, padding: i64) -> (Tensor, Kept) {
-    let padded = images.constant_pad_nd([padding, padding, padding, padding]);
+    let padded = images
+        .constant_pad_nd([padding, padding, padding, padding])
+        .contiguous();
     let size = |tensor: &Tensor, axis: usize| tensor.size()[axis] as usize;
     let pooled = |length: usize| (length + 1 - KERNEL_SIZE) / 2;
     let (height, width) = (size(&padded, 2), size(&padded, 3));
@@ -104,22 +108,20 @@ pub fn forward(images: &Tensor, kernel: &Tensor, shift: &Tensor, padding: i64) -
         pooled: (pooled(height), pooled(width)),
         outputs: size(kernel, 1),
     };
-    let padded = numbers(&padded);
-    let length = shape.images * shape.output_length();
     // Not filled with zeros first: for large ones that costs as much as the work.
-    let (mut output, mut choices) = (Vec::with_capacity(length), Vec::with_capacity(length));
-    Arch::new().dispatch(Compute {
-        shape,
-        padded: &padded,
-        kernel: &in_lanes(&kernel.flatten(2, -1), &shape),
-        shift: &in_lanes(&shift.unsqueeze(2), &shape),
-        output: &mut output,
-        choices: &mut choices,
-    });
+    let mut choices = Vec::with_capacity(shape.images * shape.output_length());
     let layout = [shape.images, shape.pooled.0, shape.pooled.1, shape.outputs];
-    let output = Tensor::from_slice(&output)
-        .view(&layout.map(|length| length as i64)[..])
-        .permute([0, 3, 1, 2]);
+    let output = tensor_of(&layout.map(|length| length as i64), |output| {
+        Arch::new().dispatch(Compute {
+            shape,
+            padded: numbers(&padded),
+            kernel: &in_lanes(&kernel.flatten(2, -1), &shape),
+            shift: &in_lanes(&shift.unsqueeze(2), &shape),
+            output,
+            choices: &mut choices,
+        });
+    });
+    let output = output.permute([0, 3, 1, 2]);
     let kept = Kept {
         shape,
         padded,
@@ -136,7 +138,7 @@ pub fn backward(kept: &Kept, gradient: &Tensor) -> (Tensor, Tensor) {
     let mut shift = vec![[0.0; LANES]; blocks];
     Arch::new().dispatch(Accumulate {
         kept,
-        gradient: &numbers(&gradient.permute([0, 2, 3, 1])),
+        gradient: numbers(&gradient.permute([0, 2, 3, 1]).contiguous()),
         kernel: &mut kernel,
         shift: &mut shift,
     });
@@ -148,17 +150,17 @@ pub fn backward(kept: &Kept, gradient: &Tensor) -> (Tensor, Tensor) {
 }
 
 /// The work of [`forward`].
-struct Compute<'a> {
+struct Compute<'a, 'b> {
     shape: Shape,
     padded: &'a [f32],
     kernel: &'a [Lanes],
     shift: &'a [Lanes],
-    output: &'a mut Vec<f32>,
+    output: &'a mut Elements<'b>,
     choices: &'a mut Vec<u8>,
 }
 
 // Work for `Arch::dispatch`, which compiles it for each kind of processor: everything in it must be inlined.
-impl NullaryFnOnce for Compute<'_> {
+impl NullaryFnOnce for Compute<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -249,7 +251,7 @@ impl NullaryFnOnce for Accumulate<'_> {
     #[inline(always)]
     fn call(self) {
         let (shape, taps) = (self.kept.shape, self.kept.shape.taps());
-        let images = self.kept.padded.chunks_exact(shape.image_length());
+        let images = numbers(&self.kept.padded).chunks_exact(shape.image_length());
         let (mut gradient, mut choices) = (self.gradient, &self.kept.choices[..]);
         // Summed image by image: a single sum over all places would lose digits.
         let mut kernel_of_image = vec![[0.0; LANES]; shape.blocks() * taps];
@@ -332,7 +334,7 @@ fn in_lanes(values: &Tensor, shape: &Shape) -> Vec<Lanes> {
         .constant_pad_nd([0, 0, 0, missing])
         .view([tasks, blocks, LANES as i64, -1])
         .transpose(2, 3);
-    numbers(&lanes).as_chunks().0.to_vec()
+    numbers(&lanes.contiguous()).as_chunks().0.to_vec()
 }
 
 /// The way back of [`in_lanes`].
@@ -343,11 +345,6 @@ fn out_of_lanes(values: &[Lanes], shape: &Shape) -> Tensor {
         .transpose(2, 3)
         .reshape([tasks, blocks * LANES as i64, -1])
         .narrow(1, 0, shape.outputs as i64)
-}
-
-/// The elements in row-major order.
-fn numbers(tensor: &Tensor) -> Vec<f32> {
-    Vec::try_from(tensor.detach().contiguous().flatten(0, -1)).expect("32-bit numbers on a CPU")
 }
 
 #[cfg(test)]
