@@ -13,6 +13,7 @@ use super::hooks::{AttentionRecord, Hooks};
 use super::initialization::start_as_gradient_step;
 use super::parameters::{ParameterLayout, Parameters};
 use super::statistics::Statistics;
+use super::tape::Tape;
 use super::targets::{convolution_slices, convolution_target, learned_parts, logits_target};
 use super::training_heads::{HeadLogits, TrainingHeads};
 use crate::config::experiment::{Experiment, Initialization};
@@ -170,6 +171,14 @@ impl HyperTransformer {
     pub fn views(&self, phi: &Tensor, buffers: &Tensor) -> Views {
         Views {
             parameters: self.layout.split(phi),
+            buffers: self.buffers.split(buffers),
+        }
+    }
+
+    /// The same with each parameter a leaf that gradients can be asked for.
+    pub fn leaves(&self, phi: &Tensor, buffers: &Tensor) -> Views {
+        Views {
+            parameters: self.layout.leaves(phi),
             buffers: self.buffers.split(buffers),
         }
     }
@@ -345,6 +354,12 @@ pub struct Views {
 }
 
 impl Views {
+    /// ∂loss/∂φ, `[φ]`, of views that are leaves.
+    pub fn gradient(&self, tape: Tape, loss: &Tensor) -> Tensor {
+        let parameters = &self.parameters;
+        parameters.flat(&tape.gradients(loss, parameters.all()))
+    }
+
     /// Where φ lies.
     pub fn device(&self) -> Device {
         self.parameters.device()

@@ -17,8 +17,7 @@ pub(super) fn numbers(tensor: &Tensor) -> &[f32] {
 pub(super) fn tensor_of(shape: &[i64], write: impl FnOnce(&mut Elements)) -> Tensor {
     let tensor = Tensor::empty(shape, (Kind::Float, Device::Cpu));
     // SAFETY: the tensor is new, contiguous and nobody else's, and has room for that many numbers.
-    let left =
-        unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) };
+    let left = unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) };
     let mut elements = Elements { left };
     write(&mut elements);
     assert!(elements.left.is_empty(), "elements were left out");

@@ -146,6 +146,17 @@ impl ParameterLayout {
                 .collect(),
         )
     }
+
+    /// The same with each view a leaf of its own that gradients can be asked for.
+    pub fn leaves(&self, phi: &Tensor) -> Parameters {
+        let views = self.split(&phi.detach()).0;
+        Parameters(
+            views
+                .into_iter()
+                .map(|view| view.set_requires_grad(true))
+                .collect(),
+        )
+    }
 }
 
 /// The views of one φ, to be asked by [`ParameterId`].
@@ -156,6 +167,21 @@ impl Parameters {
     /// The view of this parameter.
     pub fn get(&self, id: ParameterId) -> &Tensor {
         &self.0[id.0]
+    }
+
+    /// All of them, in the order of φ.
+    pub fn all(&self) -> &[Tensor] {
+        &self.0
+    }
+
+    /// Gradients of each of them, as [`Tape::gradients`](super::tape::Tape::gradients) finds them, as one of φ, `[total]`.
+    pub fn flat(&self, gradients: &[Tensor]) -> Tensor {
+        let defined = |(view, gradient): (&Tensor, &Tensor)| match gradient.defined() {
+            true => gradient.flatten(0, -1),
+            false => view.zeros_like().flatten(0, -1),
+        };
+        let parts: Vec<Tensor> = self.0.iter().zip(gradients).map(defined).collect();
+        tch::no_grad(|| concatenated(&parts, self.device()))
     }
 
     /// Where they lie.

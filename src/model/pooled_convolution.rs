@@ -94,9 +94,7 @@ impl Shape {
 /// relu(maxpool(images ∗ kernel) + shift), `[T·N, O, H', W']`: images `[T·N, I, H, W]`, each task's kernel
 /// `[T, O, I, 3, 3]` and shift `[T, O]`, all of 32 bits, on a CPU; zeros around the images.
 pub fn forward(images: &Tensor, kernel: &Tensor, shift: &Tensor, padding: i64) -> (Tensor, Kept) {
-    let padded = images
-        .constant_pad_nd([padding, padding, padding, padding])
-        .contiguous();
+    let padded = padded(images, padding);
     let size = |tensor: &Tensor, axis: usize| tensor.size()[axis] as usize;
     let pooled = |length: usize| (length + 1 - KERNEL_SIZE) / 2;
     let (height, width) = (size(&padded, 2), size(&padded, 3));
@@ -128,6 +126,26 @@ pub fn forward(images: &Tensor, kernel: &Tensor, shift: &Tensor, padding: i64) -
         choices,
     };
     (output, kept)
+}
+
+/// Images, `[T·N, I, H, W]`, with rows and columns of zeros around them, in one pass.
+fn padded(images: &Tensor, padding: i64) -> Tensor {
+    let images = images.contiguous();
+    let (count, planes, height, width) = images.size4().unwrap_or_default();
+    let shape = [count, planes, height + 2 * padding, width + 2 * padding];
+    let beside = vec![0.0; padding as usize];
+    let above = vec![0.0; (padding * shape[3]) as usize];
+    tensor_of(&shape, |elements| {
+        for plane in numbers(&images).chunks_exact((height * width) as usize) {
+            elements.extend_from_slice(&above);
+            for row in plane.chunks_exact(width as usize) {
+                elements.extend_from_slice(&beside);
+                elements.extend_from_slice(row);
+                elements.extend_from_slice(&beside);
+            }
+            elements.extend_from_slice(&above);
+        }
+    })
 }
 
 /// Gradients of the kernel, `[T, O, I, 3, 3]`, and of the shift, `[T, O]`, from that of the output.

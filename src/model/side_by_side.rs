@@ -15,36 +15,32 @@ pub(super) fn faster_together(values: &Tensor, tasks: i64) -> bool {
 pub(super) fn side_by_side(values: &Tensor, tasks: i64) -> Tensor {
     let (all, channels, height, width) = values.size4().unwrap_or_default();
     let (images, together) = (all / tasks, tasks * channels);
-    if values.device().is_cuda() {
-        return values
-            .view([tasks, images, channels, height, width])
+    let apart = values.view([tasks, images, channels, height, width]);
+    match values.device().is_cuda() {
+        true => apart
             .transpose(0, 1)
-            .reshape([images, together, height, width]);
+            .reshape([images, together, height, width]),
+        false => apart
+            .permute([1, 3, 4, 0, 2])
+            .reshape([images, height, width, together])
+            .permute([0, 3, 1, 2]),
     }
-    values
-        .permute([0, 2, 3, 1])
-        .reshape([tasks, images, height, width, channels])
-        .permute([1, 2, 3, 0, 4])
-        .reshape([images, height, width, together])
-        .permute([0, 3, 1, 2])
 }
 
 /// `[N, T·C, H, W]` → `[T·N, C, H, W]`, channels innermost in memory on a CPU.
 pub(super) fn one_after_another(values: &Tensor, tasks: i64) -> Tensor {
     let (images, together, height, width) = values.size4().unwrap_or_default();
     let (all, channels) = (tasks * images, together / tasks);
-    if values.device().is_cuda() {
-        return values
-            .view([images, tasks, channels, height, width])
+    let apart = values.view([images, tasks, channels, height, width]);
+    match values.device().is_cuda() {
+        true => apart
             .transpose(0, 1)
-            .reshape([all, channels, height, width]);
+            .reshape([all, channels, height, width]),
+        false => apart
+            .permute([1, 0, 3, 4, 2])
+            .reshape([all, height, width, channels])
+            .permute([0, 3, 1, 2]),
     }
-    values
-        .permute([0, 2, 3, 1])
-        .reshape([images, height, width, tasks, channels])
-        .permute([3, 0, 1, 2, 4])
-        .reshape([all, height, width, channels])
-        .permute([0, 3, 1, 2])
 }
 
 #[cfg(test)]

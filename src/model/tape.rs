@@ -64,11 +64,11 @@ impl Tape {
         leaf
     }
 
-    /// ∂loss/∂φ, or with respect to whatever leaf stands in its place.
-    pub fn gradient(self, loss: &Tensor, phi: &Tensor) -> Tensor {
+    /// Gradients of `loss` with respect to these leaves; of those that no way back reaches, tensors that are not defined.
+    pub fn gradients(self, loss: &Tensor, leaves: &[Tensor]) -> Vec<Tensor> {
         let (cuts, meetings) = (self.cuts.into_inner(), self.meetings.into_inner());
-        let leaves = meetings.iter().map(|meeting| &meeting.leaf);
-        let ends: Vec<&Tensor> = [phi].into_iter().chain(leaves).collect();
+        let met = meetings.iter().map(|meeting| &meeting.leaf);
+        let ends: Vec<&Tensor> = leaves.iter().chain(met).collect();
         let outputs = cuts.iter().map(|cut| &cut.output);
         let asked: Vec<&Tensor> = ends.iter().copied().chain(outputs).collect();
         // What several ways back go through must survive the first.
@@ -84,24 +84,25 @@ impl Tape {
             let gradients = tch::no_grad(|| (cut.backward)(&gradient));
             cut.inputs.iter().zip(gradients)
         });
+        let add = |found: Vec<Tensor>, more: Vec<Tensor>| -> Vec<Tensor> {
+            let pairs = found.into_iter().zip(more);
+            pairs.map(|(one, other)| added(one, other)).collect()
+        };
         if let Some(sum) = held(at_inputs) {
-            let more = Tensor::run_backward(&[&sum], &ends, false, false);
-            found = found
-                .into_iter()
-                .zip(more)
-                .map(|(one, other)| added(one, other))
-                .collect();
+            found = add(found, Tensor::run_backward(&[&sum], &ends, false, false));
         }
-        let mut found = found.into_iter();
-        let gradient = found.next().expect("as many gradients as asked for");
+        let at_meetings = found.split_off(leaves.len());
         let values = meetings.iter().map(|meeting| &meeting.value);
-        match held(values.zip(found)) {
-            Some(sum) => {
-                let more = Tensor::run_backward(&[&sum], &[phi], false, false).swap_remove(0);
-                added(gradient, more)
-            }
-            None => gradient,
+        if let Some(sum) = held(values.zip(at_meetings)) {
+            found = add(found, Tensor::run_backward(&[&sum], leaves, false, false));
         }
+        found
+    }
+
+    /// The gradient with respect to a single leaf, which a way back must reach.
+    pub fn gradient(self, loss: &Tensor, leaf: &Tensor) -> Tensor {
+        self.gradients(loss, std::slice::from_ref(leaf))
+            .swap_remove(0)
     }
 }
 
@@ -113,10 +114,10 @@ fn held<'a>(pairs: impl Iterator<Item = (&'a Tensor, Tensor)>) -> Option<Tensor>
         .reduce(|sum, part| sum + part)
 }
 
-/// In place, for φ can be large; what no way back reaches is not defined.
-fn added(mut one: Tensor, other: Tensor) -> Tensor {
+/// What no way back reaches is not defined.
+fn added(one: Tensor, other: Tensor) -> Tensor {
     match (one.defined(), other.defined()) {
-        (true, true) => one.g_add_(&other),
+        (true, true) => one + other,
         (false, _) => other,
         (true, false) => one,
     }

@@ -12,7 +12,6 @@ use crate::model::batch_norm::BatchNormMode;
 use crate::model::episode_batch::{EpisodeBatch, PASSED_OVER, real_classes};
 use crate::model::hooks::{Dropout, Hooks};
 use crate::model::hypertransformer::HyperTransformer;
-use crate::model::parameters::leaf;
 use crate::model::tape::Tape;
 
 /// What training asks of the model in a step.
@@ -166,8 +165,7 @@ fn group_gradient(
         let seen = |episode: &Episode| masking.seen(episode.index, &episode.support);
         batch.hide(&episodes.iter().map(seen).collect::<Vec<_>>());
     }
-    let phi = leaf(phi);
-    let views = model.views(&phi, buffers);
+    let views = model.leaves(phi, buffers);
     let generator =
         |episode: &Episode| Random::new(objective.seed, Purpose::Dropout, episode.index);
     let dropout = Dropout::new(episodes.iter().map(generator).collect());
@@ -210,7 +208,7 @@ fn group_gradient(
     }
     let right = logits.detach().argmax(-1, false).eq_tensor(&labels);
     let accuracy = right.to_kind(Kind::Float).mean(Kind::Float);
-    let gradient = tape.gradient(&loss, &phi);
+    let gradient = views.gradient(tape, &loss);
     // Numbers are read last: a GPU is waited for where a step ends, not within it.
     StepGradient {
         loss: loss.double_value(&[]),
