@@ -12,6 +12,8 @@ use tch::{Device, Kind, Tensor};
 
 #[path = "../src/allocator.rs"]
 mod allocator;
+#[path = "../src/matrix_products.rs"]
+mod matrix_products;
 
 const TASKS: i64 = 4;
 const IMAGES: i64 = 80;

@@ -1,4 +1,4 @@
-//! Lets libtorch's matrix products use all that the processor can.
+//! Lets libtorch's matrix products, in the program and its benchmarks, use all that the processor can.
 
 /// Whether MKL, which is inside libtorch for x86-64, is on a processor of Intel's; MKL asks this, and its own answer is
 /// no on one of AMD's, where it then leaves AVX-512 unused. It takes its kernels by what the processor reports beside

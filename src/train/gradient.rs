@@ -1,5 +1,6 @@
 //! Loss and gradient of one optimizer step: tasks computed apart, summed in task order.
 
+use rayon::prelude::*;
 use tch::{Device, Kind, Reduction, Tensor};
 
 use super::masking::Masking;
@@ -113,28 +114,53 @@ pub fn step_gradient(
         [phi, buffers],
         |group, [phi, buffers]| {
             let batch = EpisodeBatch::new(group, compute.device);
-            let part = group_gradient(model, [&phi, &buffers], (group, batch), objective);
-            (part, share * group.len() as f64)
+            let share = share * group.len() as f64;
+            let mut part = group_gradient(model, [&phi, &buffers], (group, batch), objective);
+            // In place, for φ can be large.
+            StepGradient {
+                loss: part.loss * share,
+                accuracy: part.accuracy * share,
+                gradient: part.gradient.g_mul_scalar_(share),
+                observed: part.observed * share,
+            }
         },
     );
-    let mut parts = parts.into_iter();
-    // In place, for φ can be large.
-    let scaled = |(mut part, share): (StepGradient, f64)| StepGradient {
-        loss: part.loss * share,
-        accuracy: part.accuracy * share,
-        gradient: part.gradient.g_mul_scalar_(share),
-        observed: part.observed * share,
+    let of_parts = |number: fn(&StepGradient) -> f64| parts.iter().map(number).sum();
+    let observed = parts.iter().map(|part| part.observed.shallow_clone());
+    StepGradient {
+        loss: of_parts(|part| part.loss),
+        accuracy: of_parts(|part| part.accuracy),
+        observed: observed
+            .reduce(|sum, part| sum + part)
+            .expect("a step has at least one episode"),
+        gradient: sum(
+            compute,
+            parts.into_iter().map(|part| part.gradient).collect(),
+        ),
+    }
+}
+
+/// Elements that stay in a core's cache while all parts are added to them.
+const CACHED: i64 = 1 << 16;
+
+/// The sum of gradients, `[φ]`, at least one, in their order; all threads add, each to other elements.
+fn sum(compute: &Compute, mut gradients: Vec<Tensor>) -> Tensor {
+    let length = gradients[0].numel() as i64;
+    let piece = |start: i64| -> Vec<Tensor> {
+        let count = CACHED.min(length - start);
+        let parts = gradients.iter();
+        parts.map(|all| all.narrow(0, start, count)).collect()
     };
-    let first = parts
-        .next()
-        .map(scaled)
-        .expect("a step has at least one episode");
-    parts.map(scaled).fold(first, |mut sum, part| StepGradient {
-        loss: sum.loss + part.loss,
-        accuracy: sum.accuracy + part.accuracy,
-        gradient: sum.gradient.g_add_(&part.gradient),
-        observed: sum.observed + part.observed,
-    })
+    let pieces: Vec<_> = (0..length).step_by(CACHED as usize).map(piece).collect();
+    compute.in_parallel(|| {
+        pieces.into_par_iter().for_each(|mut parts| {
+            let others = parts.split_off(1);
+            for other in &others {
+                let _ = parts[0].g_add_(other);
+            }
+        });
+    });
+    gradients.swap_remove(0)
 }
 
 fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64, over: Reduction) -> Tensor {
