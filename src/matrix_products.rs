@@ -17,17 +17,14 @@ extern "C" fn may_use_all_instructions() -> std::ffi::c_int {
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
-    use std::ffi::{c_char, c_int, c_void};
-
-    unsafe extern "C" {
-        fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
-    }
-
-    /// As in `mkl_types.h`.
-    const MKL_CBWR_AVX512: c_int = 12;
-
     #[test]
     fn mkl_chooses_avx_512_where_it_is_there() {
+        use std::ffi::{c_char, c_int, c_void};
+        unsafe extern "C" {
+            fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
+        }
+        // As in `mkl_types.h`.
+        const MKL_CBWR_AVX512: c_int = 12;
         // Loads libtorch before its symbols are asked for.
         tch::set_num_threads(1);
         let name = c"mkl_serv_cbwr_get_auto_branch".as_ptr();
