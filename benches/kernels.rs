@@ -114,8 +114,8 @@ fn transformer(bencher: Bencher, channels: i64) {
     let phi = Tensor::from_slice(&layout.initial_values(0));
     let tokens = random(&[TASKS, channels + 20, width]);
     bencher.bench_local(|| {
-        let phi = leaf(&phi);
-        let output = stack.forward(&layout.split(&phi), &tokens, channels, Context::default());
-        Tensor::run_backward(&[&output.sum(Kind::Float)], &[&phi], false, false)
+        let parameters = layout.leaves(&phi);
+        let output = stack.forward(&parameters, &tokens, channels, Context::default());
+        Tensor::run_backward(&[output.sum(Kind::Float)], parameters.all(), false, false)
     });
 }

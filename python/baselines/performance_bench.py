@@ -78,7 +78,7 @@ class Bench:
     """Runs of the Rust program and of PyTorch on this machine."""
 
     def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
-        """Make packs of random pictures in the folder."""
+        """Measure what arithmetic could reach; packs of random pictures go into the folder."""
         self.arguments, self.folder = arguments, folder
         self.on_gpu = arguments.device != "cpu"
         words = ["bench", "products", "--device", arguments.device, "--json"]

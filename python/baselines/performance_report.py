@@ -78,8 +78,7 @@ def markdown(report: dict[str, Any], picture: str) -> str:
     facts = report["facts"]
     rounds, gemm = report["rounds"], report["gemm_gflops"]
     measured = "one round" if rounds == 1 else f"medians and ranges of {rounds} rounds"
-    # Older reports have one rate, PyTorch's.
-    pytorch = report.get("pytorch_gemm_gflops", gemm)
+    pytorch = report["pytorch_gemm_gflops"]
     threads = "one thread on one core unless it says two"
     if report.get("device", "cpu") != "cpu":
         threads = "our program draws episodes on eight CPU threads, at T = 1 on one"

@@ -26,7 +26,7 @@ enum What {
     Evaluation,
     /// Episodes drawn and unpacked, nothing computed
     Loader,
-    /// A large matrix product on one thread: what arithmetic could reach
+    /// A large matrix product, on a CPU on one thread: what arithmetic could reach
     Products,
 }
 
@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let model = build_model(&experiment, &pack)?;
     let sampler = Arc::new(match arguments.what {
         What::Evaluation => evaluation_sampler(&experiment, &pack, Part::Test, 0)?,
-        _ => training_sampler(&experiment, &pack)?,
+        What::Step | What::Loader | What::Products => training_sampler(&experiment, &pack)?,
     });
     let initial = |values: Vec<f32>| Tensor::from_slice(&values).to_device(compute.device);
     let phi = initial(model.layout().initial_values(experiment.train.seed));
@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let warm_up = (arguments.episodes / 10).max(1).next_multiple_of(tasks);
     let episodes = match arguments.what {
         What::Evaluation => arguments.episodes,
-        _ => arguments.episodes.next_multiple_of(tasks),
+        What::Step | What::Loader | What::Products => arguments.episodes.next_multiple_of(tasks),
     };
     let (start, waited);
     if arguments.what == What::Evaluation {
@@ -184,9 +184,7 @@ fn products(device: Device, json: bool) {
             json!({"what": what, "side": side, "gflops": gflops, "device": format!("{device:?}")})
         );
     } else {
-        println!(
-            "products: {gflops:.0} GFLOP/s (32-bit, {side}×{side} times {side}×{side}, {device:?}, one thread)"
-        );
+        println!("products: {gflops:.0} GFLOP/s ({side}×{side} times {side}×{side}, {device:?})");
     }
 }
 

@@ -69,7 +69,7 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Make one file of a run, for `generate` and `serve` on other machines
     Bundle(bundle::BundleArguments),
-    /// Time training steps, evaluation or the episode loader on this machine
+    /// Time training steps, evaluation, the episode loader or matrix products on this machine
     Bench(bench::BenchArguments),
     /// Tell what is linked, which device and threads there are, and what is wrong with the installation
     Doctor,

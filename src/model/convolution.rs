@@ -41,10 +41,7 @@ pub(super) fn convolve_shared(
             None => output,
         };
     }
-    if input.device().is_cuda() {
-        return grouped(input, kernel, bias, stride, padding, 1);
-    }
-    grouped(input, &channels_last(kernel), bias, stride, padding, 1)
+    grouped(input, kernel, bias, stride, padding, 1)
 }
 
 /// Whether these are images on a CPU, not activations.
@@ -90,12 +87,8 @@ fn window_means(length: i64, kernel: i64, stride: i64, like: &Tensor) -> Tensor 
 
 /// Each task's kernel is one group of a grouped convolution.
 fn by_groups(input: &Tensor, kernel: &Tensor, tasks: i64, stride: i64, padding: i64) -> Tensor {
-    let (beside, kernel) = (side_by_side(input, tasks), kernel.flatten(0, 1));
-    let kernel = match input.device().is_cuda() {
-        true => kernel,
-        false => channels_last(&kernel),
-    };
-    let output = grouped(&beside, &kernel, None, stride, padding, tasks);
+    let beside = side_by_side(input, tasks);
+    let output = grouped(&beside, &kernel.flatten(0, 1), None, stride, padding, tasks);
     one_after_another(&output, tasks)
 }
 
@@ -107,8 +100,12 @@ fn grouped(
     padding: i64,
     groups: i64,
 ) -> Tensor {
+    let kernel = match input.device().is_cuda() {
+        true => kernel.shallow_clone(),
+        false => channels_last(kernel),
+    };
     input.conv2d(
-        kernel,
+        &kernel,
         bias,
         [stride, stride],
         [padding, padding],
@@ -172,6 +169,26 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
+
+    /// Maps that are small enough to be computed together, and maps that are not.
+    #[test]
+    fn each_task_has_its_kernel() {
+        let (tasks, none) = (2, None::<&Tensor>);
+        for (images, side) in [(3, 1), (3, 5), (40, 14)] {
+            let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Double, Device::Cpu));
+            let input = random(&[tasks * images, 8, side, side]).set_requires_grad(true);
+            let kernel = random(&[tasks, 6, 8, 3, 3]);
+            let of_task = |(input, kernel): (Tensor, Tensor)| {
+                input.conv2d(&kernel, none, [1, 1], [1, 1], [1, 1], 1)
+            };
+            let apart = input.chunk(tasks, 0).into_iter().zip(kernel.unbind(0));
+            let expected = Tensor::cat(&apart.map(of_task).collect::<Vec<_>>(), 0);
+            for input in [&input, &channels_last(&input)] {
+                let found = convolve(input, &kernel, tasks, 1, 1);
+                assert!((found - &expected).abs().max().double_value(&[]) < 1e-12);
+            }
+        }
+    }
 
     /// Strides, sizes that a stride does not divide, a kernel as large as the map.
     #[test]

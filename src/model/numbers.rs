@@ -4,11 +4,14 @@ use std::mem::MaybeUninit;
 
 use tch::{Device, Kind, Tensor};
 
-/// The elements of a contiguous tensor.
+/// The elements of a contiguous tensor, to which nobody may write meanwhile.
 pub(super) fn numbers(tensor: &Tensor) -> &[f32] {
     let fit = tensor.is_contiguous() && tensor.kind() == Kind::Float;
     assert!(fit && tensor.device() == Device::Cpu);
-    // SAFETY: that many numbers of this kind lie there for as long as the tensor, and nobody writes to what is read here.
+    if tensor.numel() == 0 {
+        return &[];
+    }
+    // SAFETY: that many numbers of this kind lie there for as long as the tensor.
     unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
 }
 
@@ -16,6 +19,9 @@ pub(super) fn numbers(tensor: &Tensor) -> &[f32] {
 /// copied first, which for large ones costs as much as the work.
 pub(super) fn tensor_of(shape: &[i64], write: impl FnOnce(&mut Elements)) -> Tensor {
     let tensor = Tensor::empty(shape, (Kind::Float, Device::Cpu));
+    if tensor.numel() == 0 {
+        return tensor;
+    }
     // SAFETY: the tensor is new, contiguous and nobody else's, and has room for that many numbers.
     let left = unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) };
     let mut elements = Elements { left };
@@ -54,6 +60,13 @@ mod tests {
         let expected = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0]).view([2, 2]);
         assert_eq!(tensor, expected);
         assert_eq!(numbers(&tensor), [1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn nothing_is_no_number() {
+        let tensor = tensor_of(&[0, 3], |_| {});
+        assert_eq!(tensor.size(), [0, 3]);
+        assert!(numbers(&tensor).is_empty());
     }
 
     #[test]

@@ -174,14 +174,14 @@ impl Parameters {
         &self.0
     }
 
-    /// Gradients of each of them, as [`Tape::gradients`](super::tape::Tape::gradients) finds them, as one of φ, `[total]`.
+    /// One gradient of φ, `[total]`, from those of its parameters; zeros where one is not defined.
     pub fn flat(&self, gradients: &[Tensor]) -> Tensor {
         let defined = |(view, gradient): (&Tensor, &Tensor)| match gradient.defined() {
             true => gradient.flatten(0, -1),
             false => view.zeros_like().flatten(0, -1),
         };
         let parts: Vec<Tensor> = self.0.iter().zip(gradients).map(defined).collect();
-        tch::no_grad(|| concatenated(&parts, self.device()))
+        concatenated(&parts, self.device())
     }
 
     /// Where they lie.

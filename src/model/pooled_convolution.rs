@@ -94,7 +94,7 @@ impl Shape {
 /// relu(maxpool(images ∗ kernel) + shift), `[T·N, O, H', W']`: images `[T·N, I, H, W]`, each task's kernel
 /// `[T, O, I, 3, 3]` and shift `[T, O]`, all of 32 bits, on a CPU; zeros around the images.
 pub fn forward(images: &Tensor, kernel: &Tensor, shift: &Tensor, padding: i64) -> (Tensor, Kept) {
-    let padded = padded(images, padding);
+    let padded = with_padding(images, padding);
     let size = |tensor: &Tensor, axis: usize| tensor.size()[axis] as usize;
     let pooled = |length: usize| (length + 1 - KERNEL_SIZE) / 2;
     let (height, width) = (size(&padded, 2), size(&padded, 3));
@@ -129,7 +129,7 @@ pub fn forward(images: &Tensor, kernel: &Tensor, shift: &Tensor, padding: i64) -
 }
 
 /// Images, `[T·N, I, H, W]`, with rows and columns of zeros around them, in one pass.
-fn padded(images: &Tensor, padding: i64) -> Tensor {
+fn with_padding(images: &Tensor, padding: i64) -> Tensor {
     let images = images.contiguous();
     let (count, planes, height, width) = images.size4().unwrap_or_default();
     let shape = [count, planes, height + 2 * padding, width + 2 * padding];

@@ -114,7 +114,7 @@ fn held<'a>(pairs: impl Iterator<Item = (&'a Tensor, Tensor)>) -> Option<Tensor>
         .reduce(|sum, part| sum + part)
 }
 
-/// What no way back reaches is not defined.
+/// What no way back reaches is not defined. Not in place: libtorch may hand the same tensor to several leaves.
 fn added(one: Tensor, other: Tensor) -> Tensor {
     match (one.defined(), other.defined()) {
         (true, true) => one + other,
