@@ -93,7 +93,7 @@ fn take_a_step(path: &Path) {
         largest.is_finite() && largest > 0.0,
         "{name}: gradient {largest}"
     );
-    let mut optimizer = Optimizer::new(&experiment.train, &phi);
+    let mut optimizer = Optimizer::new(&experiment.train, model.layout(), &phi);
     optimizer.step(&mut phi, &step.gradient, experiment.train.learning_rate);
     assert_eq!(phi.isfinite().all().int64_value(&[]), 1, "{name}");
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Setup, episode, farthest, setup};
+use common::{Setup, VARIANTS, episode, experiment, farthest, setup};
 use hypertransformer::compute::{Compute, DeviceChoice};
 use hypertransformer::data::episode::Episode;
 use hypertransformer::model::allocation::logits_from_slices;
@@ -12,6 +12,7 @@ use hypertransformer::model::hooks::Hooks;
 use hypertransformer::model::hypertransformer::Theta;
 use hypertransformer::model::parameters::leaf;
 use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
+use hypertransformer::train::optimizer::Optimizer;
 use tch::{Device, Kind, Tensor};
 
 /// The same episode with all queries but the first as negatives.
@@ -21,6 +22,35 @@ fn other_queries(episode: &Episode) -> Episode {
         image.mapv_inplace(|pixel| 255 - pixel);
     }
     other
+}
+
+/// Told apart by shape and name, apart from how parameters are registered.
+#[test]
+fn weight_decay_shrinks_exactly_the_matrices_of_every_variant() {
+    for overrides in VARIANTS {
+        let decay = ["train.optimizer=adamw", "train.weight_decay=0.5"];
+        let config = experiment(&[overrides, &decay[..]].concat()).train;
+        let setup = setup(overrides, 0.05);
+        let layout = setup.model.layout();
+        let mut phi = setup.phi.copy();
+        let mut optimizer = Optimizer::new(&config, layout, &phi);
+        for _ in 0..2 {
+            optimizer.step(&mut phi, &setup.phi.zeros_like(), 0.1);
+        }
+        for spec in layout.specs() {
+            let embedding = [".labels", ".placeholders"];
+            let matrix =
+                spec.shape.len() > 1 && !embedding.iter().any(|part| spec.name.ends_with(part));
+            let before = setup.named(&setup.phi, &spec.name);
+            let expected = if matrix {
+                &before * (0.95 * 0.95)
+            } else {
+                before
+            };
+            let far = farthest(&setup.named(&phi, &spec.name), &expected);
+            assert!(far < 1e-6, "{overrides:?}: {}: {far}", spec.name);
+        }
+    }
 }
 
 #[test]

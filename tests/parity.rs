@@ -268,14 +268,23 @@ fn twenty_training_steps_equal_those_of_pytorch() {
         .collect();
     let everything: &[&str] = &["generator.generates=all", "generator.learned_base=true"];
     for (name, variant) in [("logits", &[][..]), ("all", everything)] {
-        for (optimizer, rate) in [("sgd", 0.02), ("momentum", 0.005), ("adamw", 0.006)] {
-            let chosen = format!("train.optimizer={optimizer}");
-            let overrides: Vec<&str> = variant.iter().copied().chain([&*chosen]).collect();
+        for (optimizer, rate, decayed) in [
+            ("sgd", 0.02, "matrices"),
+            ("momentum", 0.005, "matrices"),
+            ("adamw", 0.006, "matrices"),
+            ("adamw", 0.006, "all"),
+        ] {
+            let chosen = [
+                format!("train.optimizer={optimizer}"),
+                format!("train.weight_decay_on={decayed}"),
+            ];
+            let chosen = chosen.iter().map(String::as_str);
+            let overrides: Vec<&str> = variant.iter().copied().chain(chosen).collect();
             let setup = common::setup(&overrides, 0.05);
             let config = experiment(&overrides).train;
             let (mode, longest) = (BatchNormMode::Support, 0.5);
             let mut phi = double(&setup.phi);
-            let mut steps = Optimizer::new(&config, &phi);
+            let mut steps = Optimizer::new(&config, setup.model.layout(), &phi);
             let mut tensors = Vec::new();
             for (step, batch) in batches.iter().enumerate() {
                 let classes = Tensor::zeros([5], (Kind::Int64, Device::Cpu));
@@ -291,9 +300,9 @@ fn twenty_training_steps_equal_those_of_pytorch() {
             let case = json!({
                 "mode": mode, "training": true, "steps": STEPS, "optimizer": optimizer,
                 "learning_rate": rate, "clip_norm": longest, "beta2": config.beta2,
-                "weight_decay": config.weight_decay,
+                "weight_decay": config.weight_decay, "weight_decay_on": config.weight_decay_on,
             });
-            let path = folder.path().join(format!("{name}-{optimizer}"));
+            let path = folder.path().join(format!("{name}-{optimizer}-{decayed}"));
             write_case(&path, &setup, &overrides, &case);
             Tensor::write_safetensors(&tensors, path.join("training.safetensors")).unwrap();
         }

@@ -122,6 +122,27 @@ fn settings_of_a_layer_that_a_run_did_not_begin_with_are_told() {
         .stderr(contains("generator.per_layer.logits: began with null"));
 }
 
+/// Weight decay acted on all of φ before there was a choice: a run of that time has no such key.
+#[test]
+fn a_run_older_than_the_choice_of_weight_decay_goes_on_with_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = ["--set", "train.weight_decay_on=all"];
+    train(folder.path(), "run", &all).assert().success();
+    let config = folder.path().join("run/config.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    let older = text.replace("  weight_decay_on: all\n", "");
+    assert!(older.len() < text.len());
+    fs::write(&config, older).unwrap();
+    train(folder.path(), "run", &["--resume"])
+        .assert()
+        .code(1)
+        .stderr(contains(
+            r#"train.weight_decay_on: began with "all", now "matrices""#,
+        ));
+    let resume = [&["--resume"], &all[..]].concat();
+    train(folder.path(), "run", &resume).assert().success();
+}
+
 #[test]
 fn a_run_without_its_last_checkpoint_is_not_begun_anew() {
     let folder = tempfile::tempdir().unwrap();

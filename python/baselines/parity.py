@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -85,6 +86,19 @@ def compare_episode(model: HyperTransformer, folder: Path, case: Options) -> dic
     }
 
 
+def decay_groups(phi: Parameters, case: Options) -> list[dict[str, Any]]:
+    """φ as two groups of AdamW: what weight decay shrinks, and what it leaves alone."""
+
+    def decays(name: str) -> bool:
+        matrix = name.endswith((".kernel", ".weight")) and "norm" not in name
+        return matrix or case["weight_decay_on"] == "all"
+
+    return [
+        {"params": [phi[name] for name in phi if decays(name)], "weight_decay": case["weight_decay"]},
+        {"params": [phi[name] for name in phi if not decays(name)], "weight_decay": 0.0},
+    ]
+
+
 def compare_training(model: HyperTransformer, folder: Path, case: Options) -> dict[str, float]:
     """Largest difference of φ after the steps, with PyTorch's own optimizers."""
     tensors = load_file(folder / "training.safetensors")
@@ -92,7 +106,7 @@ def compare_training(model: HyperTransformer, folder: Path, case: Options) -> di
     rate = case["learning_rate"]
     if case["optimizer"] == "adamw":
         optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            phi, rate, (0.9, case["beta2"]), weight_decay=case["weight_decay"]
+            decay_groups(model.phi, case), rate, (0.9, case["beta2"])
         )
     else:
         momentum = 0.9 if case["optimizer"] == "momentum" else 0.0

@@ -68,7 +68,7 @@ fn train_one(
     };
     let start = model.layout().initial_values(episode);
     let mut weights = Tensor::from_slice(&start).to_device(compute.device);
-    let mut optimizer = Optimizer::new(&config, &weights);
+    let mut optimizer = Optimizer::new(&config, model.layout(), &weights);
     for step in 0..options.steps {
         let at = leaf(&weights);
         let loss = model

@@ -16,6 +16,23 @@ pub enum OptimizerKind {
     Adamw,
 }
 
+/// Which parameters weight decay shrinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightDecayOn {
+    /// Kernels and matrices; biases, gains of normalisations, output scales and embeddings are left alone.
+    Matrices,
+    /// Every element of φ.
+    All,
+}
+
+impl WeightDecayOn {
+    /// What was done before there was a choice.
+    fn before_the_key() -> WeightDecayOn {
+        WeightDecayOn::All
+    }
+}
+
 /// How the learning rate moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -66,8 +83,11 @@ pub struct TrainConfig {
     pub decay_steps: u64,
     /// Longest gradient norm; null does not clip.
     pub clip_norm: Option<f64>,
-    /// Decoupled weight decay of φ (`adamw`).
+    /// Decoupled weight decay (`adamw`).
     pub weight_decay: f64,
+    /// What it shrinks. A run that was written out without this key goes on with `all`.
+    #[serde(default = "WeightDecayOn::before_the_key")]
+    pub weight_decay_on: WeightDecayOn,
     /// β2 of AdamW: share of the old value in its mean of squared gradients.
     pub beta2: f64,
     /// Factor of Σ w² over all kernels and logits weights of the CNN, generated and learned.
@@ -145,6 +165,7 @@ impl Default for TrainConfig {
             decay_steps: 100_000,
             clip_norm: None,
             weight_decay: 0.0,
+            weight_decay_on: WeightDecayOn::Matrices,
             beta2: 0.999,
             l2: 0.0,
             weight_variation: 0.0,

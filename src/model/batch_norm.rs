@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use super::hooks::Hooks;
-use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters, concatenated};
+use super::parameters::{
+    Initial, ParameterId, ParameterKind, ParameterLayout, Parameters, concatenated,
+};
 use super::side_by_side::{faster_together, one_after_another, side_by_side};
 use super::statistics::Statistics;
 
@@ -109,20 +111,19 @@ impl BatchNorm {
         channels: usize,
     ) -> BatchNorm {
         let shape = [channels as i64];
-        let constant = Initial::Constant;
+        let add = |layout: &mut ParameterLayout, part: &str, kind, start| {
+            let name = format!("{name}.{part}");
+            layout.add(name, &shape, kind, Initial::Constant(start))
+        };
         BatchNorm {
             learned: layout.map(|layout| {
                 (
-                    layout.add(format!("{name}.weight"), &shape, constant(1.0)),
-                    layout.add(format!("{name}.bias"), &shape, constant(0.0)),
+                    add(layout, "weight", ParameterKind::Gain, 1.0),
+                    add(layout, "bias", ParameterKind::Bias, 0.0),
                 )
             }),
-            running_mean: buffers.add(format!("{name}.running_mean"), &shape, constant(0.0)),
-            running_variance: buffers.add(
-                format!("{name}.running_variance"),
-                &shape,
-                constant(1.0),
-            ),
+            running_mean: add(buffers, "running_mean", ParameterKind::Statistic, 0.0),
+            running_variance: add(buffers, "running_variance", ParameterKind::Statistic, 1.0),
         }
     }
 

@@ -5,7 +5,7 @@ use tch::Tensor;
 use super::allocation::ConvolutionWeights;
 use super::architecture::{BlockOperation, CnnConfig, Head, LayerShape};
 use super::batch_norm::{BatchNorm, BatchNormMode, Observed, Pass};
-use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
+use super::parameters::{Initial, ParameterId, ParameterKind, ParameterLayout, Parameters};
 use super::statistics::{Source, Statistics};
 
 /// Which of a block's weights are learned.
@@ -94,12 +94,13 @@ impl Cnn {
                 let glorot = Initial::Glorot { fan_in, fan_out };
                 let (before_norm, after_norm) = config.sides(layer);
                 Block {
-                    kernel: learned
-                        .kernel
-                        .then(|| layout.add(format!("{name}.kernel"), &kernel, glorot)),
+                    kernel: learned.kernel.then(|| {
+                        let name = format!("{name}.kernel");
+                        layout.add(name, &kernel, ParameterKind::Matrix, glorot)
+                    }),
                     bias: learned.bias.then(|| {
-                        let zero = Initial::Constant(0.0);
-                        layout.add(format!("{name}.bias"), &[outputs as i64], zero)
+                        let (name, zero) = (format!("{name}.bias"), Initial::Constant(0.0));
+                        layout.add(name, &[outputs as i64], ParameterKind::Bias, zero)
                     }),
                     batch_norm: BatchNorm::new(
                         learned.batch_norm.then_some(layout),

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::batch_norm::{BatchNorm, Observed, Pass};
 use super::convolution::{convolve_shared, mean_of_convolved};
-use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
+use super::parameters::{Initial, ParameterId, ParameterKind, ParameterLayout, Parameters};
 use super::part_cost::PartCost;
 
 /// A convolution kernel and, unless a normalisation follows that would take it away, its bias.
@@ -29,7 +29,12 @@ impl Convolution {
         };
         let shape = [outputs, inputs, height, width].map(|length| length as i64);
         Convolution {
-            kernel: layout.add(format!("{name}.kernel"), &shape, initial),
+            kernel: layout.add(
+                format!("{name}.kernel"),
+                &shape,
+                ParameterKind::Matrix,
+                initial,
+            ),
             bias: None,
             stride,
         }
@@ -42,9 +47,10 @@ impl Convolution {
         stride: i64,
     ) -> Convolution {
         let convolution = Convolution::without_bias(layout, name, shape, stride);
+        let (name, shape) = (format!("{name}.bias"), [shape[0] as i64]);
         let zero = Initial::Constant(0.0);
         Convolution {
-            bias: Some(layout.add(format!("{name}.bias"), &[shape[0] as i64], zero)),
+            bias: Some(layout.add(name, &shape, ParameterKind::Bias, zero)),
             ..convolution
         }
     }

@@ -6,7 +6,9 @@ use super::batch_norm::Pass;
 use super::embedding::ActivationEmbedding;
 use super::episode_batch::EpisodeBatch;
 use super::hooks::Hooks;
-use super::parameters::{Initial, LayerNorm, ParameterId, ParameterLayout, Parameters};
+use super::parameters::{
+    Initial, LayerNorm, ParameterId, ParameterKind, ParameterLayout, Parameters,
+};
 use super::part_cost::PartCost;
 use super::token_transformer::Transformer;
 use super::tokens::Tokens;
@@ -143,7 +145,12 @@ impl WeightGenerator {
             let OutputScale { start, fixed, .. } = target.output_scale;
             let start = Initial::Constant(start);
             (
-                layout.add(format!("{name}.output_scale"), &shape, start),
+                layout.add(
+                    format!("{name}.output_scale"),
+                    &shape,
+                    ParameterKind::Gain,
+                    start,
+                ),
                 fixed,
             )
         });

@@ -23,17 +23,34 @@ pub enum Initial {
     Values(Vec<f32>, f32),
 }
 
+/// What a parameter is for; weight decay asks ([`crate::config::train_options::WeightDecayOn`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// A convolution's kernel or a dense layer's matrix.
+    Matrix,
+    /// What is added: biases, β of normalisations.
+    Bias,
+    /// What each element is multiplied by: γ of normalisations, output scales.
+    Gain,
+    /// Learned tokens: ξ, ξ̂, μ.
+    Embedding,
+    /// Moving averages, which are not learned.
+    Statistic,
+}
+
 /// Names one parameter of a [`ParameterLayout`].
 #[derive(Clone, Copy, Debug)]
 pub struct ParameterId(usize);
 
-/// Name, shape and start of one parameter.
+/// Name, shape, kind and start of one parameter.
 #[derive(Clone, Debug)]
 pub struct ParameterSpec {
     /// Dotted name, as in checkpoints.
     pub name: String,
     /// Shape of the view.
     pub shape: Vec<i64>,
+    /// What it is for.
+    pub kind: ParameterKind,
     /// How it starts.
     pub initial: Initial,
 }
@@ -58,7 +75,13 @@ pub struct ParameterLayout {
 
 impl ParameterLayout {
     /// Appends a parameter.
-    pub fn add(&mut self, name: impl Into<String>, shape: &[i64], initial: Initial) -> ParameterId {
+    pub fn add(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[i64],
+        kind: ParameterKind,
+        initial: Initial,
+    ) -> ParameterId {
         let name = name.into();
         debug_assert!(
             self.specs.iter().all(|spec| spec.name != name),
@@ -67,6 +90,7 @@ impl ParameterLayout {
         self.specs.push(ParameterSpec {
             name,
             shape: shape.to_vec(),
+            kind,
             initial,
         });
         ParameterId(self.specs.len() - 1)
@@ -77,7 +101,7 @@ impl ParameterLayout {
         &self.specs
     }
 
-    /// Name, shape and start of one parameter.
+    /// Name, shape, kind and start of one parameter.
     pub fn spec(&self, id: ParameterId) -> &ParameterSpec {
         &self.specs[id.0]
     }
@@ -101,9 +125,9 @@ impl ParameterLayout {
         below.map(ParameterSpec::len).sum()
     }
 
-    /// A number for each element of φ, `[total]`, told by its parameter's name.
-    pub fn by_name(&self, number: impl Fn(&str) -> f32) -> Vec<f32> {
-        let each = |spec: &ParameterSpec| std::iter::repeat_n(number(&spec.name), spec.len());
+    /// A number for each element of φ, `[total]`, the same for all elements of a parameter.
+    pub fn per_element(&self, number: impl Fn(&ParameterSpec) -> f32) -> Vec<f32> {
+        let each = |spec: &ParameterSpec| std::iter::repeat_n(number(spec), spec.len());
         self.specs.iter().flat_map(each).collect()
     }
 
@@ -210,11 +234,13 @@ impl Dense {
             weight: layout.add(
                 format!("{name}.weight"),
                 &[outputs as i64, inputs as i64],
+                ParameterKind::Matrix,
                 initial,
             ),
             bias: layout.add(
                 format!("{name}.bias"),
                 &[outputs as i64],
+                ParameterKind::Bias,
                 Initial::Constant(0.0),
             ),
         }
@@ -251,9 +277,13 @@ impl LayerNorm {
     /// Gain 1, offset 0.
     pub fn new(layout: &mut ParameterLayout, name: &str, width: usize) -> LayerNorm {
         let width = width as i64;
+        let mut add = |part: &str, kind, start| {
+            let name = format!("{name}.{part}");
+            layout.add(name, &[width], kind, Initial::Constant(start))
+        };
         LayerNorm {
-            weight: layout.add(format!("{name}.weight"), &[width], Initial::Constant(1.0)),
-            bias: layout.add(format!("{name}.bias"), &[width], Initial::Constant(0.0)),
+            weight: add("weight", ParameterKind::Gain, 1.0),
+            bias: add("bias", ParameterKind::Bias, 0.0),
             width,
         }
     }

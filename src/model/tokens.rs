@@ -6,7 +6,7 @@
 
 use tch::Tensor;
 
-use super::parameters::{Initial, ParameterId, ParameterLayout, Parameters};
+use super::parameters::{Initial, ParameterId, ParameterKind, ParameterLayout, Parameters};
 
 /// ξ and μ, and where they lie in a token.
 #[derive(Clone, Debug)]
@@ -35,11 +35,13 @@ impl Tokens {
         (slices, slice_length): (usize, usize),
         features: usize,
     ) -> Tokens {
-        let shape = |rows: usize| [rows as i64, label_dim as i64];
-        let normal = Initial::Normal(1.0);
+        let mut add = |part: &str, rows: usize| {
+            let (name, shape) = (format!("{name}.{part}"), [rows as i64, label_dim as i64]);
+            layout.add(name, &shape, ParameterKind::Embedding, Initial::Normal(1.0))
+        };
         Tokens {
-            labels: layout.add(format!("{name}.labels"), &shape(labels), normal.clone()),
-            placeholders: layout.add(format!("{name}.placeholders"), &shape(slices), normal),
+            labels: add("labels", labels),
+            placeholders: add("placeholders", slices),
             label_dim,
             slices,
             slice_length,

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use tch::{Kind, Tensor};
 use thiserror::Error;
 
-use crate::config::train_options::{OptimizerKind, TrainConfig};
+use crate::config::train_options::{OptimizerKind, TrainConfig, WeightDecayOn};
+use crate::model::parameters::{ParameterKind, ParameterLayout, ParameterSpec};
 
 const MOMENTUM: f64 = 0.9;
 const BETA1: f64 = 0.9;
@@ -18,6 +19,17 @@ const EPSILON: f64 = 1e-8;
 )]
 pub struct OptimizerError(String);
 
+/// Factor of the learning rate of the parameter of this name.
+fn rate(config: &TrainConfig, name: &str) -> f32 {
+    if name.starts_with("generator.layer") {
+        config.convolution_generator_rate() as f32
+    } else if name.starts_with("generator.") {
+        config.generator_rate as f32
+    } else {
+        1.0
+    }
+}
+
 /// SGD, SGD with momentum, or AdamW (Loshchilov and Hutter 2019).
 #[derive(Debug)]
 pub struct Optimizer {
@@ -28,31 +40,38 @@ pub struct Optimizer {
     moments: Vec<(&'static str, Tensor)>,
     /// Factor of the learning rate of each element of φ; none: 1.
     rates: Option<Tensor>,
+    /// Factor of the weight decay of each element of φ, its rate included; none: 1.
+    decays: Option<Tensor>,
 }
 
 impl Optimizer {
-    /// At its start, for φ of this shape and device.
-    pub fn new(config: &TrainConfig, phi: &Tensor) -> Optimizer {
+    /// At its start, for φ of this layout, with φ's precision and device.
+    pub fn new(config: &TrainConfig, layout: &ParameterLayout, phi: &Tensor) -> Optimizer {
         let names: &[&'static str] = match config.optimizer {
             OptimizerKind::Sgd => &[],
             OptimizerKind::Momentum => &["momentum"],
             OptimizerKind::Adamw => &["first_moment", "second_moment"],
         };
         let moments = names.iter().map(|&name| (name, phi.zeros_like())).collect();
+        let rate = |spec: &ParameterSpec| rate(config, &spec.name);
+        let decay = |spec: &ParameterSpec| match (config.weight_decay_on, spec.kind) {
+            (WeightDecayOn::All, _) | (_, ParameterKind::Matrix) => rate(spec),
+            _ => 0.0,
+        };
+        let factors = |of: &dyn Fn(&ParameterSpec) -> f32| {
+            let factors = layout.per_element(of);
+            let differ = factors.iter().any(|&factor| factor != 1.0);
+            differ.then(|| Tensor::from_slice(&factors).to_device(phi.device()))
+        };
         Optimizer {
             kind: config.optimizer,
             weight_decay: config.weight_decay,
             beta2: config.beta2,
             steps: 0,
             moments,
-            rates: None,
+            rates: factors(&rate),
+            decays: factors(&decay),
         }
-    }
-
-    /// With a factor of the learning rate for each element of φ, like φ in shape and device.
-    #[must_use]
-    pub fn with_rates(self, rates: Option<Tensor>) -> Optimizer {
-        Optimizer { rates, ..self }
     }
 
     /// Moves `phi` in place.
@@ -73,8 +92,8 @@ impl Optimizer {
                 let correction1 = 1.0 - BETA1.powi(self.steps as i32);
                 let correction2 = 1.0 - self.beta2.powi(self.steps as i32);
                 let deviation = (&*second / correction2).sqrt() + EPSILON;
-                match &self.rates {
-                    Some(rates) => *phi *= 1.0 - rates * (learning_rate * self.weight_decay),
+                match &self.decays {
+                    Some(decays) => *phi *= 1.0 - decays * (learning_rate * self.weight_decay),
                     None => *phi *= 1.0 - learning_rate * self.weight_decay,
                 }
                 *phi -= scaled(&*first / deviation * (learning_rate / correction1));
@@ -122,48 +141,98 @@ pub fn clip(gradient: &Tensor, longest: Option<f64>) -> (Tensor, f64) {
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
+    use crate::model::parameters::Initial;
 
     const GRADIENTS: [f32; 3] = [1.0, -2.0, 0.5];
+
+    /// Parameters of one element each, all 1.
+    fn ones(parameters: &[(&str, ParameterKind)]) -> (ParameterLayout, Tensor) {
+        let mut layout = ParameterLayout::default();
+        for &(name, kind) in parameters {
+            layout.add(name, &[1], kind, Initial::Constant(1.0));
+        }
+        let phi = Tensor::ones([layout.total() as i64], (Kind::Float, Device::Cpu));
+        (layout, phi)
+    }
+
+    /// φ after these gradients, each the same for every element.
+    fn run(
+        config: &TrainConfig,
+        parameters: &[(&str, ParameterKind)],
+        learning_rate: f64,
+        gradients: &[f32],
+    ) -> Vec<f32> {
+        let (layout, mut phi) = ones(parameters);
+        let mut optimizer = Optimizer::new(config, &layout, &phi);
+        for gradient in gradients {
+            let gradient = phi.ones_like() * f64::from(*gradient);
+            optimizer.step(&mut phi, &gradient, learning_rate);
+        }
+        Vec::try_from(phi).expect("φ has one axis")
+    }
 
     /// An element with factor r moves as one alone would at r times the learning rate.
     #[test]
     fn rates_are_factors_of_the_learning_rate() {
-        for kind in [
+        let kernel = ParameterKind::Matrix;
+        let names = [
+            "cnn.layer1.kernel",
+            "generator.layer1.w",
+            "generator.logits.w",
+        ];
+        for optimizer in [
             OptimizerKind::Sgd,
             OptimizerKind::Momentum,
             OptimizerKind::Adamw,
         ] {
-            let config = TrainConfig {
-                optimizer: kind,
-                weight_decay: 0.5,
-                ..TrainConfig::default()
-            };
-            let mut phi = Tensor::from_slice(&[1.0f32, 1.0]);
-            let rates = Tensor::from_slice(&[1.0f32, 0.25]);
-            let mut optimizer = Optimizer::new(&config, &phi).with_rates(Some(rates));
-            for gradient in GRADIENTS {
-                optimizer.step(&mut phi, &Tensor::from_slice(&[gradient; 2]), 0.1);
-            }
-            for (element, rate) in [(0, 0.1), (1, 0.025)] {
-                let mut alone = Tensor::from_slice(&[1.0f32]);
-                let mut optimizer = Optimizer::new(&config, &alone);
-                for gradient in GRADIENTS {
-                    optimizer.step(&mut alone, &Tensor::from_slice(&[gradient]), rate);
+            for (generator_rate, of_convolutions, rates) in [
+                (1.0, None, [1.0, 1.0, 1.0]),
+                (0.5, None, [1.0, 0.5, 0.5]),
+                (1.0, Some(0.25), [1.0, 0.25, 1.0]),
+                (0.5, Some(1.0), [1.0, 1.0, 0.5]),
+            ] {
+                let config = TrainConfig {
+                    optimizer,
+                    weight_decay: 0.5,
+                    generator_rate,
+                    convolution_generator_rate: of_convolutions,
+                    ..TrainConfig::default()
+                };
+                let moved = run(&config, &names.map(|name| (name, kernel)), 0.1, &GRADIENTS);
+                for (moved, rate) in moved.iter().zip(rates) {
+                    let alone = run(&config, &[("alone", kernel)], 0.1 * rate, &GRADIENTS);
+                    let difference = (moved - alone[0]).abs();
+                    assert!(difference < 1e-6, "{optimizer:?}, {rate}: {difference}");
                 }
-                let difference = phi.double_value(&[element]) - alone.double_value(&[0]);
-                assert!(difference.abs() < 1e-6, "{kind:?}: {difference}");
             }
         }
     }
 
-    fn run(config: &TrainConfig) -> f64 {
-        let mut phi = Tensor::from_slice(&[1.0f32]);
-        let mut optimizer = Optimizer::new(config, &phi);
-        for gradient in GRADIENTS {
-            optimizer.step(&mut phi, &Tensor::from_slice(&[gradient]), 0.1);
+    #[test]
+    fn weight_decay_shrinks_matrices_or_all() {
+        use ParameterKind::{Bias, Embedding, Gain, Matrix};
+        let kinds = [Matrix, Bias, Gain, Embedding, Matrix];
+        let names = ["a", "b", "c", "d", "generator.logits.e"];
+        let parameters: Vec<_> = names.into_iter().zip(kinds).collect();
+        for (weight_decay_on, expected) in [
+            (WeightDecayOn::Matrices, [0.95f32, 1.0, 1.0, 1.0, 0.975]),
+            (WeightDecayOn::All, [0.95, 0.95, 0.95, 0.95, 0.975]),
+        ] {
+            let config = TrainConfig {
+                optimizer: OptimizerKind::Adamw,
+                weight_decay: 0.5,
+                weight_decay_on,
+                generator_rate: 0.5,
+                ..TrainConfig::default()
+            };
+            let moved = run(&config, &parameters, 0.1, &[0.0, 0.0]);
+            for (moved, expected) in moved.iter().zip(expected) {
+                assert!((moved - expected * expected).abs() < 1e-6, "{moved:?}");
+            }
         }
-        phi.double_value(&[0])
     }
 
     #[test]
@@ -184,7 +253,8 @@ mod tests {
             );
             phi = phi * (1.0 - 0.1 * 0.01) - 0.1 * corrected / (deviation + 1e-8);
         }
-        assert!((run(&config) - phi).abs() < 1e-6);
+        let found = run(&config, &[("w", ParameterKind::Matrix)], 0.1, &GRADIENTS);
+        assert!((f64::from(found[0]) - phi).abs() < 1e-6);
     }
 
     #[test]
@@ -194,7 +264,8 @@ mod tests {
             ..TrainConfig::default()
         };
         // v: 1, −1.1, −0.49; φ = 1 − 0.1 · (1 − 1.1 − 0.49)
-        assert!((run(&config) - 1.059).abs() < 1e-6);
+        let found = run(&config, &[("w", ParameterKind::Matrix)], 0.1, &GRADIENTS);
+        assert!((found[0] - 1.059).abs() < 1e-6);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::checkpoint::steps;
 use crate::atomic;
 use crate::config::experiment::Experiment;
-use crate::config::{ConfigError, load, to_yaml};
+use crate::config::{ConfigError, load, parse, to_yaml};
 use crate::data::pack::Pack;
 
 /// What a run was started with and by.
@@ -174,7 +174,7 @@ impl RunFolder {
         if !folder.config().exists() {
             return Err(RunError::NothingToResume(path.to_path_buf()));
         }
-        let began = load(&folder.config(), &[])?;
+        let began = folder.began()?;
         let differences = differences(&began, experiment);
         if differences.is_empty() {
             folder.lock()?;
@@ -200,6 +200,14 @@ impl RunFolder {
         }
         let experiment = load(&folder.config(), &[])?;
         Ok((folder, experiment))
+    }
+
+    /// The configuration as the run began with it: what it does not say goes on as it was done then.
+    fn began(&self) -> Result<Experiment, RunError> {
+        let path = self.config();
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| ConfigError::Read(path.clone(), error))?;
+        Ok(parse(&text, &path)?)
     }
 
     fn at(path: &Path) -> RunFolder {

@@ -10,30 +10,8 @@ use super::optimizer::Optimizer;
 use super::run_folder::{CheckpointChoice, RunError, RunFolder};
 use crate::config::experiment::Experiment;
 use crate::config::to_yaml;
-use crate::config::train_options::TrainConfig;
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::parameters::ParameterLayout;
-
-/// Factors of the learning rate, where generators have their own.
-fn rates(config: &TrainConfig, layout: &ParameterLayout, device: Device) -> Option<Tensor> {
-    let all = config.generator_rate as f32;
-    let of_convolutions = config.convolution_generator_rate() as f32;
-    let of = |name: &str| {
-        if name.starts_with("generator.layer") {
-            of_convolutions
-        } else if name.starts_with("generator.") {
-            all
-        } else {
-            1.0
-        }
-    };
-    let differ = all != 1.0 || of_convolutions != 1.0;
-    differ.then(|| Tensor::from_slice(&layout.by_name(of)).to_device(device))
-}
-
-fn optimizer(config: &TrainConfig, model: &HyperTransformer, phi: &Tensor) -> Optimizer {
-    Optimizer::new(config, phi).with_rates(rates(config, model.layout(), phi.device()))
-}
 
 /// What changes from step to step, and what a checkpoint holds.
 pub(super) struct State {
@@ -76,7 +54,7 @@ impl State {
             best: None,
             fresh,
             buffers: buffers.to_device(device),
-            optimizer: optimizer(config, model, &phi),
+            optimizer: Optimizer::new(config, layout, &phi),
             phi,
         })
     }
@@ -97,7 +75,7 @@ impl State {
         }
         let saved = checkpoint::load(&last, model.layout(), model.buffers())?;
         let phi = saved.phi.to_device(device);
-        let mut optimizer = optimizer(&experiment.train, model, &phi);
+        let mut optimizer = Optimizer::new(&experiment.train, model.layout(), &phi);
         optimizer.load_state(&saved.optimizer)?;
         let buffers = saved.buffers.to_device(device);
         Ok(State {
@@ -129,36 +107,5 @@ impl State {
         };
         checkpoint::save(path, model.layout(), model.buffers(), &saved)?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::parameters::Initial;
-
-    #[test]
-    fn generators_of_convolutions_may_have_a_rate_of_their_own() {
-        let mut layout = ParameterLayout::default();
-        for name in [
-            "cnn.layer1.kernel",
-            "generator.layer1.labels",
-            "generator.logits.labels",
-        ] {
-            layout.add(name.to_owned(), &[1], Initial::Constant(0.0));
-        }
-        let found = |generator_rate, convolution_generator_rate| {
-            let config = TrainConfig {
-                generator_rate,
-                convolution_generator_rate,
-                ..TrainConfig::default()
-            };
-            rates(&config, &layout, Device::Cpu)
-                .map(|rates| Vec::<f32>::try_from(rates).expect("one axis"))
-        };
-        assert_eq!(found(1.0, None), None);
-        assert_eq!(found(0.5, None), Some(vec![1.0, 0.5, 0.5]));
-        assert_eq!(found(1.0, Some(0.25)), Some(vec![1.0, 0.25, 1.0]));
-        assert_eq!(found(0.5, Some(1.0)), Some(vec![1.0, 1.0, 0.5]));
     }
 }
