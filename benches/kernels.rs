@@ -1,19 +1,18 @@
 //! Times of single kernels of an episode, each beside what it replaces: `make kernels`, or one of them by
 //! `cargo bench --bench kernels -- statistics`. One thread; sizes of Omniglot, 20-way 1-shot with 60 queries.
-
 use divan::Bencher;
-use hypertransformer::config::model_options::{AttentionKind, InnerNonlinearity};
-use hypertransformer::model::convolution::convolve;
+use hypertransformer::model::generator::transformer::{Context, Stack, StackConfig};
+use hypertransformer::model::kernels::convolution::convolve;
+use hypertransformer::model::kernels::pooled_convolution;
 use hypertransformer::model::parameters::{ParameterLayout, leaf};
-use hypertransformer::model::pooled_convolution;
 use hypertransformer::model::statistics::Statistics;
-use hypertransformer::model::transformer::{Context, Stack, StackConfig};
+use hypertransformer::settings::generator::{AttentionKind, InnerNonlinearity};
 use tch::{Device, Kind, Tensor};
 
-#[path = "../src/allocator.rs"]
+#[path = "../src/platform/allocator.rs"]
 mod allocator;
-#[path = "../src/matrix_products.rs"]
-mod matrix_products;
+#[path = "../src/platform/mkl.rs"]
+mod mkl;
 
 const TASKS: i64 = 4;
 const IMAGES: i64 = 80;

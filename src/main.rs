@@ -1,9 +1,7 @@
 //! Parses, dispatches, prints the error chain.
 
-mod allocator;
 mod cli;
-mod matrix_products;
-
+mod platform;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,13 +1,13 @@
 //! `analyze`: attention maps of a run, how far it adapts, and oracles.
 
 mod common;
-
 use std::path::Path;
 
 use common::{Setup, hypertransformer};
 use hypertransformer::evaluate::adaptation::MeanWeights;
-use hypertransformer::evaluate::{EpisodeRecord, Trained};
-use hypertransformer::model::batch_norm::BatchNormMode;
+use hypertransformer::evaluate::summary::EpisodeRecord;
+use hypertransformer::model::trained::Trained;
+use hypertransformer::settings::cnn::BatchNormMode;
 use safetensors::SafeTensors;
 use tch::Tensor;
 

@@ -1,18 +1,19 @@
 //! What augmentation makes of the images of an episode, and the contact sheets that show it.
 
 mod common;
-
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use hypertransformer::config::augmentation::{ColorDraw, PhotoOptions};
-use hypertransformer::config::experiment::Rotations;
-use hypertransformer::data::PackWriter;
-use hypertransformer::data::episode::{EpisodeDraw, EpisodeShape, ImageSet};
-use hypertransformer::data::episode_sampler::EpisodeSampler;
-use hypertransformer::data::pack::{Element, ImageShape, Pack, Part, SplitScheme};
-use hypertransformer::train::{evaluation_sampler, training_sampler};
+use hypertransformer::episode::episode::{EpisodeDraw, EpisodeShape, ImageSet};
+use hypertransformer::episode::sampler::EpisodeSampler;
+use hypertransformer::pack::pack::{Element, ImageShape, Pack};
+use hypertransformer::pack::part::Part;
+use hypertransformer::pack::splits::SplitScheme;
+use hypertransformer::pack::writer::PackWriter;
+use hypertransformer::run::assemble::{evaluation_sampler, training_sampler};
+use hypertransformer::settings::augmentation::{ColorDraw, PhotoOptions};
+use hypertransformer::settings::episode::Rotations;
 use ndarray::Axis;
 
 /// Six classes of six images in training, as many in validation, 12×12; `pixel` tells a value by class, row, column and channel.

@@ -1,7 +1,6 @@
 //! What `bench` tells.
 
 mod common;
-
 use common::{hypertransformer, small_pack};
 use serde_json::Value;
 

@@ -1,7 +1,6 @@
 //! The program as its user runs it.
 
 mod common;
-
 use std::path::Path;
 
 use common::{checkpoint, hypertransformer, train};

@@ -1,12 +1,11 @@
 //! The experiment file.
 
 mod common;
-
 use std::path::Path;
 
 use common::repository;
-use hypertransformer::config::experiment::Experiment;
-use hypertransformer::config::{load, to_yaml};
+use hypertransformer::settings::experiment::Experiment;
+use hypertransformer::settings::file::{load, to_yaml};
 
 fn file(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
     let path = folder.join(name);

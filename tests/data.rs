@@ -1,18 +1,19 @@
 //! Packs, the synthetic data set, episodes and the loader.
 
 mod common;
-
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use hypertransformer::config::experiment::{QuerySampling, Rotations};
-use hypertransformer::data::PackWriter;
-use hypertransformer::data::episode::{EpisodeDraw, EpisodeShape, Sample};
-use hypertransformer::data::episode_sampler::EpisodeSampler;
-use hypertransformer::data::loader::EpisodeLoader;
-use hypertransformer::data::pack::{Element, ImageShape, Pack, Part, SplitScheme};
-use hypertransformer::data::verify::verify;
+use hypertransformer::episode::episode::{EpisodeDraw, EpisodeShape, Sample};
+use hypertransformer::episode::loader::EpisodeLoader;
+use hypertransformer::episode::sampler::EpisodeSampler;
+use hypertransformer::import::verify::verify;
+use hypertransformer::pack::pack::{Element, ImageShape, Pack};
+use hypertransformer::pack::part::Part;
+use hypertransformer::pack::splits::SplitScheme;
+use hypertransformer::pack::writer::PackWriter;
+use hypertransformer::settings::episode::{QuerySampling, Rotations};
 use proptest::prelude::*;
 
 /// Three classes of 2×2 images, the first byte of each its own number.

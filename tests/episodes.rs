@@ -1,13 +1,13 @@
 //! `episodes export`: other programs must get the very episodes that `evaluate` uses.
 
 mod common;
-
 use std::sync::Arc;
 
 use common::{hypertransformer, small_pack};
-use hypertransformer::config::experiment::Experiment;
-use hypertransformer::data::pack::{Pack, Part};
-use hypertransformer::train::evaluation_sampler;
+use hypertransformer::pack::pack::Pack;
+use hypertransformer::pack::part::Part;
+use hypertransformer::run::assemble::evaluation_sampler;
+use hypertransformer::settings::experiment::Experiment;
 use predicates::str::contains;
 use safetensors::SafeTensors;
 
@@ -63,7 +63,7 @@ fn exported_episodes_are_those_that_evaluate_uses() {
         let plan = sampler.plan(index as u64);
         // Labels as the model gets them: it is not told the class of an unlabelled image.
         let episode = sampler.episode(index as u64);
-        let images = |samples: &[hypertransformer::data::episode::Sample]| {
+        let images = |samples: &[hypertransformer::episode::episode::Sample]| {
             samples
                 .iter()
                 .map(|sample| sample.image as i64)

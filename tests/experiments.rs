@@ -1,15 +1,14 @@
 //! Every experiment that ships loads, builds, and takes a training step that is finite, on a GPU where there is one.
 
 mod common;
-
 use std::path::{Path, PathBuf};
 
-use hypertransformer::compute::{Compute, DeviceChoice};
-use hypertransformer::config::experiment::Experiment;
-use hypertransformer::config::load;
-use hypertransformer::data::episode::{Episode, ImageSet};
-use hypertransformer::data::pack::Element;
+use hypertransformer::base::compute::{Compute, DeviceChoice};
+use hypertransformer::episode::episode::{Episode, ImageSet};
 use hypertransformer::model::hypertransformer::HyperTransformer;
+use hypertransformer::pack::pack::Element;
+use hypertransformer::settings::experiment::Experiment;
+use hypertransformer::settings::file::load;
 use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
 use hypertransformer::train::optimizer::Optimizer;
 use ndarray::Array4;

@@ -1,21 +1,20 @@
 //! Exported CNNs: as the model they come from, in our reader and in another runtime.
 
 mod common;
-
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 
 use common::{VARIANTS, experiment, farthest, of_variant, repository};
-use hypertransformer::data::episode::{Episode, ImageSet};
-use hypertransformer::data::labelled_pictures::{LabelledPicture, LabelledPictures};
-use hypertransformer::data::preparation::{Filter, Invert, Preparation};
+use hypertransformer::episode::episode::{Episode, ImageSet};
 use hypertransformer::export::generation::CnnWriter;
 use hypertransformer::export::model_file::{onnx_bytes, read, safetensors_bytes};
 use hypertransformer::export::standalone::{Operation, StandaloneCnn};
-use hypertransformer::model::batch_norm::BatchNormMode;
-use hypertransformer::model::episode_batch::{EpisodeBatch, tensor_of_images};
-use hypertransformer::model::hooks::Hooks;
+use hypertransformer::model::batch::{EpisodeBatch, tensor_of_images};
+use hypertransformer::model::pass::Hooks;
+use hypertransformer::pictures::labelled::{LabelledPicture, LabelledPictures};
+use hypertransformer::pictures::preparation::{Filter, Invert, Preparation};
+use hypertransformer::settings::cnn::BatchNormMode;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Tensor};
 

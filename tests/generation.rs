@@ -1,23 +1,25 @@
 //! Every variant of CNN and generator: what must hold whatever is generated, and how.
 
 mod common;
+use std::sync::Arc;
 
 use common::{
     PAPER, Setup, VARIANTS, double_batch, experiment, farthest, hide_in_double, of_variant,
     sampler, setup, small_pack,
 };
-use hypertransformer::compute::{Compute, DeviceChoice};
-use hypertransformer::data::episode::{Episode, EpisodeDraw, EpisodeShape};
-use hypertransformer::data::episode_sampler::EpisodeSampler;
-use hypertransformer::data::pack::{Pack, Part};
-use hypertransformer::data::random::{Purpose, Random};
-use hypertransformer::model::allocation::{Allocation, ConvolutionSlices};
-use hypertransformer::model::batch_norm::BatchNormMode;
-use hypertransformer::model::episode_batch::EpisodeBatch;
-use hypertransformer::model::hooks::{Dropout, Hooks};
+use hypertransformer::base::compute::{Compute, DeviceChoice};
+use hypertransformer::base::random::{Purpose, Random};
+use hypertransformer::episode::episode::{Episode, EpisodeDraw, EpisodeShape};
+use hypertransformer::episode::sampler::EpisodeSampler;
+use hypertransformer::model::batch::EpisodeBatch;
+use hypertransformer::model::generator::slices::ConvolutionSlices;
 use hypertransformer::model::parameters::leaf;
+use hypertransformer::model::pass::{Dropout, Hooks};
+use hypertransformer::pack::pack::Pack;
+use hypertransformer::pack::part::Part;
+use hypertransformer::settings::cnn::BatchNormMode;
+use hypertransformer::settings::generator::Allocation;
 use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
-use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// Logits and the gradient of their mean cross-entropy, in double precision.

@@ -1,14 +1,13 @@
 //! A GPU computes what a CPU does. Skipped where libtorch sees none.
 
 mod common;
-
 use common::{VARIANTS, double, double_batch, hypertransformer, of_variant};
-use hypertransformer::compute::{Compute, DeviceChoice};
-use hypertransformer::model::batch_norm::BatchNormMode;
-use hypertransformer::model::episode_batch::EpisodeBatch;
-use hypertransformer::model::hooks::Hooks;
+use hypertransformer::base::compute::{Compute, DeviceChoice};
+use hypertransformer::model::batch::EpisodeBatch;
+use hypertransformer::model::kernels::tape::Tape;
 use hypertransformer::model::parameters::leaf;
-use hypertransformer::model::tape::Tape;
+use hypertransformer::model::pass::Hooks;
+use hypertransformer::settings::cnn::BatchNormMode;
 use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
 use tch::{Cuda, Device, Kind, Tensor};
 

@@ -1,16 +1,15 @@
 //! Properties of the model: what may depend on what.
 
 mod common;
-
 use common::{Setup, VARIANTS, episode, experiment, farthest, setup};
-use hypertransformer::compute::{Compute, DeviceChoice};
-use hypertransformer::data::episode::Episode;
-use hypertransformer::model::allocation::logits_from_slices;
-use hypertransformer::model::batch_norm::BatchNormMode;
-use hypertransformer::model::episode_batch::EpisodeBatch;
-use hypertransformer::model::hooks::Hooks;
+use hypertransformer::base::compute::{Compute, DeviceChoice};
+use hypertransformer::episode::episode::Episode;
+use hypertransformer::model::batch::EpisodeBatch;
+use hypertransformer::model::generator::slices::logits_from_slices;
 use hypertransformer::model::hypertransformer::Theta;
 use hypertransformer::model::parameters::leaf;
+use hypertransformer::model::pass::Hooks;
+use hypertransformer::settings::cnn::BatchNormMode;
 use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
 use hypertransformer::train::optimizer::Optimizer;
 use tch::{Device, Kind, Tensor};

@@ -1,7 +1,6 @@
 //! What commands replace, what they leave alone, and arguments that make no sense.
 
 mod common;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

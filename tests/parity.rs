@@ -2,20 +2,19 @@
 //! (`python/baselines/hypertransformer.py`), in double precision.
 
 mod common;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Setup, VARIANTS, double, double_batch, experiment, hide_in_double, of_variant};
-use hypertransformer::config::to_yaml;
-use hypertransformer::data::episode::Episode;
-use hypertransformer::model::batch_norm::BatchNormMode;
-use hypertransformer::model::episode_batch::{EpisodeBatch, real_classes};
-use hypertransformer::model::hooks::Hooks;
+use hypertransformer::episode::episode::Episode;
+use hypertransformer::model::batch::{EpisodeBatch, real_classes};
 use hypertransformer::model::hypertransformer::{Prediction, Theta};
 use hypertransformer::model::parameters::{ParameterLayout, leaf};
-use hypertransformer::train::checkpoint::{self, Checkpoint};
+use hypertransformer::model::pass::Hooks;
+use hypertransformer::run::checkpoint::{self, Checkpoint};
+use hypertransformer::settings::cnn::BatchNormMode;
+use hypertransformer::settings::file::to_yaml;
 use hypertransformer::train::optimizer::{Optimizer, clip};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Reduction, Tensor};

@@ -1,7 +1,6 @@
 //! `serve`, asked by hand.
 
 mod common;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};

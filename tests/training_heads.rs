@@ -1,10 +1,9 @@
 //! Heads that only training has: warm-up heads after the convolutions, and real classes from the image embedding.
 
 mod common;
-
 use common::{Setup, experiment, sampler, setup, small_pack};
-use hypertransformer::compute::{Compute, DeviceChoice};
-use hypertransformer::data::episode::Episode;
+use hypertransformer::base::compute::{Compute, DeviceChoice};
+use hypertransformer::episode::episode::Episode;
 use hypertransformer::train::gradient::{Objective, Prepared, StepGradient, step_gradient};
 use predicates::str::contains;
 use tch::Tensor;

@@ -1,5 +1,4 @@
 //! Who attends to whom while weights are generated (Figs 8 and 9).
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -7,15 +6,15 @@ use ndarray::{Array3, Axis};
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
 
-use super::canvas::write_png;
-use super::heatmap::{Heatmap, draw};
-use crate::atomic;
-use crate::config::model_options::{GeneratorKind, GeneratorOptions};
-use crate::data::episode::Episode;
-use crate::data::episode_sampler::EpisodeSampler;
-use crate::evaluate::Trained;
-use crate::model::batch_norm::BatchNormMode;
-use crate::model::episode_batch::EpisodeBatch;
+use crate::base::atomic;
+use crate::draw::canvas::write_png;
+use crate::draw::heatmap::{Heatmap, draw};
+use crate::episode::episode::Episode;
+use crate::episode::sampler::EpisodeSampler;
+use crate::model::batch::EpisodeBatch;
+use crate::model::trained::Trained;
+use crate::settings::cnn::BatchNormMode;
+use crate::settings::generator::{GeneratorKind, GeneratorOptions};
 
 /// What a token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

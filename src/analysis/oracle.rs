@@ -1,18 +1,17 @@
 //! The oracle CNN of Figure 3: the target CNN trained in the ordinary way on all images of a few classes, and how well it
 //! then knows these very images. No weight generator can fit its episodes better.
-
 use serde::Serialize;
 use tch::Tensor;
 
-use crate::compute::{Compute, Together};
-use crate::config::model_options::CnnOptions;
-use crate::config::train_options::{OptimizerKind, ScheduleKind, TrainConfig};
-use crate::data::episode_sampler::EpisodeSampler;
-use crate::evaluate::EpisodeRecord;
-use crate::model::architecture::ImagesTooSmall;
-use crate::model::episode_batch::tensor_of_images;
+use crate::base::compute::{Compute, Together};
+use crate::episode::sampler::EpisodeSampler;
+use crate::evaluate::summary::EpisodeRecord;
+use crate::model::batch::tensor_of_images;
+use crate::model::cnn::plain::PlainCnn;
+use crate::model::cnn::shapes::ImagesTooSmall;
 use crate::model::parameters::leaf;
-use crate::model::plain_cnn::PlainCnn;
+use crate::settings::cnn::CnnOptions;
+use crate::settings::train::{OptimizerKind, ScheduleKind, TrainConfig};
 use crate::train::optimizer::Optimizer;
 use crate::train::schedule::learning_rate;
 

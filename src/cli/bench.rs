@@ -1,22 +1,25 @@
 //! `bench step|evaluation|loader|products`: time of an episode, of the loader alone, and what arithmetic could reach on
 //! this machine.
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use hypertransformer::config::load;
-use hypertransformer::data::loader::DEPTH;
-use hypertransformer::data::pack::{Pack, Part};
-use hypertransformer::evaluate::{Trained, evaluate};
+use hypertransformer::episode::loader::DEPTH;
+use hypertransformer::evaluate::episodes::evaluate;
+use hypertransformer::model::trained::Trained;
+use hypertransformer::pack::pack::Pack;
+use hypertransformer::pack::part::Part;
+use hypertransformer::run::assemble::{build_model, evaluation_sampler, training_sampler};
+use hypertransformer::settings::file::load;
 use hypertransformer::train::gradient::{Objective, step_gradient};
-use hypertransformer::train::{build_model, evaluation_sampler, training_loader, training_sampler};
+use hypertransformer::train::training_loader;
 use serde_json::json;
 use tch::{Cuda, Device, Kind, Tensor};
 
-use super::{ComputeArguments, import::ensure_pack};
+use crate::cli::open::pack::ensure_pack;
+use crate::cli::shared::ComputeArguments;
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum What {

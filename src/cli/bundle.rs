@@ -1,15 +1,14 @@
 //! `bundle`: a run as one file that needs neither its folder nor its pack.
-
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::ensure;
 use clap::Args;
-use hypertransformer::train::checkpoint::{self, Checkpoint};
-use hypertransformer::train::run_folder::CheckpointChoice;
+use hypertransformer::run::checkpoint::{self, Checkpoint};
+use hypertransformer::run::folder::CheckpointChoice;
 
-use super::opened_writer::open;
+use crate::cli::open::writer::open;
 
 #[derive(Args)]
 pub(super) struct BundleArguments {

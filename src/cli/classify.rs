@@ -1,12 +1,11 @@
 //! `classify`: pictures asked of a generated CNN; nothing else is needed.
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
-use super::opened_cnn::CnnArguments;
+use crate::cli::open::cnn::CnnArguments;
 
 #[derive(Args)]
 pub(super) struct ClassifyArguments {

@@ -1,8 +1,7 @@
 //! `doctor`
-
 use std::process::ExitCode;
 
-use hypertransformer::compute::available_threads;
+use hypertransformer::base::compute::available_threads;
 use tch::{Cuda, Kind, Tensor};
 
 pub(super) fn run() -> anyhow::Result<ExitCode> {

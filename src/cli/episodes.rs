@@ -1,17 +1,17 @@
 //! `episodes export`: the list of episodes that `evaluate` uses, for programs in any language.
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use hypertransformer::config::experiment::QuerySampling;
-use hypertransformer::data::episode::{EpisodeDraw, EpisodeShape};
-use hypertransformer::data::episode_list::write_episode_list;
-use hypertransformer::data::episode_sampler::EpisodeSampler;
-use hypertransformer::data::pack::{Pack, Part};
+use hypertransformer::episode::episode::{EpisodeDraw, EpisodeShape};
+use hypertransformer::episode::list::write_episode_list;
+use hypertransformer::episode::sampler::EpisodeSampler;
+use hypertransformer::pack::pack::Pack;
+use hypertransformer::pack::part::Part;
+use hypertransformer::settings::episode::QuerySampling;
 
-use super::output::ensure_replaceable;
+use crate::cli::output::ensure_replaceable;
 
 #[derive(Subcommand)]
 pub(super) enum EpisodesCommand {

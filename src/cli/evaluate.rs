@@ -1,5 +1,4 @@
 //! `evaluate`
-
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,17 +6,18 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use hypertransformer::atomic;
-use hypertransformer::data::pack::Part;
-use hypertransformer::evaluate::{EpisodeRecord, Summary, evaluate};
-use hypertransformer::model::batch_norm::BatchNormMode;
-use hypertransformer::train::run_folder::argv;
+use hypertransformer::base::atomic;
+use hypertransformer::evaluate::episodes::evaluate;
+use hypertransformer::evaluate::summary::{EpisodeRecord, Summary};
+use hypertransformer::pack::part::Part;
+use hypertransformer::run::folder::argv;
+use hypertransformer::settings::cnn::BatchNormMode;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::interrupt_flag;
-use super::opened_run::{OpenedRun, RunArguments, told_overlap};
-use super::output::{ensure_replaceable, has_key};
+use crate::cli::open::run::{OpenedRun, RunArguments, told_overlap};
+use crate::cli::output::{ensure_replaceable, has_key};
+use crate::cli::shared::interrupt_flag;
 
 #[derive(Args)]
 pub(super) struct EvaluateArguments {

@@ -1,20 +1,19 @@
 //! `evaluate-folder`: accuracy of a generated CNN on labelled pictures, and what it takes for what.
-
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use hypertransformer::analysis::canvas::write_png;
-use hypertransformer::analysis::heatmap::{Heatmap, draw};
-use hypertransformer::atomic;
-use hypertransformer::data::labelled_pictures::LabelledPictures;
+use hypertransformer::base::atomic;
+use hypertransformer::draw::canvas::write_png;
+use hypertransformer::draw::heatmap::{Heatmap, draw};
 use hypertransformer::evaluate::answers::Answers;
 use hypertransformer::export::generation::most_probable;
+use hypertransformer::pictures::labelled::LabelledPictures;
 use serde_json::{Value, json};
 
-use super::generate::{appended, ensure_names_files, without_extension};
-use super::opened_cnn::CnnArguments;
+use crate::cli::generate::task::{appended, ensure_names_files, without_extension};
+use crate::cli::open::cnn::CnnArguments;
 
 /// What only an evaluation's JSON has.
 const CONFUSION: &str = "confusion";

@@ -1,15 +1,14 @@
 //! `inspect`: an experiment without training it.
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use hypertransformer::config::experiment::Experiment;
-use hypertransformer::config::{load, to_yaml};
-use hypertransformer::data::pack::Pack;
 use hypertransformer::model::hypertransformer::HyperTransformer;
 use hypertransformer::model::summary::{LayerSummary, ModelSummary};
+use hypertransformer::pack::pack::Pack;
+use hypertransformer::settings::experiment::Experiment;
+use hypertransformer::settings::file::{load, to_yaml};
 use serde_json::json;
 
 #[derive(Args)]

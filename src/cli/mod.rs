@@ -10,28 +10,18 @@ mod episodes;
 mod evaluate;
 mod evaluate_folder;
 mod generate;
-mod generate_list;
-mod import;
 mod inspect;
-mod opened_cnn;
-mod opened_run;
-mod opened_writer;
-mod oracle;
+mod open;
 mod output;
-mod preview;
+mod panics;
 mod serve;
+mod shared;
 mod train;
-
-use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{Args, Parser, Subcommand};
-use hypertransformer::compute::{Compute, ComputeError, DeviceChoice, set_precision};
-use hypertransformer::config::ConfigError;
-use hypertransformer::config::train_options::Precision;
-use hypertransformer::data::error::DataError;
+use clap::{Parser, Subcommand};
+use hypertransformer::pack::error::DataError;
+use hypertransformer::settings::file::ConfigError;
 
 /// Trains and uses HyperTransformers: a Transformer reads a few labelled pictures and writes the weights of a small
 /// CNN.
@@ -75,29 +65,10 @@ enum Command {
     Doctor,
 }
 
-/// Where to compute.
-#[derive(Args)]
-struct ComputeArguments {
-    /// Device: auto, cpu or cuda:N
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
-    /// CPU worker threads; results do not depend on it [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
-}
-
-impl ComputeArguments {
-    /// Comes before all else that calls libtorch, for the precision.
-    fn start(&self, precision: Precision) -> Result<Compute, ComputeError> {
-        set_precision(precision);
-        Compute::new(self.device, self.threads.map(usize::from))
-    }
-}
-
 /// Exit codes: 0 ok, 1 failed, 2 usage or configuration, 130 interrupted.
 pub(crate) fn run() -> ExitCode {
     let command = Cli::parse().command;
-    quiet_panics();
+    panics::quiet_panics();
     let result = std::panic::catch_unwind(|| match command {
         Command::Train(arguments) => train::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
@@ -133,53 +104,4 @@ pub(crate) fn run() -> ExitCode {
         }
         Err(_) => ExitCode::from(1),
     }
-}
-
-/// What printing fails with when nobody reads on, as after `| head`: no fault; a shell gives such a program 141.
-const BROKEN_PIPE: &str = "os error 32";
-
-/// Libtorch reports faults as panics with C++ stacks; a user sees the first line.
-fn quiet_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location();
-        if place.is_some_and(|place| place.file().contains("tensorboard-rs")) {
-            // It cannot write, which the report of the run tells.
-            return;
-        }
-        let payload = panic.payload();
-        let text = payload
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| payload.downcast_ref::<&str>().copied())
-            .unwrap_or("unknown fault");
-        if text.starts_with("failed printing to") && text.contains(BROKEN_PIPE) {
-            std::process::exit(141);
-        }
-        let first_line = text.lines().next().unwrap_or(text).replace("\\n", "\n");
-        eprintln!(
-            "error: internal fault: {}",
-            first_line.lines().next().unwrap_or_default()
-        );
-        if let Some(place) = place {
-            eprintln!("hint: this is a bug ({place}); please report it with the command you ran");
-        }
-    }));
-}
-
-/// A flag that the first Ctrl-C sets; the second leaves at once with code 130.
-fn interrupt_flag(doing: &'static str) -> anyhow::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let set = Arc::clone(&flag);
-    ctrlc::set_handler(move || {
-        if set.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\ninterrupted: {doing}; press Ctrl-C again to leave at once");
-    })?;
-    Ok(flag)
-}
-
-/// `runs/<stem>`
-fn default_run_dir(experiment: &Path) -> std::path::PathBuf {
-    Path::new("runs").join(experiment.file_stem().unwrap_or_default())
 }

@@ -1,5 +1,4 @@
 //! Where results go: a command replaces its own earlier results and nothing else.
-
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;

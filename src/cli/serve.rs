@@ -1,5 +1,4 @@
 //! `serve`: a page on this machine where classes are drawn and the CNN is written as they are.
-
 use std::io::{Cursor, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,15 +10,15 @@ use anyhow::{Context, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
-use hypertransformer::data::labelled_pictures::{LabelledPicture, LabelledPictures};
 use hypertransformer::export::model_file::onnx_bytes;
 use hypertransformer::export::standalone::StandaloneCnn;
 use hypertransformer::model::hypertransformer::Views;
+use hypertransformer::pictures::labelled::{LabelledPicture, LabelledPictures};
 use serde::Deserialize;
 use serde_json::json;
 use tiny_http::{Header, Method, Request, Response, Server};
 
-use super::opened_writer::{IN_THE_BOX, OpenedWriter, WriterArguments};
+use crate::cli::open::writer::{IN_THE_BOX, OpenedWriter, WriterArguments};
 
 /// The page, which loads nothing from elsewhere.
 const PAGE: &str = include_str!("serve.html");

@@ -1,13 +1,13 @@
 //! `train`
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use hypertransformer::config::load;
+use hypertransformer::settings::file::load;
 use hypertransformer::train::{Outcome, TrainOptions, train};
 
-use super::{ComputeArguments, default_run_dir, import::ensure_pack, interrupt_flag};
+use crate::cli::open::pack::ensure_pack;
+use crate::cli::shared::{ComputeArguments, default_run_dir, interrupt_flag};
 
 #[derive(Args)]
 pub(super) struct TrainArguments {

@@ -1,15 +1,15 @@
 //! How much generated convolutions differ between tasks, and what that is worth. A generator can settle on kernels that
 //! are the same whatever the support set; it is then learned kernels in disguise, and accuracy alone does not tell.
-
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use super::{EpisodeRecord, Trained};
-use crate::data::episode_sampler::EpisodeSampler;
-use crate::model::batch_norm::BatchNormMode;
-use crate::model::cnn::LayerWeights;
-use crate::model::episode_batch::EpisodeBatch;
-use crate::model::hooks::Hooks;
+use crate::episode::sampler::EpisodeSampler;
+use crate::evaluate::summary::EpisodeRecord;
+use crate::model::batch::EpisodeBatch;
+use crate::model::pass::Hooks;
+use crate::model::trained::Trained;
+use crate::model::weights::LayerWeights;
+use crate::settings::cnn::BatchNormMode;
 
 /// Of one generated convolution, its learned base included.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -1,5 +1,4 @@
 //! Answers of one classifier to single pictures: right ones, their interval, the confusion matrix.
-
 use ndarray::Array2;
 
 /// z of a two-sided 95 % interval.

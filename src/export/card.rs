@@ -1,5 +1,4 @@
 //! What a generated CNN is, on one page: for people as HTML, for programs as JSON.
-
 use std::fmt::Write;
 use std::io::Cursor;
 
@@ -8,10 +7,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use image::{GrayImage, ImageFormat, RgbImage};
 use serde::Serialize;
 
-use super::standalone::{Cost, Origin, StandaloneCnn};
-use crate::data::labelled_pictures::LabelledPictures;
-use crate::data::preparation::Preparation;
 use crate::evaluate::answers::Answers;
+use crate::export::standalone::{Cost, Origin, StandaloneCnn};
+use crate::pictures::labelled::LabelledPictures;
+use crate::pictures::preparation::Preparation;
 
 /// What is said of the accuracy where no picture could be held out.
 pub const NOT_KNOWN: &str =

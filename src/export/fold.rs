@@ -1,16 +1,16 @@
 //! θ → a CNN that stands alone, batch-norm folded into the convolutions that it follows.
-
 use ndarray::ArrayD;
 use tch::{Kind, Tensor};
 
-use super::standalone::{Layer, Operation};
-use crate::model::architecture::{Activation, BlockOperation, CnnConfig, Head, Padding, Pooling};
-use crate::model::batch_norm::Affine;
-use crate::model::cnn_block::LEAK;
+use crate::export::standalone::{Layer, Operation};
+use crate::model::cnn::batch_norm::Affine;
+use crate::model::cnn::block::LEAK;
+use crate::model::cnn::shapes::CnnConfig;
 use crate::model::hypertransformer::Theta;
+use crate::settings::cnn::{Activation, BlockOperation, Head, Padding, Pooling};
 
 /// The layers of one task's θ; of its logits those of the first `classes` slots.
-pub(super) fn layers(config: &CnnConfig, theta: &Theta, classes: usize) -> Vec<Layer> {
+pub(crate) fn layers(config: &CnnConfig, theta: &Theta, classes: usize) -> Vec<Layer> {
     let options = &config.options;
     let mut layers = Vec::new();
     for (index, (weights, statistics)) in theta.layers.iter().enumerate() {

@@ -1,17 +1,17 @@
 //! A trained HyperTransformer and labelled pictures → a CNN that stands alone.
-
 use tch::Tensor;
 
-use super::standalone::{FORMAT_VERSION, Origin, StandaloneCnn};
-use super::{ExportError, fold};
-use crate::compute::{Compute, Together};
-use crate::config::experiment::Experiment;
-use crate::data::labelled_pictures::LabelledPictures;
-use crate::data::preparation::Preparation;
+use crate::base::compute::{Compute, Together};
 use crate::evaluate::answers::Answers;
-use crate::model::batch_norm::BatchNormMode;
-use crate::model::episode_batch::{EpisodeBatch, tensor_of_bytes};
+use crate::export::error::ExportError;
+use crate::export::fold;
+use crate::export::standalone::{FORMAT_VERSION, Origin, StandaloneCnn};
+use crate::model::batch::{EpisodeBatch, tensor_of_bytes};
 use crate::model::hypertransformer::{HyperTransformer, Views};
+use crate::pictures::labelled::LabelledPictures;
+use crate::pictures::preparation::Preparation;
+use crate::settings::cnn::BatchNormMode;
+use crate::settings::experiment::Experiment;
 
 /// Pictures that are held out at most, one after the other; each costs a generation.
 const MOST_HELD_OUT: usize = 100;

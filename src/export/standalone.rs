@@ -1,11 +1,10 @@
 //! A CNN that stands alone: a list of layers with their weights, the names of its classes, and how to prepare a picture.
-
 use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::data::preparation::Preparation;
-use crate::model::episode_batch::tensor_of_bytes;
+use crate::model::batch::tensor_of_bytes;
+use crate::pictures::preparation::Preparation;
 
 /// Version of the description in exported files.
 pub const FORMAT_VERSION: u32 = 1;

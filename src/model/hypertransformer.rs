@@ -1,23 +1,25 @@
 //! The HyperTransformer: support set → θ, layer by layer → logits of the queries (Fig. 1).
-
 use tch::{Device, Tensor};
 
-use super::allocation::{ConvolutionSlices, LogitsWeights, logits_from_slices, mean_squared_norm};
-use super::architecture::{CnnConfig, ImagesTooSmall};
-use super::batch_norm::{BatchNormMode, Observed, Pass};
-use super::cnn::{Cnn, LayerWeights, LearnedParts};
-use super::embedding::ImageEmbedding;
-use super::episode_batch::EpisodeBatch;
-use super::generator::{SupportView, Target, WeightGenerator};
-use super::hooks::{AttentionRecord, Hooks};
-use super::initialization::start_as_gradient_step;
-use super::parameters::{ParameterLayout, Parameters};
-use super::statistics::Statistics;
-use super::tape::Tape;
-use super::targets::{convolution_slices, convolution_target, learned_parts, logits_target};
-use super::training_heads::{HeadLogits, TrainingHeads};
-use crate::config::experiment::{Experiment, Initialization};
-use crate::config::model_options::GeneratorOptions;
+use crate::model::batch::EpisodeBatch;
+use crate::model::cnn::cnn::{Cnn, LearnedParts};
+use crate::model::cnn::shapes::{CnnConfig, ImagesTooSmall};
+use crate::model::generator::embedding::ImageEmbedding;
+use crate::model::generator::generator::{SupportView, Target, WeightGenerator};
+use crate::model::generator::gradient_step::start_as_gradient_step;
+use crate::model::generator::slices::{ConvolutionSlices, logits_from_slices, mean_squared_norm};
+use crate::model::generator::targets::{
+    convolution_slices, convolution_target, learned_parts, logits_target,
+};
+use crate::model::kernels::tape::Tape;
+use crate::model::parameters::{ParameterLayout, Parameters};
+use crate::model::pass::{AttentionRecord, Hooks, Observed, Pass};
+use crate::model::statistics::Statistics;
+use crate::model::training_heads::{HeadLogits, TrainingHeads};
+use crate::model::weights::{LayerWeights, LogitsWeights};
+use crate::settings::cnn::BatchNormMode;
+use crate::settings::experiment::Experiment;
+use crate::settings::generator::{GeneratorOptions, Initialization};
 
 /// What one forward pass gives.
 #[derive(Debug)]
@@ -68,10 +70,10 @@ impl Theta {
 pub struct HyperTransformer {
     layout: ParameterLayout,
     buffers: ParameterLayout,
-    pub(super) image_embedding: Option<ImageEmbedding>,
-    pub(super) cnn: Cnn,
-    pub(super) convolutions: Vec<Option<(WeightGenerator, ConvolutionSlices)>>,
-    pub(super) logits: WeightGenerator,
+    pub(crate) image_embedding: Option<ImageEmbedding>,
+    pub(crate) cnn: Cnn,
+    pub(crate) convolutions: Vec<Option<(WeightGenerator, ConvolutionSlices)>>,
+    pub(crate) logits: WeightGenerator,
     training_heads: TrainingHeads,
 }
 

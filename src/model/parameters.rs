@@ -1,9 +1,8 @@
 //! φ as one vector: every learned parameter is a named view into a single flat tensor.
-
 use tch::{Device, Kind, Tensor};
 
-use super::part_cost::PartCost;
-use crate::data::random::{Purpose, Random};
+use crate::base::random::{Purpose, Random};
+use crate::model::part_cost::PartCost;
 
 /// How a parameter starts.
 #[derive(Clone, Debug)]
@@ -23,7 +22,7 @@ pub enum Initial {
     Values(Vec<f32>, f32),
 }
 
-/// What a parameter is for; weight decay asks ([`crate::config::train_options::WeightDecayOn`]).
+/// What a parameter is for; weight decay asks ([`crate::settings::train::WeightDecayOn`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParameterKind {
     /// A convolution's kernel or a dense layer's matrix.

@@ -1,5 +1,4 @@
 //! What a part of a model costs, counted from its sizes.
-
 use std::iter::Sum;
 use std::ops::{Add, Mul};
 

@@ -1,8 +1,7 @@
 //! Means and variances that batch normalisation goes by.
-
 use tch::Tensor;
 
-use super::convolution::patches;
+use crate::model::kernels::convolution::patches;
 
 /// Means and (biased) variances of each task's channels, both `[T, C]`; `[1, C]` where all tasks share them.
 #[derive(Debug)]
@@ -118,7 +117,7 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::model::convolution::convolve;
+    use crate::model::kernels::convolution::convolve;
 
     /// Shared kernels and one for each task, with and without images that do not count.
     #[test]

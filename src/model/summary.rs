@@ -1,12 +1,11 @@
 //! What a model is made of and what it costs, without computing anything.
-
 use serde::Serialize;
 
-use super::generator::WeightGenerator;
-use super::hypertransformer::HyperTransformer;
-use super::parameters::ParameterLayout;
-use super::part_cost::PartCost;
-use super::training_heads::TRAINING_HEADS;
+use crate::model::generator::generator::WeightGenerator;
+use crate::model::hypertransformer::HyperTransformer;
+use crate::model::parameters::ParameterLayout;
+use crate::model::part_cost::PartCost;
+use crate::model::training_heads::TRAINING_HEADS;
 
 /// Bytes of a number.
 const NUMBER: usize = 4;

@@ -2,15 +2,13 @@
 //!
 //! Not in the paper. A generator that sees averages of features has little to tell which way a kernel should move for
 //! this task; the gradient says it, at the price of one more way through the CNN and back, over the support set alone.
-
 use tch::{Kind, Tensor};
 
-use super::allocation::ConvolutionSlices;
-use super::batch_norm::{Observed, Pass};
-use super::episode_batch::EpisodeBatch;
-use super::hooks::Hooks;
-use super::hypertransformer::HyperTransformer;
-use super::tape::Tape;
+use crate::model::batch::EpisodeBatch;
+use crate::model::generator::slices::ConvolutionSlices;
+use crate::model::hypertransformer::HyperTransformer;
+use crate::model::kernels::tape::Tape;
+use crate::model::pass::{Hooks, Observed, Pass};
 
 /// What distances are multiplied by: the larger, the less a sample counts that is nearer to its own class than to others.
 const SHARPNESS: f64 = 4.0;
@@ -23,7 +21,7 @@ impl HyperTransformer {
     /// move, `[T, slices, slice length]`, with mean square 1 over a task's slices. A constant: no gradient leads through.
     ///
     /// It is taken where all generated changes are 0, so there must be learned weights beneath.
-    pub(super) fn support_gradients(
+    pub(crate) fn support_gradients(
         &self,
         pass: &Pass,
         batch: &EpisodeBatch,

@@ -1,21 +1,21 @@
 //! Classifiers that only training has: they pull on φ by further losses and are no part of what it generates.
-
 use tch::Tensor;
 
-use super::allocation::logits_from_slices;
-use super::architecture::LayerShape;
-use super::batch_norm::Pass;
-use super::episode_batch::EpisodeBatch;
-use super::generator::{SupportView, WeightGenerator};
-use super::initialization::start_as_gradient_step;
-use super::parameters::{Dense, ParameterLayout};
-use super::targets::logits_target;
-use crate::config::experiment::{Experiment, Initialization};
+use crate::model::batch::EpisodeBatch;
+use crate::model::cnn::shapes::LayerShape;
+use crate::model::generator::generator::{SupportView, WeightGenerator};
+use crate::model::generator::gradient_step::start_as_gradient_step;
+use crate::model::generator::slices::logits_from_slices;
+use crate::model::generator::targets::logits_target;
+use crate::model::parameters::{Dense, ParameterLayout};
+use crate::model::pass::Pass;
+use crate::settings::experiment::Experiment;
+use crate::settings::generator::Initialization;
 
 const WARM_UP_HEAD: &str = "warm_up_head";
 const REAL_CLASS_HEAD: &str = "real_class_head";
 /// What names of their parameters begin with.
-pub(super) const TRAINING_HEADS: [&str; 2] = [WARM_UP_HEAD, REAL_CLASS_HEAD];
+pub(crate) const TRAINING_HEADS: [&str; 2] = [WARM_UP_HEAD, REAL_CLASS_HEAD];
 
 /// The heads that an experiment asks for.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +37,7 @@ pub struct HeadLogits {
 
 impl TrainingHeads {
     /// Registers what `experiment` asks for; `shapes` are those of the convolutions.
-    pub(super) fn new(
+    pub(crate) fn new(
         layout: &mut ParameterLayout,
         experiment: &Experiment,
         shapes: &[LayerShape],
@@ -81,7 +81,7 @@ impl TrainingHeads {
     }
 
     /// `support` and `query`: activations after each convolution, `[T·N, C, H, W]`.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &self,
         pass: &Pass,
         batch: &EpisodeBatch,

@@ -1,17 +1,16 @@
 //! `metrics.jsonl`: one object a line, `step` and tags.
-
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-pub(super) struct Metrics {
+pub(crate) struct Metrics {
     path: PathBuf,
     file: File,
 }
 
 impl Metrics {
     /// Appends; with `resumed_step`, lines after it (and a torn last line) are dropped first.
-    pub(super) fn open(path: &Path, resumed_step: Option<u64>) -> io::Result<Metrics> {
+    pub(crate) fn open(path: &Path, resumed_step: Option<u64>) -> io::Result<Metrics> {
         if let Some(step) = resumed_step
             && path.exists()
         {
@@ -24,11 +23,11 @@ impl Metrics {
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn write(&mut self, step: u64, scalars: &[(&str, f64)]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, step: u64, scalars: &[(&str, f64)]) -> io::Result<()> {
         let mut object = serde_json::Map::new();
         object.insert("step".to_owned(), step.into());
         for (tag, value) in scalars {
@@ -53,5 +52,5 @@ fn drop_after(path: &Path, step: u64) -> io::Result<()> {
             kept.push('\n');
         }
     }
-    crate::atomic::write(path, kept.as_bytes())
+    crate::base::atomic::write(path, kept.as_bytes())
 }

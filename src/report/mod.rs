@@ -3,14 +3,12 @@
 mod metrics;
 mod progress;
 mod tensorboard;
-
 use std::path::{Path, PathBuf};
-
-use thiserror::Error;
 
 use metrics::Metrics;
 use progress::Progress;
 use tensorboard::TensorBoard;
+use thiserror::Error;
 
 /// Metrics could not be written.
 #[derive(Debug, Error)]

@@ -1,11 +1,10 @@
 //! A bar on a terminal, plain lines elsewhere, nothing when quiet.
-
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-pub(super) struct Progress {
+pub(crate) struct Progress {
     steps: u64,
     first_step: u64,
     start: Instant,
@@ -14,7 +13,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(steps: u64, first_step: u64, quiet: bool) -> Progress {
+    pub(crate) fn new(steps: u64, first_step: u64, quiet: bool) -> Progress {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let template = "{wide_bar} {pos}/{len}  {msg}  eta {eta}";
             let style = ProgressStyle::with_template(template);
@@ -31,7 +30,7 @@ impl Progress {
         }
     }
 
-    pub(super) fn show(&self, step: u64, loss: f64, accuracy: f64, rate: f64, speed: f64) {
+    pub(crate) fn show(&self, step: u64, loss: f64, accuracy: f64, rate: f64, speed: f64) {
         let accuracy = 100.0 * accuracy;
         if let Some(bar) = &self.bar {
             bar.set_position(step);
@@ -55,7 +54,7 @@ impl Progress {
         self.start.elapsed().mul_f64(left / done)
     }
 
-    pub(super) fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
             None if !self.quiet => eprintln!("{text}"),
@@ -63,7 +62,7 @@ impl Progress {
         }
     }
 
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -1,5 +1,4 @@
 //! TensorBoard event files.
-
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -8,14 +7,14 @@ use tensorboard_rs::summary_writer::SummaryWriter;
 
 /// The writer has a thread of its own, which panics where it cannot write, and all that is then asked of the writer
 /// panics too, even to drop it.
-pub(super) struct TensorBoard {
+pub(crate) struct TensorBoard {
     /// Until this is dropped.
     writer: Option<SummaryWriter>,
 }
 
 impl TensorBoard {
     /// Whether the folder takes files is tried before.
-    pub(super) fn open(folder: &Path) -> io::Result<TensorBoard> {
+    pub(crate) fn open(folder: &Path) -> io::Result<TensorBoard> {
         tempfile::tempfile_in(folder)?;
         Ok(TensorBoard {
             writer: Some(SummaryWriter::new(folder)),
@@ -23,7 +22,7 @@ impl TensorBoard {
     }
 
     /// Written and flushed; that this failed can come to light at the next call only.
-    pub(super) fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> io::Result<()> {
+    pub(crate) fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> io::Result<()> {
         let written = catch_unwind(AssertUnwindSafe(|| {
             if let Some(writer) = &mut self.writer {
                 for (tag, value) in scalars {

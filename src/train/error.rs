@@ -1,16 +1,15 @@
 //! Why training stops.
-
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::checkpoint::CheckpointError;
-use super::optimizer::OptimizerError;
-use super::run_folder::RunError;
-use crate::compute::ComputeError;
-use crate::data::error::DataError;
-use crate::model::architecture::ImagesTooSmall;
+use crate::base::compute::ComputeError;
+use crate::pack::error::DataError;
 use crate::report::ReportError;
+use crate::run::assemble::AssembleError;
+use crate::run::checkpoint::CheckpointError;
+use crate::run::folder::RunError;
+use crate::train::optimizer::OptimizerError;
 
 /// Why training stopped.
 #[derive(Debug, Error)]
@@ -49,19 +48,9 @@ pub enum TrainError {
         .0.display()
     )]
     NoStart(PathBuf),
-    /// s_φ is a CNN, and the pack does not hold images.
-    #[error(
-        "generator.image_embedding: {width}: expected 0, for `{pack}` holds embeddings, not images"
-    )]
-    EmbeddingOfEmbeddings {
-        /// What the experiment says.
-        width: usize,
-        /// The pack.
-        pack: String,
-    },
-    /// Images are too small for the CNN.
+    /// The experiment and the pack do not fit together.
     #[error(transparent)]
-    Images(#[from] ImagesTooSmall),
+    Assemble(#[from] AssembleError),
     /// Episodes cannot be drawn.
     #[error(transparent)]
     Data(#[from] DataError),

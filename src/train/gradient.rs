@@ -1,19 +1,18 @@
 //! Loss and gradient of one optimizer step: tasks computed apart, summed in task order.
-
 use rayon::prelude::*;
 use tch::{Device, Kind, Reduction, Tensor};
 
-use super::masking::Masking;
-use super::schedule::warm_up_weights;
-use crate::compute::{Compute, Together};
-use crate::config::experiment::Experiment;
-use crate::data::episode::Episode;
-use crate::data::random::{Purpose, Random};
-use crate::model::batch_norm::BatchNormMode;
-use crate::model::episode_batch::{EpisodeBatch, PASSED_OVER, real_classes};
-use crate::model::hooks::{Dropout, Hooks};
+use crate::base::compute::{Compute, Together};
+use crate::base::random::{Purpose, Random};
+use crate::episode::episode::Episode;
+use crate::model::batch::{EpisodeBatch, PASSED_OVER, real_classes};
 use crate::model::hypertransformer::HyperTransformer;
-use crate::model::tape::Tape;
+use crate::model::kernels::tape::Tape;
+use crate::model::pass::{Dropout, Hooks};
+use crate::settings::cnn::BatchNormMode;
+use crate::settings::experiment::Experiment;
+use crate::train::masking::Masking;
+use crate::train::schedule::warm_up_weights;
 
 /// What training asks of the model in a step.
 #[derive(Clone, Copy, Debug)]

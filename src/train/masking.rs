@@ -1,9 +1,8 @@
 //! Support samples that a training step hides from the model, so that it learns to do with fewer (§5.3, footnote 4).
-
-use crate::config::experiment::Experiment;
-use crate::config::train_options::MaskingSchedule;
-use crate::data::episode::ImageSet;
-use crate::data::random::{Purpose, Random};
+use crate::base::random::{Purpose, Random};
+use crate::episode::episode::ImageSet;
+use crate::settings::experiment::Experiment;
+use crate::settings::train::MaskingSchedule;
 
 /// With which probability a step hides an unlabelled and a labelled sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,7 +68,7 @@ impl Masking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::pack::Element;
+    use crate::pack::pack::Element;
 
     fn support() -> ImageSet {
         let labels = (0..4).flat_map(|class| [class; 5]).chain([4; 200]);

@@ -1,12 +1,11 @@
 //! Optimizers over flat φ whose whole state can be saved: a few kernels a step, whatever the model.
-
 use std::collections::HashMap;
 
 use tch::{Kind, Tensor};
 use thiserror::Error;
 
-use crate::config::train_options::{OptimizerKind, TrainConfig, WeightDecayOn};
 use crate::model::parameters::{ParameterKind, ParameterLayout, ParameterSpec};
+use crate::settings::train::{OptimizerKind, TrainConfig, WeightDecayOn};
 
 const MOMENTUM: f64 = 0.9;
 const BETA1: f64 = 0.9;

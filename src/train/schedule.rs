@@ -1,6 +1,5 @@
 //! How the learning rate moves.
-
-use crate::config::train_options::{ScheduleKind, TrainConfig};
+use crate::settings::train::{ScheduleKind, TrainConfig};
 
 /// Learning rate of `step`, counted from 0.
 ///

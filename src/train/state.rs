@@ -1,37 +1,36 @@
 //! What training changes from step to step.
-
 use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use super::checkpoint::{self, Checkpoint, CheckpointError};
-use super::error::TrainError;
-use super::optimizer::Optimizer;
-use super::run_folder::{CheckpointChoice, RunError, RunFolder};
-use crate::config::experiment::Experiment;
-use crate::config::to_yaml;
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::parameters::ParameterLayout;
+use crate::run::checkpoint::{self, Checkpoint, CheckpointError};
+use crate::run::folder::{CheckpointChoice, RunError, RunFolder};
+use crate::settings::experiment::Experiment;
+use crate::settings::file::to_yaml;
+use crate::train::error::TrainError;
+use crate::train::optimizer::Optimizer;
 
 /// What changes from step to step, and what a checkpoint holds.
-pub(super) struct State {
+pub(crate) struct State {
     /// Steps done.
-    pub(super) step: u64,
+    pub(crate) step: u64,
     /// Step and accuracy of the best validation.
-    pub(super) best: Option<(u64, f64)>,
+    pub(crate) best: Option<(u64, f64)>,
     /// Parameters that `train.start_from` did not have.
-    pub(super) fresh: Vec<String>,
+    pub(crate) fresh: Vec<String>,
     /// φ
-    pub(super) phi: Tensor,
+    pub(crate) phi: Tensor,
     /// Moving averages.
-    pub(super) buffers: Tensor,
+    pub(crate) buffers: Tensor,
     /// With its moments.
-    pub(super) optimizer: Optimizer,
+    pub(crate) optimizer: Optimizer,
 }
 
 impl State {
     /// From `train.start_from` or the initialisation.
-    pub(super) fn fresh(
+    pub(crate) fn fresh(
         experiment: &Experiment,
         model: &HyperTransformer,
         device: Device,
@@ -60,7 +59,7 @@ impl State {
     }
 
     /// From the run's last checkpoint, or as [`fresh`](Self::fresh) if it was stopped before it had any.
-    pub(super) fn resumed(
+    pub(crate) fn resumed(
         experiment: &Experiment,
         model: &HyperTransformer,
         device: Device,
@@ -89,7 +88,7 @@ impl State {
     }
 
     /// Writes the state as a checkpoint, whole or not at all.
-    pub(super) fn save(
+    pub(crate) fn save(
         &self,
         path: &Path,
         experiment: &Experiment,

@@ -1,5 +1,4 @@
 //! The training loop.
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,26 +6,28 @@ use std::time::Instant;
 
 use tch::Device;
 
-use super::assemble::{
-    build_model, evaluation_sampler, split_scheme, training_loader, training_sampler,
-};
-use super::checkpoint;
-use super::error::TrainError;
-use super::gradient::{Objective, StepGradient, step_gradient};
-use super::optimizer::clip;
-use super::run_folder::{CheckpointChoice, RunFolder, facts};
-use super::schedule::learning_rate;
-use super::state::State;
-use super::window::Window;
-use crate::compute::Compute;
-use crate::config::experiment::Experiment;
-use crate::data::episode_sampler::EpisodeSampler;
-use crate::data::error::list_names;
-use crate::data::pack::{Pack, Part};
+use crate::base::compute::Compute;
+use crate::episode::sampler::EpisodeSampler;
 use crate::evaluate::adaptation::MeanWeights;
-use crate::evaluate::{Summary, Trained, evaluate};
+use crate::evaluate::episodes::evaluate;
+use crate::evaluate::summary::Summary;
 use crate::model::hypertransformer::HyperTransformer;
+use crate::model::trained::Trained;
+use crate::pack::error::list_names;
+use crate::pack::pack::Pack;
+use crate::pack::part::Part;
 use crate::report::Report;
+use crate::run::assemble::{build_model, evaluation_sampler, split_scheme, training_sampler};
+use crate::run::checkpoint;
+use crate::run::folder::{CheckpointChoice, RunFolder, facts};
+use crate::settings::experiment::Experiment;
+use crate::train::error::TrainError;
+use crate::train::gradient::{Objective, StepGradient, step_gradient};
+use crate::train::loader::training_loader;
+use crate::train::optimizer::clip;
+use crate::train::schedule::learning_rate;
+use crate::train::state::State;
+use crate::train::window::Window;
 
 /// Share of the old value in a moving average, a step.
 const MOVING_AVERAGE: f64 = 0.99;

@@ -1,9 +1,8 @@
 //! Means of what happened since the last log line.
-
 use std::time::{Duration, Instant};
 
 /// Sums since the last log line.
-pub(super) struct Window {
+pub(crate) struct Window {
     loss: f64,
     accuracy: f64,
     gradient_norm: f64,
@@ -14,18 +13,18 @@ pub(super) struct Window {
 }
 
 /// Means over a window.
-pub(super) struct WindowMeans {
-    pub(super) loss: f64,
-    pub(super) accuracy: f64,
-    pub(super) gradient_norm: f64,
-    pub(super) episodes_per_second: f64,
+pub(crate) struct WindowMeans {
+    pub(crate) loss: f64,
+    pub(crate) accuracy: f64,
+    pub(crate) gradient_norm: f64,
+    pub(crate) episodes_per_second: f64,
     /// Fraction of the time spent waiting for episodes.
-    pub(super) loader_wait: f64,
+    pub(crate) loader_wait: f64,
 }
 
 impl Window {
     /// Starts now; `waited` is what the loader has waited in all so far.
-    pub(super) fn new(waited: Duration) -> Window {
+    pub(crate) fn new(waited: Duration) -> Window {
         Window {
             loss: 0.0,
             accuracy: 0.0,
@@ -38,7 +37,7 @@ impl Window {
     }
 
     /// Adds one step.
-    pub(super) fn add(&mut self, loss: f64, accuracy: f64, gradient_norm: f64, episodes: usize) {
+    pub(crate) fn add(&mut self, loss: f64, accuracy: f64, gradient_norm: f64, episodes: usize) {
         self.loss += loss;
         self.accuracy += accuracy;
         self.gradient_norm += gradient_norm;
@@ -47,12 +46,12 @@ impl Window {
     }
 
     /// Takes time that no step took out of the speed.
-    pub(super) fn leave_out(&mut self, time: Duration) {
+    pub(crate) fn leave_out(&mut self, time: Duration) {
         self.start += time;
     }
 
     /// Means of the steps so far.
-    pub(super) fn means(&self, waited: Duration) -> WindowMeans {
+    pub(crate) fn means(&self, waited: Duration) -> WindowMeans {
         let (steps, seconds) = (self.steps.max(1) as f64, self.start.elapsed().as_secs_f64());
         WindowMeans {
             loss: self.loss / steps,

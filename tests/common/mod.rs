@@ -1,20 +1,21 @@
 //! What several tests need: a small synthetic pack and experiment.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hypertransformer::config::experiment::Experiment;
-use hypertransformer::config::load;
-use hypertransformer::data::episode::{Episode, EpisodeDraw, EpisodeShape};
-use hypertransformer::data::episode_sampler::EpisodeSampler;
-use hypertransformer::data::pack::{Pack, PackMetadata, Part, SplitScheme};
-use hypertransformer::data::synthetic::{SyntheticOptions, write_synthetic_pack};
-use hypertransformer::model::batch_norm::BatchNormMode;
-use hypertransformer::model::episode_batch::EpisodeBatch;
-use hypertransformer::model::hooks::Hooks;
+use hypertransformer::episode::episode::{Episode, EpisodeDraw, EpisodeShape};
+use hypertransformer::episode::sampler::EpisodeSampler;
+use hypertransformer::import::sources::synthetic::{SyntheticOptions, write_synthetic_pack};
+use hypertransformer::model::batch::EpisodeBatch;
 use hypertransformer::model::hypertransformer::{HyperTransformer, Prediction};
+use hypertransformer::model::pass::Hooks;
+use hypertransformer::pack::pack::{Pack, PackMetadata};
+use hypertransformer::pack::part::Part;
+use hypertransformer::pack::splits::SplitScheme;
+use hypertransformer::settings::cnn::BatchNormMode;
+use hypertransformer::settings::experiment::Experiment;
+use hypertransformer::settings::file::load;
 use tch::{Device, Kind, Tensor};
 
 /// A file of this repository.

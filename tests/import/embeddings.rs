@@ -1,12 +1,13 @@
 //! Embeddings in place of pictures.
-
-use crate::class_names;
 use std::path::{Path, PathBuf};
 
-use hypertransformer::data::import::embeddings::import_embeddings;
-use hypertransformer::data::pack::{Pack, Part};
-use hypertransformer::data::verify::verify;
+use hypertransformer::import::sources::embeddings::import_embeddings;
+use hypertransformer::import::verify::verify;
+use hypertransformer::pack::pack::Pack;
+use hypertransformer::pack::part::Part;
 use ndarray::{Array1, Array2};
+
+use crate::class_names;
 
 /// A folder with the three files, two classes of six embeddings each, and what `change` makes of a part's arrays.
 fn embeddings(folder: &Path, change: impl Fn(&str, &mut Array2<f64>, &mut Array1<i32>)) -> PathBuf {

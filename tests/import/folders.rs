@@ -1,5 +1,4 @@
 //! Class folders, mini-ImageNet among them.
-
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{Cursor, Write};
@@ -7,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hypertransformer::data::import::folders::{FolderOptions, import_folders};
-use hypertransformer::data::import::known::KnownOptions;
-use hypertransformer::data::import::mini_imagenet::import_mini_imagenet;
-use hypertransformer::data::import::progress::Progress;
-use hypertransformer::data::pack::{Pack, Part};
+use hypertransformer::import::read::progress::Progress;
+use hypertransformer::import::sources::folders::{FolderOptions, import_folders};
+use hypertransformer::import::sources::mini_imagenet::import_mini_imagenet;
+use hypertransformer::import::write::known::KnownOptions;
+use hypertransformer::pack::pack::Pack;
+use hypertransformer::pack::part::Part;
 
 use crate::class_names;
 
@@ -308,7 +308,7 @@ fn mini_imagenet_takes_what_lists_name_in_their_order_wherever_they_lie() {
 
 #[test]
 fn mini_imagenet_is_taken_from_folders_from_flat_files_and_by_lists() {
-    let classes: Vec<&str> = include_str!("../../src/data/import/mini_imagenet_ravi.txt")
+    let classes: Vec<&str> = include_str!("../../src/import/sources/mini_imagenet_ravi.txt")
         .lines()
         .map(|line| line.split_once(' ').unwrap().1)
         .collect();

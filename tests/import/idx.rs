@@ -1,12 +1,11 @@
 //! Images and labels in IDX files: which go together.
-
 use std::io::Write;
 use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hypertransformer::data::import::idx::{IdxOptions, import_idx};
-use hypertransformer::data::pack::Pack;
+use hypertransformer::import::sources::idx::{IdxOptions, import_idx};
+use hypertransformer::pack::pack::Pack;
 
 const IMAGES: &str = "train-images-idx3-ubyte";
 const LABELS: &str = "train-labels-idx1-ubyte";

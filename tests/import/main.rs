@@ -6,8 +6,8 @@ mod embeddings;
 mod folders;
 mod idx;
 mod omniglot;
-
-use hypertransformer::data::pack::{Pack, Part};
+use hypertransformer::pack::pack::Pack;
+use hypertransformer::pack::part::Part;
 
 /// Of a part in the default split.
 fn class_names(pack: &Pack, part: Part) -> Vec<&str> {

@@ -1,11 +1,11 @@
 //! The original Omniglot archives.
-
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use hypertransformer::data::import::omniglot::{OmniglotOptions, import_omniglot};
-use hypertransformer::data::pack::{Pack, Part};
-use hypertransformer::data::verify::verify;
+use hypertransformer::import::sources::omniglot::{OmniglotOptions, import_omniglot};
+use hypertransformer::import::verify::verify;
+use hypertransformer::pack::pack::Pack;
+use hypertransformer::pack::part::Part;
 
 const OMNIGLOT: OmniglotOptions = OmniglotOptions {
     size: 28,
@@ -79,7 +79,7 @@ fn blank_omniglot(folder: &Path, odd_size: Option<u32>) {
             .unwrap();
         bytes.into_inner()
     };
-    let names = include_str!("../../src/data/import/omniglot_vinyals.txt");
+    let names = include_str!("../../src/import/sources/omniglot_vinyals.txt");
     let mut names = names.lines().map(|line| line.split_once(' ').unwrap().1);
     for (set, characters) in [("images_background", 964), ("images_evaluation", 659)] {
         let file = std::fs::File::create(folder.join(format!("{set}.zip"))).unwrap();

@@ -4,7 +4,6 @@
 mod common;
 mod refused;
 mod used;
-
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;

@@ -1,13 +1,13 @@
 //! Every bad input, and what is said to it.
-
 use std::path::Path;
 
-use crate::common::{hypertransformer, repository};
-use crate::{MODEL, QUERY, SUPPORT, examples, generate};
 use assert_cmd::Command;
 use image::GrayImage;
 use predicates::prelude::*;
 use predicates::str::contains;
+
+use crate::common::{hypertransformer, repository};
+use crate::{MODEL, QUERY, SUPPORT, examples, generate};
 
 /// What `generate` says of examples that `change` has spoilt; nothing is to be written.
 fn refusal(change: impl FnOnce(&Path)) -> String {

@@ -1,20 +1,23 @@
 //! What works, real drawings among it.
-
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::common::{hypertransformer, repository};
-use crate::{MODEL, QUERY, SUPPORT, examples, generate, json};
-use hypertransformer::compute::{Compute, DeviceChoice};
-use hypertransformer::config::parse;
-use hypertransformer::data::pack::{Pack, Part};
-use hypertransformer::evaluate::{Trained, evaluate};
-use hypertransformer::train::{build_model, checkpoint, evaluation_sampler};
+use hypertransformer::base::compute::{Compute, DeviceChoice};
+use hypertransformer::evaluate::episodes::evaluate;
+use hypertransformer::model::trained::Trained;
+use hypertransformer::pack::pack::Pack;
+use hypertransformer::pack::part::Part;
+use hypertransformer::run::assemble::{build_model, evaluation_sampler};
+use hypertransformer::run::checkpoint;
+use hypertransformer::settings::file::parse;
 use image::{ImageBuffer, Luma};
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
+
+use crate::common::{hypertransformer, repository};
+use crate::{MODEL, QUERY, SUPPORT, examples, generate, json};
 
 #[test]
 fn pictures_become_a_cnn_that_knows_their_classes() {

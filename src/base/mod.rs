@@ -1,0 +1,7 @@
+//! What every other module may use: random numbers, atomic writes, threads and devices, mapped memory.
+
+pub mod atomic;
+pub mod compute;
+pub(crate) mod device;
+pub mod random;
+pub(crate) mod resident;

@@ -1,0 +1,159 @@
+//! `analyze`: what a trained model does inside, and what it could do at best.
+
+mod oracle;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use hypertransformer::analysis::attention::{attention_maps, write_attention_maps};
+use hypertransformer::base::atomic;
+use hypertransformer::evaluate::adaptation::MeanWeights;
+use hypertransformer::evaluate::episodes::evaluate;
+use hypertransformer::evaluate::summary::{EpisodeRecord, Summary};
+use hypertransformer::pack::part::Part;
+use hypertransformer::run::folder::{ANALYSIS, argv};
+use serde_json::json;
+
+use crate::cli::analyze::oracle::OracleArguments;
+use crate::cli::open::run::{OpenedRun, RunArguments, told_overlap};
+
+#[derive(Subcommand)]
+pub(super) enum AnalyzeCommand {
+    /// Pictures of who attends to whom while weights are generated (paper, Figures 8 and 9)
+    Attention(AnalyzeArguments),
+    /// How much generated convolutions differ between tasks, and what that is worth
+    Adaptation(AnalyzeArguments),
+    /// How well the CNN fits when it is trained in the ordinary way on all images of a few classes (paper, Figure 3)
+    Oracle(OracleArguments),
+}
+
+/// What every analysis asks.
+#[derive(Args)]
+pub(super) struct AnalyzeArguments {
+    #[command(flatten)]
+    run: RunArguments,
+    /// Classes to draw episodes from
+    #[arg(long, default_value = "validation")]
+    split: Part,
+    /// Number of episodes to average over [default: 1; adaptation: 200]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    episodes: Option<u64>,
+    /// Draw queries from all images of a class, support images among them, as `evaluate --overlapping` does
+    #[arg(long)]
+    overlapping: bool,
+    /// Seed of the episode list
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for the files [default: analysis in the run folder]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn run(command: &AnalyzeCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        AnalyzeCommand::Attention(arguments) => attention(arguments),
+        AnalyzeCommand::Adaptation(arguments) => adaptation(arguments),
+        AnalyzeCommand::Oracle(arguments) => oracle::run(arguments),
+    }
+}
+
+impl AnalyzeArguments {
+    fn folder(&self, run: &OpenedRun) -> PathBuf {
+        let default = || run.folder.path().join(ANALYSIS);
+        self.output.clone().unwrap_or_else(default)
+    }
+}
+
+fn attention(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
+    let run = OpenedRun::open(&arguments.run)?;
+    let sampler = run.sampler(arguments.split, arguments.overlapping, arguments.seed)?;
+    let episodes = arguments.episodes.unwrap_or(1);
+    let maps = attention_maps(
+        &run.trained(),
+        &run.experiment.generator,
+        &sampler,
+        episodes,
+        run.experiment.batch_norm,
+    );
+    let folder = arguments.folder(&run);
+    let paths = write_attention_maps(&maps, &folder)
+        .with_context(|| format!("could not write to {}", folder.display()))?;
+    eprintln!(
+        "{episodes} {} episodes, checkpoint step {}; rows attend to columns: W weight slices, numbers class slots, U unlabelled",
+        arguments.split, run.step
+    );
+    for path in paths {
+        println!("{}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
+    let run = OpenedRun::open(&arguments.run)?;
+    let sampler = run.sampler(arguments.split, arguments.overlapping, arguments.seed)?;
+    let (trained, mode) = (run.trained(), run.experiment.batch_norm);
+    let episodes = arguments.episodes.unwrap_or(200);
+    if episodes < 2 {
+        bail!("--episodes {episodes}: tasks are compared, so at least 2 are needed");
+    }
+    let means = MeanWeights::over_tasks(&trained, &sampler, episodes, mode);
+    if means.deviations.is_empty() {
+        bail!(
+            "{}: generator.generates is {}: no convolution is generated, so there is nothing to compare between tasks",
+            run.folder.path().display(),
+            run.experiment.generator.generates
+        );
+    }
+    println!("layer  norm of the mean kernel  deviation between tasks  share");
+    for found in &means.deviations {
+        let share = 100.0 * found.share();
+        println!(
+            "{:<5}  {:<23.4}  {:<23.7}  {share:.4} %",
+            found.layer, found.norm, found.deviation
+        );
+    }
+    let own = evaluate(&run.compute, &trained, &sampler, episodes, mode, |_| true);
+    let shared = means.evaluate(&trained, &sampler, episodes, mode);
+    let gain = Summary::of(&differences(&own, &shared));
+    let points = |share: f64| 100.0 * share;
+    let (own, shared) = (Summary::of(&own), Summary::of(&shared));
+    println!(
+        "{} accuracy {own} with convolutions generated for the task, {shared} with their means over tasks: worth {:.2} ± {:.2} points ({episodes} episodes, paired, 95 % intervals, batch-norm {mode}{}, checkpoint step {})",
+        arguments.split,
+        points(gain.accuracy_mean),
+        points(gain.accuracy_ci95),
+        told_overlap(arguments.overlapping),
+        run.step
+    );
+    let path = arguments.folder(&run).join("adaptation.json");
+    let object = json!({
+        "split": arguments.split,
+        "query_sampling": sampler.draw().query_sampling,
+        "seed": arguments.seed,
+        "step": run.step,
+        "batch_norm": mode,
+        "layers": means.deviations,
+        "own": own,
+        "means": shared,
+        "gain": gain,
+        "command": argv().join(" "),
+    });
+    std::fs::create_dir_all(arguments.folder(&run))
+        .and_then(|()| atomic::write(&path, &serde_json::to_vec_pretty(&object)?))
+        .with_context(|| format!("could not write {}", path.display()))?;
+    eprintln!("written: {}", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Episode by episode, the first's accuracy and loss minus the second's.
+fn differences(one: &[EpisodeRecord], other: &[EpisodeRecord]) -> Vec<EpisodeRecord> {
+    one.iter()
+        .zip(other)
+        .map(|(one, other)| EpisodeRecord {
+            episode: one.episode,
+            accuracy: one.accuracy - other.accuracy,
+            loss: one.loss - other.loss,
+        })
+        .collect()
+}

@@ -1,0 +1,163 @@
+//! `generate --list`: many CNNs in one process, as many at once as there are threads.
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use hypertransformer::base::atomic;
+use hypertransformer::base::compute::Together;
+use indicatif::ProgressBar;
+use serde::Deserialize;
+
+use crate::cli::generate::task::{Task, without_extension};
+use crate::cli::open::writer::OpenedWriter;
+use crate::cli::shared::interrupt_flag;
+
+/// Tasks between two looks at Ctrl-C.
+const ROUND: usize = 64;
+
+/// A line of the list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    support: PathBuf,
+    out: PathBuf,
+    #[serde(default)]
+    unlabeled: Option<PathBuf>,
+}
+
+pub(in crate::cli) fn run(
+    opened: &OpenedWriter,
+    list: &Path,
+    force: bool,
+) -> anyhow::Result<ExitCode> {
+    let tasks = read(list)?;
+    for task in &tasks {
+        task.check(force)?;
+    }
+    let interrupted = interrupt_flag("finishing the CNNs in hand")?;
+    let bar = ProgressBar::new(tasks.len() as u64);
+    let start = Instant::now();
+    let (mut times, mut failed) = (Vec::new(), 0);
+    for round in tasks.chunks(ROUND) {
+        let (writer, shared) = (&opened.writer, [&opened.phi, &opened.buffers]);
+        let done = opened
+            .compute
+            .map(round, Together::ALONE, shared, |group, [phi, buffers]| {
+                let views = writer.views(&phi, &buffers);
+                let one = |task: &Task| {
+                    let made = task.make(writer, &views)?;
+                    task.write(&made, None)?;
+                    Ok(made.milliseconds)
+                };
+                group.iter().map(one).collect::<Vec<anyhow::Result<f64>>>()
+            });
+        for (task, result) in round.iter().zip(done.into_iter().flatten()) {
+            match result {
+                Ok(milliseconds) => times.push(milliseconds),
+                Err(error) => {
+                    failed += 1;
+                    bar.suspend(|| eprintln!("error: {}: {error:#}", task.out.display()));
+                }
+            }
+        }
+        bar.inc(round.len() as u64);
+        if interrupted.load(Ordering::Relaxed) {
+            bar.finish_and_clear();
+            eprintln!("interrupted: {} CNNs are whole", times.len());
+            return Ok(ExitCode::from(130));
+        }
+    }
+    bar.finish_and_clear();
+    let seconds = start.elapsed().as_secs_f64();
+    times.sort_by(f64::total_cmp);
+    if let Some(median) = times.get(times.len() / 2) {
+        println!(
+            "{} CNNs in {seconds:.2} s, {:.1} tasks/s on {} threads, files read and written; median generation {median:.2} ms",
+            times.len(),
+            times.len() as f64 / seconds,
+            opened.compute.threads
+        );
+    }
+    if failed > 0 {
+        eprintln!("{failed} of {} tasks failed, see above", tasks.len());
+        return Ok(ExitCode::from(1));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The tasks of a list; each writes files of its own.
+fn read(list: &Path) -> anyhow::Result<Vec<Task>> {
+    let lines = list
+        .extension()
+        .is_some_and(|extension| extension == "jsonl");
+    let rows = match lines {
+        true => from_lines(list)?,
+        false => from_table(list)?,
+    };
+    ensure!(!rows.is_empty(), "{} lists no task", list.display());
+    let base = list.parent().unwrap_or(Path::new(""));
+    let mut seen = HashSet::new();
+    rows.into_iter()
+        .map(|row| {
+            let out = base.join(without_extension(&row.out));
+            let folder = atomic::folder_of(&out);
+            let folder = folder
+                .canonicalize()
+                .unwrap_or_else(|_| folder.to_path_buf());
+            if !seen.insert(folder.join(out.file_name().unwrap_or_default())) {
+                bail!(
+                    "{} names the output {} twice",
+                    list.display(),
+                    row.out.display()
+                );
+            }
+            let unlabeled = row
+                .unlabeled
+                .filter(|folder| !folder.as_os_str().is_empty());
+            Ok(Task {
+                support: base.join(row.support),
+                unlabeled: unlabeled.map(|folder| base.join(folder)),
+                out,
+            })
+        })
+        .collect()
+}
+
+fn from_lines(list: &Path) -> anyhow::Result<Vec<Row>> {
+    let text = std::fs::read_to_string(list)
+        .with_context(|| format!("could not read {}", list.display()))?;
+    let lines = text.lines().enumerate();
+    lines
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(index, line)| {
+            serde_json::from_str(line).with_context(|| {
+                format!(
+                    r#"{}, line {}: expected {{"support": "DIR", "out": "NAME"}}"#,
+                    list.display(),
+                    index + 1
+                )
+            })
+        })
+        .collect()
+}
+
+fn from_table(list: &Path) -> anyhow::Result<Vec<Row>> {
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_path(list)
+        .with_context(|| format!("could not read {}", list.display()))?;
+    reader
+        .deserialize()
+        .map(|row| {
+            row.with_context(|| {
+                format!(
+                    "{}: expected the columns support, out and, if need be, unlabeled",
+                    list.display()
+                )
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,80 @@
+//! `generate`: pictures of a user's own → a CNN that stands alone, as ONNX and safetensors, with a card.
+
+mod list;
+pub(super) mod task;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use hypertransformer::export::card::NOT_KNOWN;
+
+use crate::cli::generate::task::{Task, without_extension};
+use crate::cli::open::writer::{OpenedWriter, WriterArguments};
+
+#[derive(Args)]
+pub(super) struct GenerateArguments {
+    /// The run folder, or a bundle such as models/omniglot-20way.safetensors
+    run: PathBuf,
+    /// Labelled pictures: a folder of class folders, or a CSV file with the columns file and label
+    #[arg(long, value_name = "DIR", required_unless_present = "list")]
+    support: Option<PathBuf>,
+    /// Unlabelled pictures: a folder
+    #[arg(long, value_name = "DIR", requires = "support")]
+    unlabeled: Option<PathBuf>,
+    /// NAME.onnx, NAME.safetensors, NAME.html and NAME.json are written
+    #[arg(long, value_name = "NAME", required_unless_present = "list")]
+    out: Option<PathBuf>,
+    /// Many CNNs in one process: a CSV or .jsonl file with support, out and, if need be, unlabeled of each; paths are
+    /// taken from where the list lies
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["support", "unlabeled", "out"])]
+    list: Option<PathBuf>,
+    /// Replace files that are there
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    writer: WriterArguments,
+}
+
+pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
+    let opened = OpenedWriter::open(&arguments.run, &arguments.writer)?;
+    let (Some(support), Some(out)) = (&arguments.support, &arguments.out) else {
+        let path = arguments.list.as_ref().context("--list is missing")?;
+        return list::run(&opened, path, arguments.force);
+    };
+    let task = Task {
+        support: support.clone(),
+        unlabeled: arguments.unlabeled.clone(),
+        out: without_extension(out),
+    };
+    task.check(arguments.force)?;
+    let views = opened.writer.views(&opened.phi, &opened.buffers);
+    let made = task.make(&opened.writer, &views)?;
+    let held_out = opened.writer.leave_one_out(
+        &opened.compute,
+        [&opened.phi, &opened.buffers],
+        &made.support,
+        &made.unlabeled,
+    )?;
+    let card = task.write(&made, held_out.as_ref())?;
+    let name = task.out.display();
+    println!(
+        "{name}: {} classes from {} pictures in {:.1} ms; {} parameters, {} bytes as ONNX, {} multiply-adds a picture",
+        card.classes.len(),
+        made.support.pictures.len(),
+        card.generation_milliseconds,
+        card.cost.parameters,
+        card.onnx_bytes,
+        card.cost.multiply_adds
+    );
+    match held_out {
+        Some(answers) => println!(
+            "held out one by one, {} of {} pictures: {answers}",
+            answers.total(),
+            made.support.pictures.len()
+        ),
+        None => println!("accuracy {NOT_KNOWN}"),
+    }
+    eprintln!("written: {name}.onnx, {name}.safetensors, {name}.html and {name}.json");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,129 @@
+//! One CNN to make from pictures, and its files.
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, anyhow, ensure};
+use hypertransformer::base::atomic;
+use hypertransformer::evaluate::answers::Answers;
+use hypertransformer::export::card::Card;
+use hypertransformer::export::generation::CnnWriter;
+use hypertransformer::export::model_file::{onnx_bytes, safetensors_bytes};
+use hypertransformer::export::standalone::StandaloneCnn;
+use hypertransformer::model::hypertransformer::Views;
+use hypertransformer::pictures::labelled::{LabelledPictures, unlabeled_pictures};
+
+/// One CNN to make.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Task {
+    pub(in crate::cli) support: PathBuf,
+    pub(in crate::cli) unlabeled: Option<PathBuf>,
+    /// Without an extension.
+    pub(in crate::cli) out: PathBuf,
+}
+
+/// A CNN and what it was made from.
+pub(in crate::cli) struct Made {
+    pub(in crate::cli) cnn: StandaloneCnn,
+    pub(in crate::cli) support: LabelledPictures,
+    pub(in crate::cli) unlabeled: Vec<Vec<u8>>,
+    pub(in crate::cli) milliseconds: f64,
+}
+
+/// `mine.onnx` means `mine`.
+pub(in crate::cli) fn without_extension(name: &Path) -> PathBuf {
+    match name.extension().and_then(|extension| extension.to_str()) {
+        Some("onnx" | "safetensors" | "html" | "json") => name.with_extension(""),
+        _ => name.to_path_buf(),
+    }
+}
+
+/// The path with this at its end, whatever dots are in it.
+pub(in crate::cli) fn appended(path: &Path, end: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(end);
+    path.into()
+}
+
+/// # Errors
+/// If this is the path of a folder: extensions could not be put behind it.
+pub(in crate::cli) fn ensure_names_files(option: &str, stem: &Path) -> anyhow::Result<()> {
+    let folder = stem.as_os_str().as_encoded_bytes().ends_with(b"/");
+    ensure!(
+        stem.file_name().is_some() && !folder,
+        "{option} {}: expected a name for the files, e.g. {}",
+        stem.display(),
+        stem.join("mine").display()
+    );
+    Ok(())
+}
+
+impl Task {
+    /// # Errors
+    /// If a file would be replaced unasked.
+    pub(in crate::cli) fn check(&self, force: bool) -> anyhow::Result<()> {
+        ensure_names_files("--out", &self.out)?;
+        for extension in ["onnx", "safetensors", "html", "json"] {
+            let path = self.file(extension);
+            ensure!(
+                force || !path.exists(),
+                "{} is there; replace it with --force, or name another with --out",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Reads the pictures and writes the CNN's weights.
+    pub(in crate::cli) fn make(&self, writer: &CnnWriter, views: &Views) -> anyhow::Result<Made> {
+        let preparation = writer.preparation();
+        let support = LabelledPictures::read(&self.support, preparation)?;
+        let unlabeled = match &self.unlabeled {
+            Some(folder) => unlabeled_pictures(folder, preparation)?,
+            None => Vec::new(),
+        };
+        let start = Instant::now();
+        let cnn = writer.write(views, &support, &unlabeled)?;
+        Ok(Made {
+            milliseconds: 1000.0 * start.elapsed().as_secs_f64(),
+            cnn,
+            support,
+            unlabeled,
+        })
+    }
+
+    /// Writes the four files.
+    pub(in crate::cli) fn write(
+        &self,
+        made: &Made,
+        held_out: Option<&Answers>,
+    ) -> anyhow::Result<Card> {
+        let (onnx, safetensors) = (onnx_bytes(&made.cnn), safetensors_bytes(&made.cnn)?);
+        let name = self.out.file_name().unwrap_or_default().to_string_lossy();
+        let card = Card::new(
+            &name,
+            &made.cnn,
+            &made.support,
+            made.unlabeled.len(),
+            (onnx.len(), safetensors.len()),
+            made.milliseconds,
+            held_out,
+        )
+        .map_err(|problem| anyhow!("the generated CNN {problem}"))?;
+        let html = card.html(&made.support, &made.cnn.preparation);
+        for (extension, bytes) in [
+            ("onnx", onnx),
+            ("safetensors", safetensors),
+            ("html", html.into_bytes()),
+            ("json", serde_json::to_vec_pretty(&card)?),
+        ] {
+            let path = self.file(extension);
+            atomic::write(&path, &bytes)
+                .with_context(|| format!("could not write {}", path.display()))?;
+        }
+        Ok(card)
+    }
+
+    fn file(&self, extension: &str) -> PathBuf {
+        appended(&self.out, &format!(".{extension}"))
+    }
+}

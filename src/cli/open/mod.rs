@@ -1,0 +1,6 @@
+//! What commands open: a run, a weight generator, a generated CNN.
+
+pub(in crate::cli) mod cnn;
+pub(in crate::cli) mod pack;
+pub(in crate::cli) mod run;
+pub(in crate::cli) mod writer;

@@ -1,0 +1,98 @@
+//! A run opened for reading: its experiment, pack, model and a checkpoint.
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use hypertransformer::base::compute::Compute;
+use hypertransformer::episode::sampler::EpisodeSampler;
+use hypertransformer::model::hypertransformer::HyperTransformer;
+use hypertransformer::model::trained::Trained;
+use hypertransformer::pack::error::DataError;
+use hypertransformer::pack::pack::Pack;
+use hypertransformer::pack::part::Part;
+use hypertransformer::run::assemble::{build_model, evaluation_sampler_with};
+use hypertransformer::run::checkpoint;
+use hypertransformer::run::folder::{CheckpointChoice, RunFolder};
+use hypertransformer::settings::episode::QuerySampling;
+use hypertransformer::settings::experiment::Experiment;
+use hypertransformer::settings::train::Precision;
+use tch::Tensor;
+
+use crate::cli::shared::ComputeArguments;
+
+/// Which run, and where to compute.
+#[derive(Args)]
+pub(in crate::cli) struct RunArguments {
+    /// The run folder
+    run: PathBuf,
+    /// Checkpoint: best (by validation accuracy), last or step-N
+    #[arg(long, default_value = "best")]
+    checkpoint: CheckpointChoice,
+    #[command(flatten)]
+    compute: ComputeArguments,
+}
+
+/// What is said of a number whose queries may be support images.
+pub(in crate::cli) fn told_overlap(overlapping: bool) -> &'static str {
+    match overlapping {
+        true => ", queries overlap the support",
+        false => "",
+    }
+}
+
+pub(in crate::cli) struct OpenedRun {
+    pub(in crate::cli) folder: RunFolder,
+    pub(in crate::cli) experiment: Experiment,
+    pub(in crate::cli) pack: Arc<Pack>,
+    pub(in crate::cli) model: HyperTransformer,
+    pub(in crate::cli) checkpoint: PathBuf,
+    pub(in crate::cli) step: u64,
+    pub(in crate::cli) compute: Compute,
+    phi: Tensor,
+    buffers: Tensor,
+}
+
+impl OpenedRun {
+    pub(in crate::cli) fn open(arguments: &RunArguments) -> anyhow::Result<OpenedRun> {
+        let compute = arguments.compute.start(Precision::Full)?;
+        let (folder, experiment) = RunFolder::open(&arguments.run)?;
+        let pack = Arc::new(Pack::open(&experiment.data.pack)?);
+        folder.check_pack(&pack)?;
+        let model = build_model(&experiment, &pack)?;
+        let checkpoint = folder.checkpoint(&arguments.checkpoint);
+        let saved = checkpoint::load(&checkpoint, model.layout(), model.buffers())?;
+        Ok(OpenedRun {
+            phi: saved.phi.to_device(compute.device),
+            buffers: saved.buffers.to_device(compute.device),
+            step: saved.step,
+            folder,
+            experiment,
+            pack,
+            model,
+            checkpoint,
+            compute,
+        })
+    }
+
+    /// Episodes of evaluation, queries among them that are support images if these overlap.
+    pub(in crate::cli) fn sampler(
+        &self,
+        part: Part,
+        overlapping: bool,
+        seed: u64,
+    ) -> Result<EpisodeSampler, DataError> {
+        let query_sampling = match overlapping {
+            true => QuerySampling::Overlapping,
+            false => QuerySampling::Balanced,
+        };
+        evaluation_sampler_with(&self.experiment, &self.pack, part, query_sampling, seed)
+    }
+
+    pub(in crate::cli) fn trained(&self) -> Trained<'_> {
+        Trained {
+            model: &self.model,
+            phi: &self.phi,
+            buffers: &self.buffers,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! A run or a bundle opened to write CNNs.
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use hypertransformer::base::compute::Compute;
+use hypertransformer::export::generation::CnnWriter;
+use hypertransformer::model::hypertransformer::HyperTransformer;
+use hypertransformer::pack::pack::Pack;
+use hypertransformer::pictures::preparation::{Invert, Preparation};
+use hypertransformer::run::checkpoint::{self, Checkpoint};
+use hypertransformer::run::folder::{CheckpointChoice, RunFolder};
+use hypertransformer::settings::cnn::BatchNormMode;
+use hypertransformer::settings::experiment::Experiment;
+use hypertransformer::settings::file::parse;
+use hypertransformer::settings::train::Precision;
+use tch::Tensor;
+
+use crate::cli::shared::ComputeArguments;
+
+/// The model in the box.
+pub(in crate::cli) const IN_THE_BOX: &str = "models/omniglot-20way.safetensors";
+
+#[derive(Args)]
+pub(in crate::cli) struct WriterArguments {
+    /// Checkpoint of a run folder: best (by validation accuracy), last or step-N
+    #[arg(long, default_value = "best")]
+    checkpoint: CheckpointChoice,
+    /// Whose statistics normalise: support or running [default: as in training]
+    #[arg(long, value_enum)]
+    batch_norm: Option<BatchNormMode>,
+    /// Turn grey values over, light for dark. A model of ink (Omniglot) knows light strokes on a dark ground; auto turns
+    /// pictures whose border is light, as paper is. For models of photographs auto turns none
+    #[arg(long, value_enum, default_value = "auto")]
+    invert: Invert,
+    #[command(flatten)]
+    compute: ComputeArguments,
+}
+
+pub(in crate::cli) struct OpenedWriter {
+    pub(in crate::cli) writer: CnnWriter,
+    pub(in crate::cli) compute: Compute,
+    pub(in crate::cli) phi: Tensor,
+    pub(in crate::cli) buffers: Tensor,
+}
+
+/// A run's model with what a bundle needs of it.
+pub(in crate::cli) struct Opened {
+    pub(in crate::cli) experiment: Experiment,
+    pub(in crate::cli) preparation: Preparation,
+    pub(in crate::cli) model: HyperTransformer,
+    pub(in crate::cli) saved: Checkpoint,
+}
+
+/// A run folder and its pack, or a bundle.
+pub(in crate::cli) fn open(run: &Path, choice: &CheckpointChoice) -> anyhow::Result<Opened> {
+    let (experiment, preparation, file) = match run.is_file() {
+        true if *choice != CheckpointChoice::Best => bail!(
+            "--checkpoint goes with a run folder only: {} is one file",
+            run.display()
+        ),
+        true => of_bundle(run)?,
+        false => of_folder(run, choice)?,
+    };
+    let model = HyperTransformer::new(&experiment, preparation.shape().into())?;
+    let saved = checkpoint::load(&file, model.layout(), model.buffers())?;
+    Ok(Opened {
+        experiment,
+        preparation,
+        model,
+        saved,
+    })
+}
+
+fn of_bundle(file: &Path) -> anyhow::Result<(Experiment, Preparation, PathBuf)> {
+    let (experiment, preparation) = checkpoint::described(file)?;
+    let Some(preparation) = preparation else {
+        bail!(
+            "{} is a checkpoint and does not say how pictures are prepared\nhint: name its run folder, or make one file \
+             of that with `hypertransformer bundle RUN --out FILE`",
+            file.display()
+        );
+    };
+    Ok((parse(&experiment, file)?, preparation, file.to_path_buf()))
+}
+
+fn of_folder(
+    run: &Path,
+    choice: &CheckpointChoice,
+) -> anyhow::Result<(Experiment, Preparation, PathBuf)> {
+    let (folder, experiment) = RunFolder::open(run)?;
+    let pack = Pack::open(&experiment.data.pack).with_context(|| {
+        format!(
+            "the pack of {} says how pictures are prepared; a bundle (`hypertransformer bundle`) does without it",
+            run.display()
+        )
+    })?;
+    folder.check_pack(&pack)?;
+    let preparation = Preparation::of_pack(pack.path(), pack.shape(), pack.metadata())?;
+    Ok((experiment, preparation, folder.checkpoint(choice)))
+}
+
+impl OpenedWriter {
+    pub(in crate::cli) fn open(
+        run: &Path,
+        arguments: &WriterArguments,
+    ) -> anyhow::Result<OpenedWriter> {
+        let compute = arguments.compute.start(Precision::Full)?;
+        let Opened {
+            experiment,
+            mut preparation,
+            model,
+            saved,
+        } = open(run, &arguments.checkpoint)?;
+        preparation.invert = arguments.invert;
+        let origin = (&*run.display().to_string(), saved.step);
+        let writer = CnnWriter::new(
+            model,
+            &experiment,
+            preparation,
+            arguments.batch_norm,
+            origin,
+        )?;
+        Ok(OpenedWriter {
+            phi: saved.phi.to_device(compute.device),
+            buffers: saved.buffers.to_device(compute.device),
+            writer,
+            compute,
+        })
+    }
+}

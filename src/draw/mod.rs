@@ -1,0 +1,5 @@
+//! Pictures that the program draws: contact sheets and heat maps.
+
+pub mod canvas;
+pub mod contact_sheet;
+pub mod heatmap;

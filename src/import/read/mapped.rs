@@ -1,0 +1,174 @@
+//! Bytes of files, mapped: nothing is read before it is looked at, and what must be unpacked goes to a nameless file
+//! beside the pack instead of into memory.
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::read::MultiGzDecoder;
+use memmap2::Mmap;
+
+use crate::base::atomic;
+use crate::base::resident::give_back;
+use crate::import::read::progress::{Progress, Watch};
+use crate::pack::error::DataError;
+
+/// Bytes that are read before their memory is given back.
+const STRIDE: usize = 32 << 20;
+
+/// A range of a mapped file; clones share the file.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    map: Arc<Mmap>,
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for Slice {
+    fn as_ref(&self) -> &[u8] {
+        &self.map[self.range.clone()]
+    }
+}
+
+impl Slice {
+    /// Maps a file that a download should have brought.
+    ///
+    /// # Errors
+    /// If it cannot be opened, is empty, or is an HTML page, as failed downloads are.
+    pub(crate) fn open(path: &Path) -> Result<Slice, DataError> {
+        let bad = |problem: &str| DataError::BadArchive {
+            path: path.to_path_buf(),
+            problem: problem.to_owned(),
+        };
+        let file = File::open(path).map_err(DataError::io("open", path))?;
+        let slice = map(&file).map_err(DataError::io("map", path))?;
+        let bytes = slice.as_ref();
+        if bytes.is_empty() {
+            return Err(bad("is empty: fetch it again"));
+        }
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(512)]).to_lowercase();
+        if start.trim_start().starts_with("<!doctype") || start.trim_start().starts_with("<html") {
+            return Err(bad(
+                "is an HTML page, not an archive: the download went wrong, fetch it again in a browser",
+            ));
+        }
+        Ok(slice)
+    }
+
+    /// A range of it, if it reaches that far.
+    pub(crate) fn part(&self, start: usize, length: usize) -> Option<Slice> {
+        let start = self.range.start.checked_add(start)?;
+        let end = start.checked_add(length)?;
+        (end <= self.range.end).then(|| Slice {
+            map: Arc::clone(&self.map),
+            range: start..end,
+        })
+    }
+
+    /// Gives the memory of a range back: files larger than memory are read through such maps.
+    pub(crate) fn release(&self, start: usize, length: usize) {
+        let start = self.range.start + start;
+        give_back(&self.map, start..start + length);
+    }
+
+    /// What it holds, decompressed if it is a gzip file.
+    ///
+    /// # Errors
+    /// If the gzip file is cut short or damaged.
+    pub(crate) fn gunzipped(self, scratch: &Scratch) -> std::io::Result<Slice> {
+        if self.as_ref().starts_with(&[0x1f, 0x8b]) {
+            scratch.keep(&mut MultiGzDecoder::new(self.as_ref()))
+        } else {
+            Ok(self)
+        }
+    }
+}
+
+/// Gives the memory of a slice back that is read from its start to its end.
+pub(crate) struct Trail<'a> {
+    slice: &'a Slice,
+    released: usize,
+    reached: usize,
+}
+
+impl<'a> Trail<'a> {
+    pub(crate) fn new(slice: &'a Slice) -> Self {
+        Self {
+            slice,
+            released: 0,
+            reached: 0,
+        }
+    }
+
+    /// All before `place` was read.
+    pub(crate) fn reach(&mut self, place: usize) {
+        self.reached = place;
+        if place - self.released >= STRIDE {
+            self.slice.release(self.released, place - self.released);
+            self.released = place;
+        }
+    }
+}
+
+/// Takes what is read elsewhere, for its length.
+impl Write for Trail<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.reach(self.reached + bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn map(file: &File) -> std::io::Result<Slice> {
+    // SAFETY: whoever changes an archive while it is imported gets an error or a wrong picture, as with any reading.
+    let map = unsafe { Mmap::map(file) }?;
+    let range = 0..map.len();
+    Ok(Slice {
+        map: Arc::new(map),
+        range,
+    })
+}
+
+/// Bytes unpacked between two reports of progress.
+const BLOCK: usize = 4 << 20;
+
+/// Where unpacked files lie until the import ends: in the folder of the pack, which has room for much.
+pub struct Scratch<'a> {
+    folder: PathBuf,
+    watch: Watch<'a>,
+    unpacked: Cell<u64>,
+}
+
+impl<'a> Scratch<'a> {
+    /// Beside the pack that is to be written; `watch` is told of what is unpacked.
+    pub(crate) fn beside(output: &Path, watch: Watch<'a>) -> Scratch<'a> {
+        Scratch {
+            folder: atomic::folder_of(output).to_path_buf(),
+            watch,
+            unpacked: Cell::new(0),
+        }
+    }
+
+    /// Writes all bytes to a file without a name, which goes with the last slice of it, and maps it.
+    ///
+    /// # Errors
+    /// If reading or writing fails, or the import is not to go on.
+    pub(crate) fn keep(&self, reader: &mut dyn Read) -> std::io::Result<Slice> {
+        std::fs::create_dir_all(&self.folder)?;
+        let mut file = tempfile::tempfile_in(&self.folder)?;
+        loop {
+            let copied = std::io::copy(&mut reader.take(BLOCK as u64), &mut file)?;
+            if copied == 0 {
+                return map(&file);
+            }
+            self.unpacked.set(self.unpacked.get() + copied);
+            if !(self.watch)(Progress::Unpacked(self.unpacked.get())) {
+                return Err(std::io::Error::other("interrupted"));
+            }
+        }
+    }
+}

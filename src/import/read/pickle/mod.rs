@@ -1,0 +1,222 @@
+//! Pickles, read without running anything: numbers, texts, lists, dicts and numpy arrays; every other global is refused.
+//! Long strings of bytes stay in the mapped file.
+
+mod machine;
+mod opcodes;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use self::opcodes::recalled;
+use crate::import::read::files::FoundFile;
+use crate::import::read::mapped::{Scratch, Slice};
+use crate::import::read::numpy::{Array, Dtype, Stored};
+use crate::pack::error::{DataError, list_names};
+
+/// A value; lists, dicts and arrays, which can be changed after they were remembered, are numbers of those of [`Pickle`].
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    /// Nothing, or a fraction: no data set needs them.
+    Other,
+    Bool(bool),
+    Integer(i64),
+    Text(Slice),
+    Bytes(Stored),
+    Tuple(Rc<Tuple>),
+    List(usize),
+    Dict(usize),
+    Array(usize),
+    Dtype(usize),
+    Global(Global),
+}
+
+impl Value {
+    pub(crate) fn integer(&self) -> Option<i64> {
+        match self {
+            Value::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Tuple {
+    items: Vec<Value>,
+    depth: usize,
+}
+
+/// The callables of numpy's arrays and of plain containers; none is called.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Global {
+    Reconstruct,
+    FromBuffer,
+    Scalar,
+    Array,
+    Dtype,
+    Encode,
+    Bytes,
+    OrderedDict,
+    DefaultDict,
+    List,
+}
+
+/// An array before and after its content came.
+enum Built {
+    Blank,
+    Numbers(Array),
+    /// The number of a list.
+    Objects(usize),
+}
+
+/// A pickle that was read.
+pub(crate) struct Pickle<'a> {
+    file: &'a FoundFile,
+    slice: Slice,
+    root: Value,
+    lists: Vec<Vec<Value>>,
+    dicts: Vec<Vec<(Value, Value)>>,
+    arrays: Vec<Built>,
+    dtypes: Vec<Dtype>,
+    stack: Vec<Value>,
+    marks: Vec<usize>,
+    memory: HashMap<u32, Value>,
+}
+
+impl<'a> Pickle<'a> {
+    /// Reads a file in two passes: one for what is asked for again, one for the values.
+    ///
+    /// # Errors
+    /// If it is no whole pickle, or holds more than data.
+    pub(crate) fn open(file: &'a FoundFile, scratch: &Scratch) -> Result<Pickle<'a>, DataError> {
+        let slice = file.map(scratch)?;
+        let mut pickle = Pickle {
+            file,
+            slice: slice.clone(),
+            root: Value::Other,
+            lists: Vec::new(),
+            dicts: Vec::new(),
+            arrays: Vec::new(),
+            dtypes: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memory: HashMap::new(),
+        };
+        recalled(&slice)
+            .and_then(|recalled| pickle.run(&slice, &recalled))
+            .map_err(|problem| file.bad(problem))?;
+        Ok(pickle)
+    }
+
+    /// The file's name with a problem.
+    pub(crate) fn bad(&self, problem: impl Into<String>) -> DataError {
+        self.file.bad(problem)
+    }
+
+    /// What the file holds.
+    pub(crate) fn root(&self) -> &Value {
+        &self.root
+    }
+
+    /// The entry of the dict that the file holds.
+    ///
+    /// # Errors
+    /// If it holds no dict, or one without this entry.
+    pub(crate) fn entry(&self, name: &str) -> Result<&Value, DataError> {
+        self.optional(name)?.ok_or_else(|| {
+            let names = self.pairs(&self.root).unwrap_or_default();
+            let names = names.iter().filter_map(|(key, _)| self.text(key));
+            self.bad(format!(
+                "has no entry `{name}`; it has {}",
+                list_names(names, 8)
+            ))
+        })
+    }
+
+    /// The same, if it is there.
+    ///
+    /// # Errors
+    /// If the file holds no dict.
+    pub(crate) fn optional(&self, name: &str) -> Result<Option<&Value>, DataError> {
+        let pairs = self
+            .pairs(&self.root)
+            .ok_or_else(|| self.bad(format!("holds no dict, expected one with `{name}`")))?;
+        let named = |key: &Value| self.text(key).is_some_and(|text| text == name);
+        let found = pairs.iter().rev().find(|(key, _)| named(key));
+        Ok(found.map(|(_, value)| value))
+    }
+
+    /// The array under a name.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn array(&self, name: &str) -> Result<&Array, DataError> {
+        self.as_array(self.entry(name)?)
+            .ok_or_else(|| self.bad(format!("has no numpy array under `{name}`")))
+    }
+
+    /// The whole numbers under a name, a list or an array.
+    ///
+    /// # Errors
+    /// If they are not there.
+    pub(crate) fn integers(&self, name: &str) -> Result<Vec<i64>, DataError> {
+        let value = self.entry(name)?;
+        self.as_integers(value)
+            .ok_or_else(|| self.bad(format!("has no list of whole numbers under `{name}`")))
+    }
+
+    pub(crate) fn as_array(&self, value: &Value) -> Option<&Array> {
+        match value {
+            Value::Array(index) => match &self.arrays[*index] {
+                Built::Numbers(array) => Some(array),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_integers(&self, value: &Value) -> Option<Vec<i64>> {
+        if let Some(array) = self.as_array(value) {
+            return array.integers();
+        }
+        let items = self.items(value)?.iter();
+        items.map(Value::integer).collect()
+    }
+
+    /// The texts of a list or an array.
+    pub(crate) fn as_texts(&self, value: &Value) -> Option<Vec<String>> {
+        if let Some(array) = self.as_array(value) {
+            return array.texts();
+        }
+        let items = self.items(value)?.iter();
+        items.map(|item| self.text(item)).collect()
+    }
+
+    /// The values of a list, a tuple or an array of objects.
+    pub(crate) fn items<'b>(&'b self, value: &'b Value) -> Option<&'b [Value]> {
+        match value {
+            Value::List(index) => Some(&self.lists[*index]),
+            Value::Tuple(tuple) => Some(&tuple.items),
+            Value::Array(index) => match &self.arrays[*index] {
+                Built::Objects(list) => Some(&self.lists[*list]),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The pairs of a dict.
+    pub(crate) fn pairs(&self, value: &Value) -> Option<&[(Value, Value)]> {
+        match value {
+            Value::Dict(index) => Some(&self.dicts[*index]),
+            _ => None,
+        }
+    }
+
+    /// A string of Python 3 or 2.
+    pub(crate) fn text(&self, value: &Value) -> Option<String> {
+        match value {
+            Value::Text(slice) => Some(String::from_utf8_lossy(slice.as_ref()).into_owned()),
+            Value::Bytes(stored) => Some(String::from_utf8_lossy(&stored.read()).into_owned()),
+            _ => None,
+        }
+    }
+}

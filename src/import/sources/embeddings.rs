@@ -1,0 +1,287 @@
+//! Embeddings that someone computed before, as numpy files or pickles: what LEO-style experiments classify instead of
+//! images.
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use crate::import::read::files::{FoundFile, find, last};
+use crate::import::read::mapped::{Scratch, Slice};
+use crate::import::read::numpy::{Array, Npz, read_npy};
+use crate::import::read::pickle::Pickle;
+use crate::import::read::progress::Watch;
+use crate::import::write::known::part_files;
+use crate::import::write::labelled::{Labelled, by_label};
+use crate::import::write::pictures::{searched, write_pictures};
+use crate::pack::error::DataError;
+use crate::pack::pack::{Element, ImageShape, PackMetadata};
+use crate::pack::part::Part;
+use crate::pack::splits::SplitScheme;
+use crate::pack::writer::PackWriter;
+
+/// Arrays `embeddings` and `labels`.
+const NPZ: [&str; 3] = ["train.npz", "val.npz", "test.npz"];
+/// Dicts with `embeddings` and `keys`, as Rusu et al. (2019) hand out: a key is `…-class-file`.
+const LEO: [&str; 3] = [
+    "train_embeddings.pkl",
+    "val_embeddings.pkl",
+    "test_embeddings.pkl",
+];
+/// One array a file.
+const NPY: [&str; 3] = [
+    "train_embeddings.npy",
+    "val_embeddings.npy",
+    "test_embeddings.npy",
+];
+const NPY_LABELS: [&str; 3] = ["train_labels.npy", "val_labels.npy", "test_labels.npy"];
+
+/// One part's vectors.
+struct Vectors {
+    array: Array,
+    bytes: Slice,
+    classes: Labelled,
+    part: Part,
+}
+
+/// Imports `embeddings`, `[N, D]` of f32 or f64, and `labels`, `[N]` of whole numbers, for train, val and test: from npz
+/// files, LEO's pickles, or pairs of npy files. A label is a class of its part; classes are named `train/3`, or by the
+/// `keys` of LEO's pickles.
+///
+/// # Errors
+/// If a file or array is missing, of another type, or of another length; then no pack is left behind.
+pub fn import_embeddings(
+    from: &[PathBuf],
+    output: &Path,
+    watch: Watch<'_>,
+) -> Result<(), DataError> {
+    let scratch = Scratch::beside(output, watch);
+    let all = [NPZ, LEO, NPY, NPY_LABELS].concat();
+    let files = find(from, &scratch, &|inner| all.contains(&last(inner)))?;
+    let incomplete = |problem: String| DataError::Incomplete {
+        data_set: "the set of embeddings",
+        searched: searched(from),
+        problem,
+    };
+    let mut parts = Vec::new();
+    for (names, read) in [
+        (NPZ, read_npz as Read),
+        (LEO, read_pickle),
+        (NPY, read_npy_pair),
+    ] {
+        let mut missing = Vec::new();
+        let Some(of_parts) = part_files(&files, names, &mut missing)? else {
+            continue;
+        };
+        if !missing.is_empty() {
+            return Err(incomplete(missing.join("; ")));
+        }
+        for (part, file) in Part::ALL.into_iter().zip(of_parts) {
+            if let Some(file) = file {
+                let (array, labels) = read(file, &files, &scratch)?;
+                parts.push(check(part, file, array, labels, &scratch)?);
+            }
+        }
+        break;
+    }
+    let Some(first) = parts.first() else {
+        return Err(incomplete(format!(
+            "nothing found; expected {}, or {}, or {} with {}",
+            NPZ.join(", "),
+            LEO.join(", "),
+            NPY.join(", "),
+            NPY_LABELS.join(", ")
+        )));
+    };
+    let width = first.array.shape[1];
+    for vectors in &parts {
+        let found = vectors.array.shape[1];
+        if found != width {
+            return Err(incomplete(format!(
+                "{} has embeddings of {found} numbers, expected {width} as in train",
+                vectors.part
+            )));
+        }
+    }
+    write(output, &parts, width, searched(from), watch)
+}
+
+fn write(
+    output: &Path,
+    parts: &[Vectors],
+    width: usize,
+    searched: String,
+    watch: Watch<'_>,
+) -> Result<(), DataError> {
+    let (mut split, mut names, mut sizes) = (SplitScheme::default(), Vec::new(), Vec::new());
+    for vectors in parts {
+        for (name, numbers) in &vectors.classes {
+            split.part_mut(vectors.part).push(names.len());
+            names.push(name.clone());
+            sizes.push(numbers.len());
+        }
+    }
+    let shape = ImageShape {
+        height: 1,
+        width: 1,
+        channels: width,
+        element: Element::Float,
+    };
+    let name = output.file_stem().unwrap_or_default().to_string_lossy();
+    let metadata = PackMetadata {
+        name: name.into_owned(),
+        class_names: names,
+        splits: BTreeMap::from([("files".to_owned(), split)]),
+        default_split: "files".to_owned(),
+        source: format!("embeddings in {searched}"),
+        licence: "not known to the importer".to_owned(),
+        content_hash: String::new(),
+        notes: BTreeMap::new(),
+    };
+    let mut writer = PackWriter::create(output, shape, &sizes, metadata)?;
+    let mut rows: Vec<(&Vectors, usize)> = Vec::new();
+    for vectors in parts {
+        let numbers = vectors.classes.iter().flat_map(|(_, numbers)| numbers);
+        rows.extend(numbers.map(|&number| (vectors, number)));
+    }
+    let bytes = |&(vectors, number): &(&Vectors, usize)| {
+        let row = vectors.row(number).unwrap_or_default();
+        Ok(row.iter().flat_map(|value| value.to_le_bytes()).collect())
+    };
+    write_pictures(&rows, bytes, &mut writer, watch)?;
+    writer.finish()
+}
+
+impl Vectors {
+    fn row(&self, number: usize) -> Option<Vec<f32>> {
+        let length = self.array.shape[1] * self.array.dtype.size;
+        let bytes = self.bytes.as_ref().get(number * length..)?.get(..length)?;
+        let row = self.array.floats(bytes);
+        self.bytes.release(number * length, length);
+        row
+    }
+}
+
+/// The class of each embedding.
+struct Labels {
+    numbers: Vec<i64>,
+    /// What the numbers stand for; empty if nothing says.
+    names: Vec<String>,
+}
+
+type Read = fn(&FoundFile, &[FoundFile], &Scratch) -> Result<(Array, Labels), DataError>;
+
+fn labels(file: &FoundFile, array: &Array) -> Result<Labels, DataError> {
+    let numbers = array.integers().filter(|_| array.shape.len() == 1);
+    let numbers = numbers.ok_or_else(|| {
+        file.bad(format!(
+            "has {array} under `labels`, expected whole numbers [N]"
+        ))
+    })?;
+    Ok(Labels {
+        numbers,
+        names: Vec::new(),
+    })
+}
+
+fn read_npz(
+    file: &FoundFile,
+    _: &[FoundFile],
+    scratch: &Scratch,
+) -> Result<(Array, Labels), DataError> {
+    let npz = Npz::open(file, scratch)?;
+    let labels = labels(file, &npz.array("labels", scratch)?)?;
+    Ok((npz.array("embeddings", scratch)?, labels))
+}
+
+fn read_pickle(
+    file: &FoundFile,
+    _: &[FoundFile],
+    scratch: &Scratch,
+) -> Result<(Array, Labels), DataError> {
+    let pickle = Pickle::open(file, scratch)?;
+    let array = pickle.array("embeddings")?.clone();
+    let Some(keys) = pickle.optional("keys")? else {
+        let (numbers, names) = (pickle.integers("labels")?, Vec::new());
+        return Ok((array, Labels { numbers, names }));
+    };
+    let keys = pickle
+        .as_texts(keys)
+        .ok_or_else(|| file.bad("has no list of texts under `keys`"))?;
+    let mut labels = Labels {
+        numbers: Vec::with_capacity(keys.len()),
+        names: Vec::new(),
+    };
+    let mut known = HashMap::new();
+    for key in &keys {
+        let parts: Vec<&str> = key.split('-').collect();
+        let &[_, class, _] = &parts[..] else {
+            return Err(file.bad(format!("has the key `{key}`, expected number-class-file")));
+        };
+        let number = *known.entry(class).or_insert_with(|| {
+            labels.names.push(class.to_owned());
+            labels.names.len() as i64 - 1
+        });
+        labels.numbers.push(number);
+    }
+    Ok((array, labels))
+}
+
+fn read_npy_pair(
+    file: &FoundFile,
+    files: &[FoundFile],
+    scratch: &Scratch,
+) -> Result<(Array, Labels), DataError> {
+    let wanted = file.name().replace("embeddings", "labels");
+    let beside = files.iter().find(|other| other.name() == wanted);
+    let beside =
+        beside.ok_or_else(|| file.bad(format!("has no labels: there is no `{wanted}`")))?;
+    let array =
+        |file: &FoundFile| read_npy(&file.map(scratch)?).map_err(|problem| file.bad(problem));
+    Ok((array(file)?, labels(beside, &array(beside)?)?))
+}
+
+/// Checks the numbers of one part and groups them by label.
+fn check(
+    part: Part,
+    file: &FoundFile,
+    array: Array,
+    labels: Labels,
+    scratch: &Scratch,
+) -> Result<Vectors, DataError> {
+    let count = match (&array.shape[..], array.dtype.kind, array.dtype.size) {
+        (&[count, width], b'f', 4 | 8) if width > 0 => count,
+        _ => {
+            return Err(file.bad(format!(
+                "has {array} under `embeddings`, expected float32 or float64 [N, D]"
+            )));
+        }
+    };
+    let Labels { numbers, names } = labels;
+    if numbers.len() != count || count == 0 {
+        let labels = numbers.len();
+        return Err(file.bad(format!(
+            "has {count} embeddings and {labels} labels, expected as many, and some"
+        )));
+    }
+    let bytes = array.stored.mapped(scratch);
+    let bytes = bytes.map_err(|error| file.bad(format!("could not be unpacked ({error})")))?;
+    let name = |label: usize| {
+        let known = names.get(label).cloned();
+        Ok(known.unwrap_or_else(|| format!("{part}/{label}")))
+    };
+    let classes = by_label(&numbers, count, name).map_err(|problem| file.bad(problem))?;
+    let vectors = Vectors {
+        array,
+        bytes,
+        classes,
+        part,
+    };
+    let finite = |number: &usize| {
+        let row = vectors.row(*number);
+        row.is_some_and(|row| row.iter().all(|value| value.is_finite()))
+    };
+    match (0..count).find(|number| !finite(number)) {
+        Some(number) => Err(file.bad(format!(
+            "has a number that is not finite in embedding {number}"
+        ))),
+        None => Ok(vectors),
+    }
+}

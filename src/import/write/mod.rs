@@ -1,0 +1,5 @@
+//! Writing packs from what was read.
+
+pub mod known;
+pub(crate) mod labelled;
+pub mod pictures;

@@ -1,0 +1,10 @@
+//! The weight generators: tokens → Transformer → weight slices of one layer.
+
+mod arrangement;
+pub mod embedding;
+pub mod generator;
+pub mod gradient_step;
+pub mod slices;
+pub mod targets;
+pub mod tokens;
+pub mod transformer;

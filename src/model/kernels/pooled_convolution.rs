@@ -1,0 +1,426 @@
+//! 3×3 convolution of images, shift, 2×2 max-pooling and ReLU in one pass over the data, forward and backward.
+//!
+//! The first block of the CNN holds more data than all the others together. As operations of libtorch it is some ten
+//! passes over memory; here the convolution's output is never written, and the gradient of the kernel is found from
+//! what pooling kept.
+use pulp::{Arch, NullaryFnOnce};
+use tch::Tensor;
+
+use crate::model::kernels::numbers::{Elements, numbers, tensor_of};
+
+/// Height and width of the kernel.
+pub const KERNEL_SIZE: usize = 3;
+const AREA: usize = KERNEL_SIZE * KERNEL_SIZE;
+
+/// Output channels computed side by side.
+const LANES: usize = 8;
+type Lanes = [f32; LANES];
+
+/// Mark of an output that the ReLU set to 0; otherwise 0 … 3, the place that pooling kept.
+const SILENT: u8 = 4;
+
+/// What the backward pass needs of a forward pass.
+#[derive(Debug)]
+pub struct Kept {
+    shape: Shape,
+    /// Images with their padding, `[T·N, I, H, W]`.
+    padded: Tensor,
+    /// What pooling and ReLU kept, `[T·N, H', W', O]`.
+    choices: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    tasks: usize,
+    images: usize,
+    planes: usize,
+    /// Height and width with padding.
+    padded: (usize, usize),
+    /// Height and width of the output.
+    pooled: (usize, usize),
+    outputs: usize,
+}
+
+impl Shape {
+    /// Blocks of `LANES` output channels.
+    fn blocks(&self) -> usize {
+        self.outputs.div_ceil(LANES)
+    }
+
+    /// Weights of one output channel.
+    fn taps(&self) -> usize {
+        self.planes * AREA
+    }
+
+    /// Where the blocks of an image's task begin among all tasks' blocks.
+    fn blocks_of(&self, image: usize) -> usize {
+        image * self.tasks / self.images * self.blocks()
+    }
+
+    /// Numbers of one padded image.
+    fn image_length(&self) -> usize {
+        self.planes * self.padded.0 * self.padded.1
+    }
+
+    /// Outputs of one image.
+    fn output_length(&self) -> usize {
+        self.pooled.0 * self.pooled.1 * self.outputs
+    }
+
+    /// Output channels of a block.
+    #[inline(always)]
+    fn lanes(&self, block: usize) -> usize {
+        LANES.min(self.outputs - block * LANES)
+    }
+
+    /// What the kernel covers of a plane when it computes the four places of a pooling window.
+    #[inline(always)]
+    fn window<'a>(
+        &self,
+        image: &'a [f32],
+        plane: usize,
+        (row, column): (usize, usize),
+    ) -> [&'a [f32]; KERNEL_SIZE + 1] {
+        let (height, width) = self.padded;
+        let start = (plane * height + 2 * row) * width + 2 * column;
+        std::array::from_fn(
+            #[inline(always)]
+            |down| &image[start + down * width..][..=KERNEL_SIZE],
+        )
+    }
+}
+
+/// relu(maxpool(images ∗ kernel) + shift), `[T·N, O, H', W']`: images `[T·N, I, H, W]`, each task's kernel
+/// `[T, O, I, 3, 3]` and shift `[T, O]`, all of 32 bits, on a CPU; zeros around the images.
+pub fn forward(images: &Tensor, kernel: &Tensor, shift: &Tensor, padding: i64) -> (Tensor, Kept) {
+    let padded = with_padding(images, padding);
+    let size = |tensor: &Tensor, axis: usize| tensor.size()[axis] as usize;
+    let pooled = |length: usize| (length + 1 - KERNEL_SIZE) / 2;
+    let (height, width) = (size(&padded, 2), size(&padded, 3));
+    let shape = Shape {
+        tasks: size(kernel, 0),
+        images: size(images, 0),
+        planes: size(images, 1),
+        padded: (height, width),
+        pooled: (pooled(height), pooled(width)),
+        outputs: size(kernel, 1),
+    };
+    // Not filled with zeros first: for large ones that costs as much as the work.
+    let mut choices = Vec::with_capacity(shape.images * shape.output_length());
+    let layout = [shape.images, shape.pooled.0, shape.pooled.1, shape.outputs];
+    let output = tensor_of(&layout.map(|length| length as i64), |output| {
+        Arch::new().dispatch(Compute {
+            shape,
+            padded: numbers(&padded),
+            kernel: &in_lanes(&kernel.flatten(2, -1), &shape),
+            shift: &in_lanes(&shift.unsqueeze(2), &shape),
+            output,
+            choices: &mut choices,
+        });
+    });
+    let output = output.permute([0, 3, 1, 2]);
+    let kept = Kept {
+        shape,
+        padded,
+        choices,
+    };
+    (output, kept)
+}
+
+/// Images, `[T·N, I, H, W]`, with rows and columns of zeros around them, in one pass.
+fn with_padding(images: &Tensor, padding: i64) -> Tensor {
+    let images = images.contiguous();
+    let (count, planes, height, width) = images.size4().unwrap_or_default();
+    let shape = [count, planes, height + 2 * padding, width + 2 * padding];
+    let beside = vec![0.0; padding as usize];
+    let above = vec![0.0; (padding * shape[3]) as usize];
+    tensor_of(&shape, |elements| {
+        for plane in numbers(&images).chunks_exact((height * width) as usize) {
+            elements.extend_from_slice(&above);
+            for row in plane.chunks_exact(width as usize) {
+                elements.extend_from_slice(&beside);
+                elements.extend_from_slice(row);
+                elements.extend_from_slice(&beside);
+            }
+            elements.extend_from_slice(&above);
+        }
+    })
+}
+
+/// Gradients of the kernel, `[T, O, I, 3, 3]`, and of the shift, `[T, O]`, from that of the output.
+pub fn backward(kept: &Kept, gradient: &Tensor) -> (Tensor, Tensor) {
+    let shape = &kept.shape;
+    let blocks = shape.tasks * shape.blocks();
+    let mut kernel = vec![[0.0; LANES]; blocks * shape.taps()];
+    let mut shift = vec![[0.0; LANES]; blocks];
+    Arch::new().dispatch(Accumulate {
+        kept,
+        gradient: numbers(&gradient.permute([0, 2, 3, 1]).contiguous()),
+        kernel: &mut kernel,
+        shift: &mut shift,
+    });
+    let size = [shape.tasks, shape.outputs, shape.planes];
+    let [tasks, outputs, planes] = size.map(|length| length as i64);
+    let side = KERNEL_SIZE as i64;
+    let kernel = out_of_lanes(&kernel, shape).view([tasks, outputs, planes, side, side]);
+    (kernel, out_of_lanes(&shift, shape).squeeze_dim(2))
+}
+
+/// The work of [`forward`].
+struct Compute<'a, 'b> {
+    shape: Shape,
+    padded: &'a [f32],
+    kernel: &'a [Lanes],
+    shift: &'a [Lanes],
+    output: &'a mut Elements<'b>,
+    choices: &'a mut Vec<u8>,
+}
+
+// Work for `Arch::dispatch`, which compiles it for each kind of processor: everything in it must be inlined.
+impl NullaryFnOnce for Compute<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let (shape, taps) = (self.shape, self.shape.taps());
+        for (index, image) in self.padded.chunks_exact(shape.image_length()).enumerate() {
+            let first = shape.blocks_of(index);
+            for row in 0..shape.pooled.0 {
+                for column in 0..shape.pooled.1 {
+                    for block in 0..shape.blocks() {
+                        let at = first + block;
+                        let (kernel, _) = self.kernel[at * taps..(at + 1) * taps].as_chunks();
+                        let sums = convolved(&shape, image, kernel, (row, column));
+                        let (values, chosen) = kept_of(&sums, &self.shift[at]);
+                        let lanes = shape.lanes(block);
+                        self.output.extend_from_slice(&values[..lanes]);
+                        self.choices.extend_from_slice(&chosen[..lanes]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The convolution at the four places of a pooling window.
+#[inline(always)]
+fn convolved(
+    shape: &Shape,
+    image: &[f32],
+    kernel: &[[Lanes; AREA]],
+    place: (usize, usize),
+) -> [Lanes; 4] {
+    // Four variables, not one array: they stay in registers.
+    let [mut first, mut second, mut third, mut fourth] = [[0.0; LANES]; 4];
+    for (plane, taps) in kernel.iter().enumerate() {
+        let pixels = shape.window(image, plane, place);
+        for y in 0..KERNEL_SIZE {
+            for x in 0..KERNEL_SIZE {
+                let tap = &taps[y * KERNEL_SIZE + x];
+                multiply_add(&mut first, pixels[y][x], tap);
+                multiply_add(&mut second, pixels[y][x + 1], tap);
+                multiply_add(&mut third, pixels[y + 1][x], tap);
+                multiply_add(&mut fourth, pixels[y + 1][x + 1], tap);
+            }
+        }
+    }
+    [first, second, third, fourth]
+}
+
+#[inline(always)]
+fn multiply_add(sum: &mut Lanes, factor: f32, values: &Lanes) {
+    for lane in 0..LANES {
+        sum[lane] = factor.mul_add(values[lane], sum[lane]);
+    }
+}
+
+/// What pooling and ReLU leave of the four places of a window.
+#[inline(always)]
+fn kept_of(sums: &[Lanes; 4], shift: &Lanes) -> (Lanes, [u8; LANES]) {
+    let (mut values, mut chosen) = ([0.0; LANES], [0; LANES]);
+    for lane in 0..LANES {
+        let (mut best, mut place_of_best) = (sums[0][lane], 0u32);
+        for (place, sum) in (1..).zip(&sums[1..]) {
+            let better = sum[lane] > best;
+            best = if better { sum[lane] } else { best };
+            place_of_best = if better { place } else { place_of_best };
+        }
+        let value = best + shift[lane];
+        // Not `max`, which would hide that a number is none.
+        let silent = value <= 0.0;
+        values[lane] = if silent { 0.0 } else { value };
+        chosen[lane] = if silent { SILENT } else { place_of_best as u8 };
+    }
+    (values, chosen)
+}
+
+/// The work of [`backward`].
+struct Accumulate<'a> {
+    kept: &'a Kept,
+    gradient: &'a [f32],
+    kernel: &'a mut [Lanes],
+    shift: &'a mut [Lanes],
+}
+
+impl NullaryFnOnce for Accumulate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let (shape, taps) = (self.kept.shape, self.kept.shape.taps());
+        let images = numbers(&self.kept.padded).chunks_exact(shape.image_length());
+        let (mut gradient, mut choices) = (self.gradient, &self.kept.choices[..]);
+        // Summed image by image: a single sum over all places would lose digits.
+        let mut kernel_of_image = vec![[0.0; LANES]; shape.blocks() * taps];
+        let mut shift_of_image = vec![[0.0; LANES]; shape.blocks()];
+        for (index, image) in images.enumerate() {
+            kernel_of_image.fill([0.0; LANES]);
+            shift_of_image.fill([0.0; LANES]);
+            for row in 0..shape.pooled.0 {
+                for column in 0..shape.pooled.1 {
+                    for block in 0..shape.blocks() {
+                        let lanes = shape.lanes(block);
+                        let (mut arriving, mut chosen) = ([0.0; LANES], [SILENT; LANES]);
+                        arriving[..lanes].copy_from_slice(&gradient[..lanes]);
+                        chosen[..lanes].copy_from_slice(&choices[..lanes]);
+                        (gradient, choices) = (&gradient[lanes..], &choices[lanes..]);
+                        let at_places = spread(&arriving, &chosen);
+                        for at_place in &at_places {
+                            multiply_add(&mut shift_of_image[block], 1.0, at_place);
+                        }
+                        let kernel = &mut kernel_of_image[block * taps..(block + 1) * taps];
+                        let (kernel, _) = kernel.as_chunks_mut();
+                        add_patches(&shape, image, kernel, (row, column), &at_places);
+                    }
+                }
+            }
+            let start = shape.blocks_of(index);
+            let kernel = self.kernel[start * taps..].iter_mut();
+            let shift = self.shift[start..].iter_mut();
+            for (sum, part) in kernel
+                .zip(&kernel_of_image)
+                .chain(shift.zip(&shift_of_image))
+            {
+                multiply_add(sum, 1.0, part);
+            }
+        }
+    }
+}
+
+/// The gradient at the four places of a pooling window.
+#[inline(always)]
+fn spread(arriving: &Lanes, chosen: &[u8; LANES]) -> [Lanes; 4] {
+    let mut at_places = [[0.0; LANES]; 4];
+    for (place, at_place) in (0..).zip(&mut at_places) {
+        for lane in 0..LANES {
+            let kept = chosen[lane] == place;
+            at_place[lane] = if kept { arriving[lane] } else { 0.0 };
+        }
+    }
+    at_places
+}
+
+/// Adds to each tap's gradient the pixels it met at the four places, times the gradient there.
+#[inline(always)]
+fn add_patches(
+    shape: &Shape,
+    image: &[f32],
+    kernel: &mut [[Lanes; AREA]],
+    place: (usize, usize),
+    at_places: &[Lanes; 4],
+) {
+    for (plane, taps) in kernel.iter_mut().enumerate() {
+        let pixels = shape.window(image, plane, place);
+        for y in 0..KERNEL_SIZE {
+            for x in 0..KERNEL_SIZE {
+                let tap = &mut taps[y * KERNEL_SIZE + x];
+                multiply_add(tap, pixels[y][x], &at_places[0]);
+                multiply_add(tap, pixels[y][x + 1], &at_places[1]);
+                multiply_add(tap, pixels[y + 1][x], &at_places[2]);
+                multiply_add(tap, pixels[y + 1][x + 1], &at_places[3]);
+            }
+        }
+    }
+}
+
+/// `[T, O, taps]` → for each task and block of channels its taps, one lane a channel, zeros beyond the last channel.
+fn in_lanes(values: &Tensor, shape: &Shape) -> Vec<Lanes> {
+    let (tasks, blocks) = (shape.tasks as i64, shape.blocks() as i64);
+    let missing = blocks * LANES as i64 - shape.outputs as i64;
+    let lanes = values
+        .constant_pad_nd([0, 0, 0, missing])
+        .view([tasks, blocks, LANES as i64, -1])
+        .transpose(2, 3);
+    numbers(&lanes.contiguous()).as_chunks().0.to_vec()
+}
+
+/// The way back of [`in_lanes`].
+fn out_of_lanes(values: &[Lanes], shape: &Shape) -> Tensor {
+    let (tasks, blocks) = (shape.tasks as i64, shape.blocks() as i64);
+    Tensor::from_slice(values.as_flattened())
+        .view([tasks, blocks, -1, LANES as i64])
+        .transpose(2, 3)
+        .reshape([tasks, blocks * LANES as i64, -1])
+        .narrow(1, 0, shape.outputs as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    fn farthest(left: &Tensor, right: &Tensor) -> f64 {
+        (left - right).abs().max().double_value(&[])
+    }
+
+    /// Colours and grey, channels that fill no whole block, an odd size, with and without padding.
+    #[test]
+    fn output_and_gradients_are_those_of_single_operations() {
+        for (planes, outputs, (height, width), padding) in [
+            (1, 8, (28, 28), 1),
+            (3, 11, (9, 12), 1),
+            (2, 4, (7, 8), 0),
+            (1, 1, (4, 4), 0),
+        ] {
+            let (tasks, images) = (2, 3);
+            let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+            let pixels = random(&[tasks * images, planes, height, width]);
+            let kernel = random(&[tasks, outputs, planes, 3, 3]).set_requires_grad(true);
+            let shift = random(&[tasks, outputs]).set_requires_grad(true);
+            let none = None::<&Tensor>;
+            let expected: Vec<Tensor> = (0..tasks)
+                .map(|task| {
+                    let pixels = pixels.narrow(0, task * images, images);
+                    let pad = [padding, padding];
+                    let convolved = pixels.conv2d(&kernel.get(task), none, [1, 1], pad, [1, 1], 1);
+                    let pooled = convolved.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false);
+                    (pooled + shift.get(task).view([1, -1, 1, 1])).relu()
+                })
+                .collect();
+            let expected = Tensor::cat(&expected, 0);
+            let arriving = random(&expected.size());
+            let loss = (&expected * &arriving).sum(Kind::Float);
+            let gradients = Tensor::run_backward(&[&loss], &[&kernel, &shift], false, false);
+
+            let (output, kept) = forward(&pixels, &kernel, &shift, padding);
+            assert!(farthest(&output, &expected) < 1e-5);
+            let (of_kernel, of_shift) = backward(&kept, &arriving);
+            assert!(farthest(&of_kernel, &gradients[0]) < 1e-4);
+            assert!(farthest(&of_shift, &gradients[1]) < 1e-4);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        let ones = Tensor::ones([1, 1, 4, 4], (Kind::Float, Device::Cpu));
+        let kernel = Tensor::full([1, 1, 1, 3, 3], f64::NAN, (Kind::Float, Device::Cpu));
+        let (output, _) = forward(
+            &ones,
+            &kernel,
+            &Tensor::from_slice(&[0.0f32]).view([1, 1]),
+            0,
+        );
+        assert!(output.double_value(&[0, 0, 0, 0]).is_nan());
+    }
+}

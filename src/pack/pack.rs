@@ -1,0 +1,329 @@
+//! A data set as one safetensors file, memory-mapped and never read whole.
+//!
+//! `images` u8 `[N, H, W, C]` sorted by class, `class_offsets` i64 `[classes + 1]`, and in the file's metadata under
+//! `pack` a JSON object, [`PackMetadata`]. Python reads the same file with `safetensors.numpy`.
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+
+use crate::base::resident::{AROUND, give_back};
+use crate::pack::error::{DataError, list_names};
+use crate::pack::part::Part;
+use crate::pack::splits::SplitScheme;
+
+/// Key of the JSON object in the file's metadata.
+pub(crate) const METADATA_KEY: &str = "pack";
+
+/// What an image is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// Pixels, 0 to 255.
+    Byte,
+    /// Little-endian single-precision numbers: embeddings that someone computed before, 1×1×D.
+    Float,
+}
+
+/// Height, width and channels of the images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageShape {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// 1 for grey, 3 for colour, D for embeddings.
+    pub channels: usize,
+    /// What it is made of.
+    pub element: Element,
+}
+
+impl ImageShape {
+    /// Bytes of an image.
+    pub fn bytes(self) -> usize {
+        let size = match self.element {
+            Element::Byte => 1,
+            Element::Float => 4,
+        };
+        self.height * self.width * self.channels * size
+    }
+}
+
+impl std::fmt::Display for ImageShape {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "{}×{}×{}{}",
+            self.height,
+            self.width,
+            self.channels,
+            match self.element {
+                Element::Byte => "",
+                Element::Float => " (embeddings)",
+            }
+        )
+    }
+}
+
+/// What a pack tells of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PackMetadata {
+    /// The data set.
+    pub name: String,
+    /// One a class.
+    pub class_names: Vec<String>,
+    /// Class splits by name.
+    pub splits: BTreeMap<String, SplitScheme>,
+    /// The one taken where none is named.
+    pub default_split: String,
+    /// Where the images come from.
+    pub source: String,
+    /// Under what terms.
+    pub licence: String,
+    /// BLAKE3 of the image bytes, then of the class offsets (little-endian i64), in hexadecimal.
+    pub content_hash: String,
+    /// How it was made: split seed, filter, and the like.
+    pub notes: BTreeMap<String, String>,
+}
+
+/// Bytes of the file that may be in this process's memory before all are given back to the kernel, which keeps them as
+/// long as nobody else needs the room: a pack may be larger than memory.
+const RESIDENT: usize = 256 << 20;
+
+/// An open pack.
+#[derive(Debug)]
+pub struct Pack {
+    path: PathBuf,
+    map: Mmap,
+    read: AtomicUsize,
+    resident: usize,
+    images: Range<usize>,
+    offsets: Vec<usize>,
+    shape: ImageShape,
+    metadata: PackMetadata,
+}
+
+impl Pack {
+    /// Maps the file and checks its header; no pixel is read.
+    ///
+    /// # Errors
+    /// If the file is missing or is no whole, consistent pack.
+    pub fn open(path: &Path) -> Result<Pack, DataError> {
+        let bad = |problem: String| DataError::BadPack {
+            path: path.to_path_buf(),
+            problem,
+        };
+        let file = File::open(path).map_err(DataError::io("open", path))?;
+        // SAFETY: packs are replaced by renaming, never changed in place.
+        let map = unsafe { Mmap::map(&file) }.map_err(DataError::io("map", path))?;
+        let (header_length, header) =
+            SafeTensors::read_metadata(&map).map_err(|error| bad(error.to_string()))?;
+        let tensors = SafeTensors::deserialize(&map).map_err(|error| bad(error.to_string()))?;
+        let images = tensors
+            .tensor("images")
+            .map_err(|_| bad("it has no tensor `images`".to_owned()))?;
+        let &[count, height, width, channels] = images.shape() else {
+            return Err(bad(format!(
+                "`images` is {:?}, expected [N, H, W, C]",
+                images.shape()
+            )));
+        };
+        let element = match (images.dtype(), height, width) {
+            (Dtype::U8, ..) => Element::Byte,
+            (Dtype::F32, 1, 1) => Element::Float,
+            (kind, ..) => {
+                return Err(bad(format!(
+                    "`images` is {kind:?} of {height}×{width}, expected U8, or F32 of 1×1"
+                )));
+            }
+        };
+        if height * width * channels == 0 {
+            return Err(bad(format!(
+                "`images` is {:?}, without a pixel",
+                images.shape()
+            )));
+        }
+        let start = images.data().as_ptr() as usize - map.as_ptr() as usize;
+        debug_assert!(start > header_length);
+        let images = start..start + images.data().len();
+        let offsets = tensors
+            .tensor("class_offsets")
+            .map_err(|_| bad("it has no tensor `class_offsets`".to_owned()))?;
+        if offsets.dtype() != Dtype::I64 {
+            return Err(bad(format!(
+                "`class_offsets` is {:?}, expected I64",
+                offsets.dtype()
+            )));
+        }
+        let offsets: Vec<i64> = offsets
+            .data()
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| i64::from_le_bytes(*bytes))
+            .collect();
+        let rising = offsets.windows(2).all(|pair| pair[0] < pair[1]);
+        if !rising || offsets.first() != Some(&0) || offsets.last() != Some(&(count as i64)) {
+            return Err(bad(format!(
+                "`class_offsets` does not rise from 0 to {count}"
+            )));
+        }
+        let text = header
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get(METADATA_KEY));
+        let text = text.ok_or_else(|| bad(format!("its metadata has no `{METADATA_KEY}`")))?;
+        let metadata: PackMetadata = serde_json::from_str(text)
+            .map_err(|error| bad(format!("metadata `{METADATA_KEY}`: {error}")))?;
+        let classes = offsets.len() - 1;
+        if metadata.class_names.len() != classes {
+            let names = metadata.class_names.len();
+            return Err(bad(format!(
+                "`class_names` has {names} names for {classes} classes"
+            )));
+        }
+        for (scheme, split) in &metadata.splits {
+            if let Some(fault) = split.fault(classes) {
+                return Err(bad(format!("split `{scheme}`: {fault}")));
+            }
+        }
+        Ok(Pack {
+            path: path.to_path_buf(),
+            images,
+            offsets: offsets.into_iter().map(|offset| offset as usize).collect(),
+            shape: ImageShape {
+                height,
+                width,
+                channels,
+                element,
+            },
+            metadata,
+            map,
+            read: AtomicUsize::new(0),
+            resident: RESIDENT,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Size of every image.
+    pub fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    /// N
+    pub fn image_count(&self) -> usize {
+        self.offsets.last().copied().unwrap_or(0)
+    }
+
+    /// Number of classes.
+    pub fn class_count(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Image indices of a class.
+    pub fn class_range(&self, class: usize) -> Range<usize> {
+        self.offsets[class]..self.offsets[class + 1]
+    }
+
+    /// Class of an image.
+    pub fn class_of(&self, image: usize) -> usize {
+        self.offsets.partition_point(|&start| start <= image) - 1
+    }
+
+    /// Bytes of an image, row by row, `H · W · C` elements.
+    pub fn image(&self, index: usize) -> &[u8] {
+        let length = self.shape.bytes();
+        self.note_read(length.max(AROUND));
+        &self.map[self.images.clone()][index * length..(index + 1) * length]
+    }
+
+    fn note_read(&self, bytes: usize) {
+        if self.map.len() <= self.resident {
+            return;
+        }
+        let before = self.read.fetch_add(bytes, Ordering::Relaxed);
+        if before / self.resident != (before + bytes) / self.resident {
+            give_back(&self.map, 0..self.map.len());
+        }
+    }
+
+    /// All pixels.
+    pub(crate) fn image_bytes(&self) -> &[u8] {
+        &self.map[self.images.clone()]
+    }
+
+    /// What the pack tells of itself.
+    pub fn metadata(&self) -> &PackMetadata {
+        &self.metadata
+    }
+
+    /// Classes of a part.
+    ///
+    /// # Errors
+    /// If the pack has no split of this name.
+    pub fn split(&self, scheme: &str, part: Part) -> Result<&[usize], DataError> {
+        let splits = &self.metadata.splits;
+        if let Some(split) = splits.get(scheme) {
+            return Ok(split.part(part));
+        }
+        let near = splits
+            .keys()
+            .find(|name| strsim::damerau_levenshtein(name, scheme) <= 2);
+        Err(DataError::UnknownSplit {
+            path: self.path.clone(),
+            scheme: scheme.to_owned(),
+            known: list_names(splits.keys(), 10),
+            hint: near.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)")),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::sources::synthetic::{SyntheticOptions, write_synthetic_pack};
+
+    /// What the kernel says is in memory of this file, KiB.
+    fn resident_kib(path: &Path) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let of_file = maps.split_once(&path.display().to_string()).unwrap().1;
+        let line = of_file.lines().find(|line| line.starts_with("Rss:"));
+        line.unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    #[test]
+    fn what_was_read_does_not_stay_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("glyphs.safetensors");
+        let options = SyntheticOptions {
+            classes: 200,
+            ..SyntheticOptions::default()
+        };
+        write_synthetic_pack(&path, &options).unwrap();
+        let mut pack = Pack::open(&path).unwrap();
+        let read = |pack: &Pack| {
+            (0..pack.image_count()).for_each(|image| {
+                std::hint::black_box(pack.image(image)[0]);
+            });
+            resident_kib(&path)
+        };
+        let all = read(&pack);
+        assert!(all > 2500, "{all} KiB of {} images", pack.image_count());
+        pack.resident = 16 * AROUND;
+        let some = read(&pack);
+        assert!(some <= 1100 + 64, "{some} KiB");
+    }
+}

@@ -1,0 +1,35 @@
+//! Pixels of one image as a pack and as an episode have them.
+use crate::pack::pack::ImageShape;
+
+/// `[H, W, C]` → `[C, H, W]`
+pub(crate) fn channels_first(source: &[u8], shape: ImageShape, target: &mut [u8]) {
+    if shape.channels == 1 {
+        target.copy_from_slice(source);
+        return;
+    }
+    let area = shape.height * shape.width;
+    for (channel, plane) in target.chunks_exact_mut(area).enumerate() {
+        for (pixel, values) in plane.iter_mut().zip(source.chunks_exact(shape.channels)) {
+            *pixel = values[channel];
+        }
+    }
+}
+
+/// A square image, `[H, W, C]`, turned counter-clockwise by this many quarters.
+pub(crate) fn turn(source: &[u8], shape: ImageShape, quarters: u8) -> Vec<u8> {
+    let (last, channels) = (shape.width - 1, shape.channels);
+    let mut turned = Vec::with_capacity(source.len());
+    for row in 0..shape.height {
+        for column in 0..shape.width {
+            // Where the pixel that the turn brings here comes from.
+            let (from_row, from_column) = match quarters {
+                1 => (column, last - row),
+                2 => (last - row, last - column),
+                _ => (last - column, row),
+            };
+            let start = (from_row * shape.width + from_column) * channels;
+            turned.extend_from_slice(&source[start..start + channels]);
+        }
+    }
+    turned
+}

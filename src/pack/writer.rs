@@ -1,0 +1,174 @@
+//! Writes packs image by image, whole or not at all.
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use crate::base::atomic;
+use crate::pack::error::DataError;
+use crate::pack::pack::{Element, ImageShape, METADATA_KEY, PackMetadata};
+
+/// Stands where the content hash comes, as long as one.
+const HASH_TO_COME: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// A pack in the making: a temporary file beside `path` until [`PackWriter::finish`].
+pub struct PackWriter {
+    path: PathBuf,
+    file: BufWriter<NamedTempFile>,
+    shape: ImageShape,
+    offsets: Vec<i64>,
+    metadata: PackMetadata,
+    hasher: blake3::Hasher,
+    written: usize,
+}
+
+impl PackWriter {
+    /// `class_sizes`: images of each class; they are to be pushed in this order. The content hash in `metadata` is
+    /// filled in at the end.
+    ///
+    /// # Errors
+    /// If the file cannot be made or names and sizes do not fit together.
+    pub fn create(
+        path: &Path,
+        shape: ImageShape,
+        class_sizes: &[usize],
+        mut metadata: PackMetadata,
+    ) -> Result<PackWriter, DataError> {
+        if metadata.class_names.len() != class_sizes.len() || class_sizes.contains(&0) {
+            let problem = "every class needs a name and an image".to_owned();
+            return Err(DataError::BadContent {
+                path: path.to_path_buf(),
+                problem,
+            });
+        }
+        metadata.content_hash = HASH_TO_COME.to_owned();
+        let mut offsets = vec![0];
+        let mut total = 0;
+        for &size in class_sizes {
+            total += size as i64;
+            offsets.push(total);
+        }
+        let folder = atomic::folder_of(path);
+        std::fs::create_dir_all(folder).map_err(DataError::io("make the folder of", path))?;
+        let temporary = atomic::temporary_in(folder).map_err(DataError::io("write", path))?;
+        let mut writer = PackWriter {
+            path: path.to_path_buf(),
+            file: BufWriter::with_capacity(1 << 20, temporary),
+            shape,
+            offsets,
+            metadata,
+            hasher: blake3::Hasher::new(),
+            written: 0,
+        };
+        writer.write_header()?;
+        let offsets: Vec<u8> = writer.offset_bytes();
+        writer.write(&offsets)?;
+        Ok(writer)
+    }
+
+    fn offset_bytes(&self) -> Vec<u8> {
+        self.offsets
+            .iter()
+            .flat_map(|offset| offset.to_le_bytes())
+            .collect()
+    }
+
+    fn image_count(&self) -> usize {
+        self.offsets.last().map_or(0, |&count| count as usize)
+    }
+
+    /// Bytes of an image.
+    pub(crate) fn image_bytes(&self) -> usize {
+        self.shape.bytes()
+    }
+
+    /// The safetensors header: 8 bytes of length, then JSON, padded with blanks to a multiple of 8.
+    fn write_header(&mut self) -> Result<(), DataError> {
+        let offsets_end = self.offsets.len() * 8;
+        let images_end = offsets_end + self.image_count() * self.shape.bytes();
+        let ImageShape {
+            height,
+            width,
+            channels,
+            element,
+        } = self.shape;
+        let dtype = match element {
+            Element::Byte => "U8",
+            Element::Float => "F32",
+        };
+        let metadata = serde_json::to_string(&self.metadata).unwrap_or_default();
+        let header = json!({
+            "__metadata__": { METADATA_KEY: metadata },
+            "class_offsets": { "dtype": "I64", "shape": [self.offsets.len()], "data_offsets": [0, offsets_end] },
+            "images": {
+                "dtype": dtype,
+                "shape": [self.image_count(), height, width, channels],
+                "data_offsets": [offsets_end, images_end],
+            },
+        });
+        let mut text = header.to_string();
+        text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+        self.write(&(text.len() as u64).to_le_bytes())?;
+        self.write(text.as_bytes())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), DataError> {
+        self.file
+            .write_all(bytes)
+            .map_err(DataError::io("write", &self.path))
+    }
+
+    /// Appends an image, `H · W · C` bytes.
+    ///
+    /// # Errors
+    /// If it has another size or writing fails.
+    pub fn push(&mut self, image: &[u8]) -> Result<(), DataError> {
+        if image.len() != self.shape.bytes() {
+            let problem = format!(
+                "image {} has {} bytes, {} needs {}",
+                self.written,
+                image.len(),
+                self.shape,
+                self.shape.bytes()
+            );
+            return Err(DataError::BadContent {
+                path: self.path.clone(),
+                problem,
+            });
+        }
+        self.hasher.update(image);
+        self.written += 1;
+        self.write(image)
+    }
+
+    /// Puts the pack in its place.
+    ///
+    /// # Errors
+    /// If images are missing or writing fails; then nothing is left behind.
+    pub fn finish(mut self) -> Result<(), DataError> {
+        if self.written != self.image_count() {
+            let problem = format!("{} images, expected {}", self.written, self.image_count());
+            return Err(DataError::BadContent {
+                path: self.path,
+                problem,
+            });
+        }
+        let offsets = self.offset_bytes();
+        self.hasher.update(&offsets);
+        self.metadata.content_hash = self.hasher.finalize().to_hex().to_string();
+        let path = self.path.clone();
+        self.file
+            .seek(SeekFrom::Start(0))
+            .map_err(DataError::io("write", &path))?;
+        self.write_header()?;
+        let file = self.file.into_inner().map_err(|error| error.into_error());
+        let file = file.map_err(DataError::io("write", &path))?;
+        file.as_file()
+            .sync_all()
+            .map_err(DataError::io("write", &path))?;
+        let persisted = file.persist(&path).map_err(|error| error.error);
+        persisted.map_err(DataError::io("write", &path))?;
+        Ok(())
+    }
+}

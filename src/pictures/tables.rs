@@ -1,0 +1,64 @@
+//! Lists that come as CSV files: which class a file or which part a class belongs to.
+use std::path::Path;
+
+use crate::pack::error::DataError;
+
+/// Two columns of a CSV file with a header, by their names, trimmed, in the file's order.
+///
+/// # Errors
+/// If the file cannot be read, is no CSV, lacks a column, or holds nothing.
+pub(crate) fn two_columns(
+    path: &Path,
+    names: [&str; 2],
+) -> Result<Vec<(String, String)>, DataError> {
+    let text = std::fs::read(path).map_err(DataError::io("read", path))?;
+    two_columns_of(&text, path, names)
+}
+
+/// The same of the content of a file; `path` is for messages.
+///
+/// # Errors
+/// If it is no CSV, lacks a column, or holds nothing.
+pub(crate) fn two_columns_of(
+    text: &[u8],
+    path: &Path,
+    names: [&str; 2],
+) -> Result<Vec<(String, String)>, DataError> {
+    let bad = |problem: String| DataError::BadTable {
+        path: path.to_path_buf(),
+        problem,
+    };
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_reader(text);
+    let header = reader
+        .headers()
+        .map_err(|error| bad(format!("is no CSV ({error})")))?
+        .clone();
+    let column = |name: &str| {
+        header
+            .iter()
+            .position(|found| found == name)
+            .ok_or_else(|| {
+                let found: Vec<&str> = header.iter().collect();
+                bad(format!(
+                    "has the columns `{}`, expected `{}` and `{}` in its first line",
+                    found.join(","),
+                    names[0],
+                    names[1]
+                ))
+            })
+    };
+    let (first, second) = (column(names[0])?, column(names[1])?);
+    let rows = reader
+        .records()
+        .map(|record| {
+            let record = record.map_err(|error| bad(format!("is damaged ({error})")))?;
+            Ok((record[first].to_owned(), record[second].to_owned()))
+        })
+        .collect::<Result<Vec<_>, DataError>>()?;
+    if rows.is_empty() {
+        return Err(bad("has no rows".to_owned()));
+    }
+    Ok(rows)
+}

@@ -1,0 +1,4 @@
+//! Choices for the whole process that must be made before libtorch is first called.
+
+mod allocator;
+mod mkl;

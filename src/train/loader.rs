@@ -1,0 +1,24 @@
+//! Training episodes, drawn ahead.
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::base::compute::Compute;
+use crate::episode::loader::EpisodeLoader;
+use crate::episode::sampler::EpisodeSampler;
+use crate::train::error::TrainError;
+use crate::train::gradient::Prepared;
+
+/// Steps of `tasks` consecutive episodes, drawn ahead and prepared for where they are computed.
+///
+/// # Errors
+/// If the threads that draw cannot be started.
+pub fn training_loader(
+    compute: &Compute,
+    sampler: Arc<EpisodeSampler>,
+    episodes: Range<u64>,
+    tasks: usize,
+) -> Result<EpisodeLoader<Prepared>, TrainError> {
+    let (pool, device) = (compute.loader_pool()?, compute.device);
+    let prepare = move |episodes| Prepared::new(episodes, device);
+    Ok(EpisodeLoader::new(sampler, episodes, tasks, pool, prepare))
+}
