@@ -77,7 +77,7 @@ lint: setup .venv-python/ready ## format, clippy, docs, ruff
 	.venv-python/bin/ruff check python && .venv-python/bin/ruff format --check python
 
 parity: setup $(PYTORCH_SETUP) ## compare θ, logits, gradients and training steps with PyTorch (installs it), test the baselines
-	PYTORCH=$(PYTORCH) cargo test --release --test parity
+	PYTORCH=$(PYTORCH) cargo test --release --test it parity::
 	$(PYTORCH) -m pytest -q python/tests
 
 compare: experiment-known build $(PYTORCH_SETUP) ## train HT and its rivals for MINUTES of CPU time each, same test episodes, to results/

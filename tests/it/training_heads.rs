@@ -1,7 +1,6 @@
 //! Heads that only training has: warm-up heads after the convolutions, and real classes from the image embedding.
 
-mod common;
-use common::{Setup, experiment, sampler, setup, small_pack};
+use crate::common::{Setup, experiment, sampler, setup, small_pack};
 use hypertransformer::base::compute::{Compute, DeviceChoice};
 use hypertransformer::episode::episode::Episode;
 use hypertransformer::train::gradient::{Objective, Prepared, StepGradient, step_gradient};
@@ -155,10 +154,10 @@ fn episodes_carry_the_real_classes_of_their_labels() {
     let sampler = sampler(&small_pack(folder.path()), (5, 2, 3));
     for index in 0..20 {
         let (plan, episode) = (sampler.plan(index), sampler.episode(index));
-        let classes: Vec<i64> = plan.places.iter().map(|&place| place as i64).collect();
+        let classes: Vec<i64> = plan.class_indices.iter().map(|&place| place as i64).collect();
         assert_eq!(episode.classes, classes);
         assert!(
-            plan.places
+            plan.class_indices
                 .iter()
                 .all(|&place| place < sampler.class_count())
         );
@@ -168,8 +167,8 @@ fn episodes_carry_the_real_classes_of_their_labels() {
 #[test]
 fn another_number_of_real_classes_than_there_are_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let pack = common::small_pack(folder.path());
-    common::hypertransformer()
+    let pack = crate::common::small_pack(folder.path());
+    crate::common::hypertransformer()
         .args(["train", "experiments/synthetic.yaml", "--run-dir"])
         .arg(folder.path().join("run"))
         .args(["--set", &format!("data.pack={}", pack.display())])

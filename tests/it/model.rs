@@ -1,7 +1,6 @@
 //! Properties of the model: what may depend on what.
 
-mod common;
-use common::{Setup, VARIANTS, episode, experiment, farthest, setup};
+use crate::common::{Setup, VARIANTS, episode, experiment, farthest, setup};
 use hypertransformer::base::compute::{Compute, DeviceChoice};
 use hypertransformer::episode::episode::Episode;
 use hypertransformer::model::batch::EpisodeBatch;
@@ -94,7 +93,7 @@ fn theta_does_not_depend_on_the_order_of_the_support_samples() {
 #[test]
 fn tasks_in_one_batch_answer_as_each_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let sampler = common::sampler(&common::small_pack(folder.path()), (5, 2, 3));
+    let sampler = crate::common::sampler(&crate::common::small_pack(folder.path()), (5, 2, 3));
     let episodes = [sampler.episode(0), sampler.episode(1), sampler.episode(2)];
     let setup = setup(&[], 0.05);
     for mode in [
@@ -188,7 +187,7 @@ fn gradient_step_initialisation_generates_class_means() {
 #[test]
 fn gradient_step_initialisation_classifies_like_the_nearest_prototype() {
     let folder = tempfile::tempdir().unwrap();
-    let sampler = common::sampler(&common::small_pack(folder.path()), (5, 1, 10));
+    let sampler = crate::common::sampler(&crate::common::small_pack(folder.path()), (5, 1, 10));
     let setup = setup(&["generator.image_embedding=0"], 0.0);
     let (mut agree, mut generated, mut nearest, episodes) = (0.0, 0.0, 0.0, 20);
     for index in 0..episodes {
@@ -276,7 +275,7 @@ fn variation(setup: &Setup, phi: &Tensor, theta: &Theta) -> Tensor {
 #[test]
 fn a_steps_gradient_is_that_of_plain_operations_in_double_precision() {
     let folder = tempfile::tempdir().unwrap();
-    let sampler = common::sampler(&common::small_pack(folder.path()), (5, 2, 6));
+    let sampler = crate::common::sampler(&crate::common::small_pack(folder.path()), (5, 2, 6));
     let episodes: Vec<Episode> = (0..5).map(|index| sampler.episode(index)).collect();
     let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
     for overrides in [
@@ -308,7 +307,7 @@ fn a_steps_gradient_is_that_of_plain_operations_in_double_precision() {
         ],
     ] {
         let overrides: Vec<&str> = [overrides, &["train.tasks_together=3"]].concat();
-        let experiment = common::experiment(&overrides);
+        let experiment = crate::common::experiment(&overrides);
         let setup = setup(&overrides, 0.05);
         let objective = Objective::at(&experiment, 0);
         let step = step_gradient(
@@ -319,10 +318,12 @@ fn a_steps_gradient_is_that_of_plain_operations_in_double_precision() {
             &Prepared::new(episodes.to_vec(), compute.device),
             objective,
         );
-        let phi = leaf(&common::double(&setup.phi));
-        let views = setup.model.views(&phi, &common::double(&setup.buffers));
+        let phi = leaf(&crate::common::double(&setup.phi));
+        let views = setup
+            .model
+            .views(&phi, &crate::common::double(&setup.buffers));
         let losses = episodes.iter().map(|episode| {
-            let batch = common::double_batch(std::slice::from_ref(episode));
+            let batch = crate::common::double_batch(std::slice::from_ref(episode));
             let mode = experiment.batch_norm;
             let found = setup
                 .model

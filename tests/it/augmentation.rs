@@ -1,14 +1,14 @@
 //! What augmentation makes of the images of an episode, and the contact sheets that show it.
 
-mod common;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use hypertransformer::episode::episode::{EpisodeDraw, EpisodeShape, ImageSet};
 use hypertransformer::episode::sampler::EpisodeSampler;
-use hypertransformer::pack::pack::{Element, ImageShape, Pack};
+use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
+use hypertransformer::pack::shape::{Element, ImageShape};
 use hypertransformer::pack::splits::SplitScheme;
 use hypertransformer::pack::writer::PackWriter;
 use hypertransformer::run::assemble::{evaluation_sampler, training_sampler};
@@ -24,7 +24,7 @@ fn pack(path: &Path, channels: usize, pixel: impl Fn(usize, [usize; 3]) -> u8) -
         test: Vec::new(),
     };
     let class_names = (0..12).map(|class| format!("class {class}")).collect();
-    let metadata = common::pack_metadata("made", class_names, all);
+    let metadata = crate::common::pack_metadata("made", class_names, all);
     let shape = ImageShape {
         height: 12,
         width: 12,
@@ -179,7 +179,7 @@ fn evaluation_is_augmented_only_where_the_experiment_says_so() {
     let path = folder.path().join("grey.safetensors");
     let grey = pack(&path, 3, |_, _| 100);
     let shown = |overrides: &[&str]| {
-        let experiment = common::experiment(&[&["episode.photo={}"], overrides].concat());
+        let experiment = crate::common::experiment(&[&["episode.photo={}"], overrides].concat());
         let validation = evaluation_sampler(&experiment, &grey, Part::Validation, 0).unwrap();
         let training = training_sampler(&experiment, &grey).unwrap();
         let first = |sampler: EpisodeSampler| sampler.episode(0).support.images[[0, 0, 0, 0]];
@@ -204,7 +204,7 @@ fn the_hue_of_grey_images_is_refused_and_so_is_a_crop_of_nothing() {
         error.contains("`episode.photo.hue` is 0.2, expected 0"),
         "{error}"
     );
-    common::hypertransformer()
+    crate::common::hypertransformer()
         .args([
             "inspect",
             "experiments/synthetic.yaml",
@@ -222,10 +222,10 @@ fn the_hue_of_grey_images_is_refused_and_so_is_a_crop_of_nothing() {
 #[test]
 fn a_preview_frames_each_image_by_what_it_is_to_the_model() {
     let folder = tempfile::tempdir().unwrap();
-    let pack = common::small_pack(folder.path());
+    let pack = crate::common::small_pack(folder.path());
     let sheet = folder.path().join("sheet.png");
     let count = |arguments: &[&str], color: [u8; 3]| {
-        common::hypertransformer()
+        crate::common::hypertransformer()
             .args(["data", "preview"])
             .args(arguments)
             .arg("--output")

@@ -1,6 +1,5 @@
 //! `serve`, asked by hand.
 
-mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -16,7 +15,7 @@ impl Served {
     fn start() -> Served {
         let mut program = Command::new(assert_cmd::cargo::cargo_bin("hypertransformer"))
             .args(["serve", "--port", "0", "--threads", "1"])
-            .current_dir(common::repository(""))
+            .current_dir(crate::common::repository(""))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -1,10 +1,9 @@
 //! What a run's folder holds is not lost, and not mixed with what belongs elsewhere.
 
-mod common;
 use std::fs::{self, File};
 
-use ::hypertransformer::import::sources::synthetic::{SyntheticOptions, write_synthetic_pack};
-use common::{checkpoint, hypertransformer, train};
+use crate::common::{checkpoint, hypertransformer, train};
+use hypertransformer::import::sources::synthetic::{SyntheticOptions, write_synthetic_pack};
 use predicates::prelude::*;
 use predicates::str::contains;
 

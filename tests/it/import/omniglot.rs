@@ -79,7 +79,7 @@ fn blank_omniglot(folder: &Path, odd_size: Option<u32>) {
             .unwrap();
         bytes.into_inner()
     };
-    let names = include_str!("../../src/import/sources/omniglot_vinyals.txt");
+    let names = include_str!("../../../src/import/sources/omniglot_vinyals.txt");
     let mut names = names.lines().map(|line| line.split_once(' ').unwrap().1);
     for (set, characters) in [("images_background", 964), ("images_evaluation", 659)] {
         let file = std::fs::File::create(folder.join(format!("{set}.zip"))).unwrap();

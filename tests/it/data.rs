@@ -1,6 +1,5 @@
 //! Packs, the synthetic data set, episodes and the loader.
 
-mod common;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,8 +8,9 @@ use hypertransformer::episode::episode::{EpisodeDraw, EpisodeShape, Sample};
 use hypertransformer::episode::loader::EpisodeLoader;
 use hypertransformer::episode::sampler::EpisodeSampler;
 use hypertransformer::import::verify::verify;
-use hypertransformer::pack::pack::{Element, ImageShape, Pack};
+use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
+use hypertransformer::pack::shape::{Element, ImageShape};
 use hypertransformer::pack::splits::SplitScheme;
 use hypertransformer::pack::writer::PackWriter;
 use hypertransformer::settings::episode::{QuerySampling, Rotations};
@@ -23,7 +23,7 @@ fn tiny_pack(path: &Path, split: SplitScheme) {
 
 fn tiny_pack_called(name: &str, path: &Path, split: SplitScheme) {
     let class_names = vec!["a".into(), "b".into(), "c".into()];
-    let metadata = common::pack_metadata(name, class_names, split);
+    let metadata = crate::common::pack_metadata(name, class_names, split);
     let shape = ImageShape {
         height: 2,
         width: 2,
@@ -98,12 +98,12 @@ fn a_truncated_or_changed_pack_is_told() {
 #[test]
 fn synthetic_glyphs_are_the_same_each_time_and_their_classes_can_be_told_apart() {
     let folder = tempfile::tempdir().unwrap();
-    let path = common::small_pack(folder.path());
+    let path = crate::common::small_pack(folder.path());
     let bytes = std::fs::read(&path).unwrap();
-    common::small_pack(folder.path());
+    crate::common::small_pack(folder.path());
     assert_eq!(bytes, std::fs::read(&path).unwrap());
     // Nearest neighbour in pixels, 20-way 1-shot.
-    let sampler = common::sampler(&path, (20, 1, 5));
+    let sampler = crate::common::sampler(&path, (20, 1, 5));
     let mut right = 0;
     for index in 0..20 {
         let episode = sampler.episode(index);
@@ -141,7 +141,7 @@ proptest! {
         query in 1..6usize, random in any::<bool>(), turns in 0..3usize,
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let pack = Arc::new(Pack::open(&common::small_pack(folder.path())).unwrap());
+        let pack = Arc::new(Pack::open(&crate::common::small_pack(folder.path())).unwrap());
         let draw = EpisodeDraw {
             query_sampling: if random { QuerySampling::Random } else { QuerySampling::Balanced },
             rotations: [Rotations::None, Rotations::PerClass, Rotations::AsClasses][turns],
@@ -175,7 +175,7 @@ proptest! {
 #[test]
 fn overlapping_queries_hit_the_support_as_often_as_chance_says() {
     let folder = tempfile::tempdir().unwrap();
-    let pack = Arc::new(Pack::open(&common::small_pack(folder.path())).unwrap());
+    let pack = Arc::new(Pack::open(&crate::common::small_pack(folder.path())).unwrap());
     let draw = EpisodeDraw {
         query_sampling: QuerySampling::Overlapping,
         ..EpisodeDraw::PLAIN
@@ -206,7 +206,7 @@ fn overlapping_queries_hit_the_support_as_often_as_chance_says() {
 #[test]
 fn every_class_comes_to_every_slot() {
     let folder = tempfile::tempdir().unwrap();
-    let sampler = common::sampler(&common::small_pack(folder.path()), (5, 1, 1));
+    let sampler = crate::common::sampler(&crate::common::small_pack(folder.path()), (5, 1, 1));
     // 42 training classes × 5 slots; each pair is expected 4,000 / 42 = 95 times.
     let mut count = BTreeMap::new();
     for index in 0..4000 {
@@ -221,7 +221,7 @@ fn every_class_comes_to_every_slot() {
 #[test]
 fn turns_are_counter_clockwise_and_alike_for_support_and_query() {
     let folder = tempfile::tempdir().unwrap();
-    let pack = Arc::new(Pack::open(&common::small_pack(folder.path())).unwrap());
+    let pack = Arc::new(Pack::open(&crate::common::small_pack(folder.path())).unwrap());
     let draw = EpisodeDraw {
         rotations: Rotations::PerClass,
         ..EpisodeDraw::PLAIN
@@ -278,8 +278,8 @@ fn a_pack_with_a_known_name_must_hold_what_that_data_set_holds() {
 #[test]
 fn the_loader_hands_out_every_episode_once_in_order() {
     let folder = tempfile::tempdir().unwrap();
-    let sampler = Arc::new(common::sampler(
-        &common::small_pack(folder.path()),
+    let sampler = Arc::new(crate::common::sampler(
+        &crate::common::small_pack(folder.path()),
         (5, 1, 1),
     ));
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build();
@@ -293,7 +293,7 @@ fn the_loader_hands_out_every_episode_once_in_order() {
 #[test]
 fn too_few_images_name_the_class() {
     let folder = tempfile::tempdir().unwrap();
-    let pack = Arc::new(Pack::open(&common::small_pack(folder.path())).unwrap());
+    let pack = Arc::new(Pack::open(&crate::common::small_pack(folder.path())).unwrap());
     let shape = EpisodeShape::labeled(5, 18, 5);
     let sampler = EpisodeSampler::new(pack, "default", Part::Train, shape, EpisodeDraw::PLAIN, 0);
     let error = sampler.err().unwrap().to_string();
@@ -309,7 +309,7 @@ fn info_tells_mean_and_deviation_and_verify_names_twins() {
     let path = folder.path().join("tiny.safetensors");
     tiny_pack(&path, split());
     let told = |command: &str| {
-        let mut program = common::hypertransformer();
+        let mut program = crate::common::hypertransformer();
         let output = program.args(["data", command]).arg(&path).output().unwrap();
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap()
@@ -319,7 +319,8 @@ fn info_tells_mean_and_deviation_and_verify_names_twins() {
     assert!(info.contains("mean     0.0083\n"), "{info}");
     assert!(info.contains("σ        0.0044\n"), "{info}");
     assert!(told("verify").contains("byte-identical pairs: 0"));
-    let metadata = common::pack_metadata("twins", vec!["a".into(), "b".into()], split_of_two());
+    let metadata =
+        crate::common::pack_metadata("twins", vec!["a".into(), "b".into()], split_of_two());
     let shape = ImageShape {
         height: 1,
         width: 2,
@@ -354,7 +355,7 @@ fn verify_counts_all_pairs_of_identical_images_and_holds_the_first() {
         test: vec![2],
         ..SplitScheme::default()
     };
-    let metadata = common::pack_metadata("alike", class_names, split);
+    let metadata = crate::common::pack_metadata("alike", class_names, split);
     let mut writer = PackWriter::create(&path, shape, &[3, 1, 1, 60], metadata).unwrap();
     for image in images {
         writer.push(&[image]).unwrap();

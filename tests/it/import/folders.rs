@@ -13,7 +13,7 @@ use hypertransformer::import::write::known::KnownOptions;
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 
-use crate::class_names;
+use crate::import::class_names;
 
 /// A picture of one colour, as JPEG or PNG by the path.
 fn picture(path: &Path, size: (u32, u32), colour: [u8; 3]) {
@@ -308,7 +308,7 @@ fn mini_imagenet_takes_what_lists_name_in_their_order_wherever_they_lie() {
 
 #[test]
 fn mini_imagenet_is_taken_from_folders_from_flat_files_and_by_lists() {
-    let classes: Vec<&str> = include_str!("../../src/import/sources/mini_imagenet_ravi.txt")
+    let classes: Vec<&str> = include_str!("../../../src/import/sources/mini_imagenet_ravi.txt")
         .lines()
         .map(|line| line.split_once(' ').unwrap().1)
         .collect();

@@ -1,9 +1,8 @@
 //! The program as its user runs it.
 
-mod common;
 use std::path::Path;
 
-use common::{checkpoint, hypertransformer, train};
+use crate::common::{checkpoint, hypertransformer, train};
 use predicates::prelude::*;
 use predicates::str::contains;
 
@@ -66,7 +65,7 @@ fn a_run_killed_and_resumed_gives_the_bits_of_one_that_was_not() {
     let given = train(folder.path(), "killed", &[]);
     command
         .args(given.get_args())
-        .current_dir(common::repository(""));
+        .current_dir(crate::common::repository(""));
     command.stderr(std::process::Stdio::null());
     let mut child = command.spawn().unwrap();
     let last = folder.path().join("killed/checkpoints/last.safetensors");
@@ -104,7 +103,7 @@ fn ctrl_c_saves_the_step_and_leaves_with_130() {
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("hypertransformer"));
     let child = command
         .args(given.get_args())
-        .current_dir(common::repository(""))
+        .current_dir(crate::common::repository(""))
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -225,14 +224,14 @@ const GLYPHS: &str = "examples/glyphs/support";
 fn a_card_tells_why_it_has_no_accuracy() {
     let folder = tempfile::tempdir().unwrap();
     let single = folder.path().join("single");
-    for class in std::fs::read_dir(common::repository(GLYPHS)).unwrap() {
+    for class in std::fs::read_dir(crate::common::repository(GLYPHS)).unwrap() {
         let class = class.unwrap().path();
         let copy = single.join(class.file_name().unwrap());
         std::fs::create_dir_all(&copy).unwrap();
         std::fs::copy(class.join("1.png"), copy.join("1.png")).unwrap();
     }
     let list = folder.path().join("tasks.csv");
-    let several = common::repository(GLYPHS);
+    let several = crate::common::repository(GLYPHS);
     let several = several.display();
     let rows = format!("support,out\n{several},several\nsingle,single\n");
     std::fs::write(&list, rows).unwrap();
@@ -413,7 +412,7 @@ fn a_reader_that_has_enough_is_no_fault() {
             "--image",
             "1x28x28",
         ])
-        .current_dir(common::repository(""))
+        .current_dir(crate::common::repository(""))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -1,13 +1,11 @@
 //! From a folder of pictures to a CNN and its answers, by the program.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod refused;
 mod used;
 use std::path::{Path, PathBuf};
 
+use crate::common::{hypertransformer, repository};
 use assert_cmd::Command;
-use common::{hypertransformer, repository};
 use serde_json::Value;
 
 pub(crate) const MODEL: &str = "models/omniglot-20way.safetensors";

@@ -1,7 +1,6 @@
 //! A GPU computes what a CPU does. Skipped where libtorch sees none.
 
-mod common;
-use common::{VARIANTS, double, double_batch, hypertransformer, of_variant};
+use crate::common::{VARIANTS, double, double_batch, hypertransformer, of_variant};
 use hypertransformer::base::compute::{Compute, DeviceChoice};
 use hypertransformer::model::batch::EpisodeBatch;
 use hypertransformer::model::kernels::tape::Tape;
@@ -22,7 +21,7 @@ fn there_is_a_gpu() -> bool {
 /// Logits and the gradient of their loss, in double precision, on a device.
 fn computed_on(
     device: Device,
-    (setup, batch): (&common::Setup, &EpisodeBatch),
+    (setup, batch): (&crate::common::Setup, &EpisodeBatch),
     mode: BatchNormMode,
 ) -> [Tensor; 2] {
     let there = |tensor: &Tensor| tensor.to_device(device);
@@ -110,7 +109,7 @@ fn a_training_step_has_the_cpus_loss_and_gradient() {
         let together = episodes.len();
         let objective = Objective {
             together,
-            ..Objective::at(&common::experiment(&overrides), 0)
+            ..Objective::at(&crate::common::experiment(&overrides), 0)
         };
         let found = step_gradient(&compute, &setup.model, &phi, &buffers, &prepared, objective);
         (found.loss, found.gradient.to_device(Device::Cpu))
@@ -128,7 +127,7 @@ fn a_run_of_a_gpu_answers_alike_on_a_cpu() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let pack = common::small_pack(folder.path());
+    let pack = crate::common::small_pack(folder.path());
     let run = folder.path().join("run");
     hypertransformer()
         .args([

@@ -1,12 +1,11 @@
 //! What commands replace, what they leave alone, and arguments that make no sense.
 
-mod common;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use common::{hypertransformer, small_pack, train};
+use crate::common::{hypertransformer, small_pack, train};
 use predicates::str::contains;
 
 /// `evaluate` of the run in `folder`.

@@ -7,7 +7,7 @@ use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 use ndarray::{Array1, Array2};
 
-use crate::class_names;
+use crate::import::class_names;
 
 /// A folder with the three files, two classes of six embeddings each, and what `change` makes of a part's arrays.
 fn embeddings(folder: &Path, change: impl Fn(&str, &mut Array2<f64>, &mut Array1<i32>)) -> PathBuf {

@@ -1,12 +1,13 @@
 //! θ, logits, gradients and training steps of every variant against an independent implementation in plain PyTorch
 //! (`python/baselines/hypertransformer.py`), in double precision.
 
-mod common;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Setup, VARIANTS, double, double_batch, experiment, hide_in_double, of_variant};
+use crate::common::{
+    Setup, VARIANTS, double, double_batch, experiment, hide_in_double, of_variant,
+};
 use hypertransformer::episode::episode::Episode;
 use hypertransformer::model::batch::{EpisodeBatch, real_classes};
 use hypertransformer::model::hypertransformer::{Prediction, Theta};
@@ -24,7 +25,7 @@ const PENALTY: f64 = 0.01;
 
 /// A Python with torch: `PYTORCH`, or that of `make parity`.
 fn pytorch() -> Option<PathBuf> {
-    let here = common::repository(".venv-baselines/bin/python");
+    let here = crate::common::repository(".venv-baselines/bin/python");
     let python = std::env::var_os("PYTORCH").map_or(here, PathBuf::from);
     let there = Command::new(&python)
         .args(["-c", "import torch, safetensors, yaml"])
@@ -184,7 +185,7 @@ fn compare(python: &Path, folder: &Path) -> serde_json::Map<String, Value> {
     let output = Command::new(python)
         .args(["-m", "baselines.parity"])
         .arg(folder)
-        .env("PYTHONPATH", common::repository("python"))
+        .env("PYTHONPATH", crate::common::repository("python"))
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
@@ -261,7 +262,7 @@ fn twenty_training_steps_equal_those_of_pytorch() {
     let Some(python) = pytorch() else { return };
     let folder = tempfile::tempdir().unwrap();
     let pack = tempfile::tempdir().unwrap();
-    let sampler = common::sampler(&common::small_pack(pack.path()), (5, 1, 4));
+    let sampler = crate::common::sampler(&crate::common::small_pack(pack.path()), (5, 1, 4));
     let batches: Vec<EpisodeBatch> = (0..STEPS as u64)
         .map(|index| double_batch(&[sampler.episode(index)]))
         .collect();
@@ -279,7 +280,7 @@ fn twenty_training_steps_equal_those_of_pytorch() {
             ];
             let chosen = chosen.iter().map(String::as_str);
             let overrides: Vec<&str> = variant.iter().copied().chain(chosen).collect();
-            let setup = common::setup(&overrides, 0.05);
+            let setup = crate::common::setup(&overrides, 0.05);
             let config = experiment(&overrides).train;
             let (mode, longest) = (BatchNormMode::Support, 0.5);
             let mut phi = double(&setup.phi);

@@ -7,7 +7,7 @@ use predicates::prelude::*;
 use predicates::str::contains;
 
 use crate::common::{hypertransformer, repository};
-use crate::{MODEL, QUERY, SUPPORT, examples, generate};
+use crate::own_pictures::{MODEL, QUERY, SUPPORT, examples, generate};
 
 /// What `generate` says of examples that `change` has spoilt; nothing is to be written.
 fn refusal(change: impl FnOnce(&Path)) -> String {

@@ -1,9 +1,8 @@
 //! The experiment file.
 
-mod common;
 use std::path::Path;
 
-use common::repository;
+use crate::common::repository;
 use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::{load, to_yaml};
 

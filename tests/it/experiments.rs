@@ -1,12 +1,11 @@
 //! Every experiment that ships loads, builds, and takes a training step that is finite, on a GPU where there is one.
 
-mod common;
 use std::path::{Path, PathBuf};
 
 use hypertransformer::base::compute::{Compute, DeviceChoice};
 use hypertransformer::episode::episode::{Episode, ImageSet};
 use hypertransformer::model::hypertransformer::HyperTransformer;
-use hypertransformer::pack::pack::Element;
+use hypertransformer::pack::shape::Element;
 use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::load;
 use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
@@ -16,7 +15,7 @@ use tch::Tensor;
 
 /// All files below `experiments/` but those that others extend.
 fn experiments() -> Vec<PathBuf> {
-    let mut open = vec![common::repository("experiments")];
+    let mut open = vec![crate::common::repository("experiments")];
     let mut found = Vec::new();
     while let Some(folder) = open.pop() {
         let base = ["presets", "bases"]
@@ -119,7 +118,7 @@ fn each_has_a_run_folder_of_its_own() {
 /// A comment opens the file: what it is, and how to run it.
 #[test]
 fn each_tells_its_command() {
-    let root = common::repository("");
+    let root = crate::common::repository("");
     for path in experiments() {
         let text = std::fs::read_to_string(&path).unwrap();
         let file = path.strip_prefix(&root).unwrap().display();

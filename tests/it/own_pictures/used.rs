@@ -17,7 +17,7 @@ use predicates::str::contains;
 use serde_json::Value;
 
 use crate::common::{hypertransformer, repository};
-use crate::{MODEL, QUERY, SUPPORT, examples, generate, json};
+use crate::own_pictures::{MODEL, QUERY, SUPPORT, examples, generate, json};
 
 #[test]
 fn pictures_become_a_cnn_that_knows_their_classes() {

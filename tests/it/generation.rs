@@ -1,9 +1,8 @@
 //! Every variant of CNN and generator: what must hold whatever is generated, and how.
 
-mod common;
 use std::sync::Arc;
 
-use common::{
+use crate::common::{
     PAPER, Setup, VARIANTS, double_batch, experiment, farthest, hide_in_double, of_variant,
     sampler, setup, small_pack,
 };
@@ -343,7 +342,7 @@ fn an_unlabelled_sample_carries_no_trace_of_its_class() {
         }
     }
     let logits = |plan| {
-        let episode = sampler.images_of(0, plan);
+        let episode = sampler.episode_of_plan(0, plan);
         setup.predict(&[episode], BatchNormMode::Support).logits
     };
     assert_eq!(logits(&plan), logits(&permuted));
@@ -399,12 +398,12 @@ fn a_learned_base_starts_near_the_model_that_generates_logits_only() {
     let folder = tempfile::tempdir().unwrap();
     let episode = sampler(&small_pack(folder.path()), (5, 1, 10)).episode(0);
     let with = ["generator.generates=all", "generator.learned_base=true"];
-    let of_the_paper = [&common::PAPER[..], &with].concat();
+    let of_the_paper = [&crate::common::PAPER[..], &with].concat();
     let predicted = |overrides: &[&str]| {
         let mode = BatchNormMode::Support;
         setup(overrides, 0.0).predict(std::slice::from_ref(&episode), mode)
     };
-    for (with, without) in [(&with[..], &[][..]), (&of_the_paper, &common::PAPER)] {
+    for (with, without) in [(&with[..], &[][..]), (&of_the_paper, &crate::common::PAPER)] {
         let (all, logits) = (predicted(with), predicted(without));
         for ((changed, _), (learned, _)) in all.theta.layers.iter().zip(&logits.theta.layers) {
             let change = (&changed.kernel - &learned.kernel).norm() / learned.kernel.norm();

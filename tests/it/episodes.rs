@@ -1,9 +1,8 @@
 //! `episodes export`: other programs must get the very episodes that `evaluate` uses.
 
-mod common;
 use std::sync::Arc;
 
-use common::{hypertransformer, small_pack};
+use crate::common::{hypertransformer, small_pack};
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 use hypertransformer::run::assemble::evaluation_sampler;

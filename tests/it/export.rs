@@ -1,11 +1,10 @@
 //! Exported CNNs: as the model they come from, in our reader and in another runtime.
 
-mod common;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 
-use common::{VARIANTS, experiment, farthest, of_variant, repository};
+use crate::common::{VARIANTS, experiment, farthest, of_variant, repository};
 use hypertransformer::episode::episode::{Episode, ImageSet};
 use hypertransformer::export::generation::CnnWriter;
 use hypertransformer::export::model_file::{onnx_bytes, read, safetensors_bytes};

@@ -1,7 +1,6 @@
 //! What `bench` tells.
 
-mod common;
-use common::{hypertransformer, small_pack};
+use crate::common::{hypertransformer, small_pack};
 use serde_json::Value;
 
 /// The JSON of `bench` with these words, on a small pack, 5-way.

@@ -1,9 +1,8 @@
 //! `analyze`: attention maps of a run, how far it adapts, and oracles.
 
-mod common;
 use std::path::Path;
 
-use common::{Setup, hypertransformer};
+use crate::common::{Setup, hypertransformer};
 use hypertransformer::evaluate::adaptation::MeanWeights;
 use hypertransformer::evaluate::summary::EpisodeRecord;
 use hypertransformer::model::trained::Trained;
@@ -13,7 +12,7 @@ use tch::Tensor;
 
 /// A run of one step in `folder`, 5-way, with 2 labelled and 1 unlabelled sample a class.
 fn trained(folder: &Path, sets: &[&str]) {
-    let pack = format!("data.pack={}", common::small_pack(folder).display());
+    let pack = format!("data.pack={}", crate::common::small_pack(folder).display());
     let mut command = hypertransformer();
     command
         .args([
@@ -128,10 +127,10 @@ fn a_separate_generator_has_maps_of_samples_weights_and_between_them() {
 #[test]
 fn the_oracle_of_a_cnn_of_some_size_knows_its_images_better_than_a_tiny_ones() {
     let folder = tempfile::tempdir().unwrap();
-    let pack = common::small_pack(folder.path());
+    let pack = crate::common::small_pack(folder.path());
     let accuracy = |channels: u32| {
         let output = folder.path().join(format!("oracle-{channels}.json"));
-        common::hypertransformer()
+        crate::common::hypertransformer()
             .args(["analyze", "oracle", "experiments/synthetic.yaml"])
             .args(["--sets", "2", "--steps", "60", "--output"])
             .arg(&output)
@@ -190,9 +189,9 @@ fn without_a_generated_convolution_there_is_nothing_to_compare() {
 #[test]
 fn deviation_is_that_of_kernels_and_vanishes_where_a_generator_looks_at_nothing() {
     let overrides = ["generator.generates=last 1", "generator.learned_base=true"];
-    let setup = common::setup(&overrides, 0.05);
+    let setup = crate::common::setup(&overrides, 0.05);
     let folder = tempfile::tempdir().unwrap();
-    let sampler = common::sampler(&common::small_pack(folder.path()), (5, 1, 4));
+    let sampler = crate::common::sampler(&crate::common::small_pack(folder.path()), (5, 1, 4));
     let mode = BatchNormMode::Support;
     let over = |setup: &Setup, episodes| {
         let trained = Trained {
