@@ -1,4 +1,4 @@
-"""Writes examples/: glyphs of the synthetic data set as pictures, dark ink on light paper.
+"""Writes the pictures in examples/: glyphs of the synthetic data set, dark ink on light paper.
 
 target/release/hypertransformer data import synthetic --size 105 --output data/big.safetensors
 .venv-python/bin/python python/draw_examples.py data/big.safetensors examples/glyphs
@@ -16,7 +16,7 @@ SUPPORT, QUERY = 3, 4
 
 
 def main(pack, folder):
-    """Draws from the first test classes of the pack."""
+    """Write images of the first test classes of the pack."""
     with safe_open(pack, "np") as file:
         facts = json.loads(file.metadata()["pack"])
         offsets, images = file.get_tensor("class_offsets"), file.get_tensor("images")

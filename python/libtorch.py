@@ -1,8 +1,7 @@
 """Finds libtorch 2.13, or installs it into .venv, and links `.libtorch` to it.
 
-Order: LIBTORCH in the environment, an active Python that has torch 2.13, else `.venv` with the
-pinned wheel. Costs
-nothing when `.libtorch` is right already.
+In this order: LIBTORCH in the environment, an active virtual environment that has torch 2.13, the
+pinned wheel in `.venv`. Returns at once if `.libtorch` is already right.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ WANTED = "2.13."
 
 
 def version(libtorch: Path) -> str | None:
-    """Version of the libtorch at this folder, None if there is none."""
+    """Version of the libtorch in this folder; None if there is none."""
     if not (libtorch / "lib" / "libtorch_cpu.so").exists():
         return None
     if (libtorch / "build-version").exists():
@@ -35,21 +34,21 @@ def usable(libtorch: Path) -> bool:
 
 
 def from_environment() -> Path | None:
-    """LIBTORCH, refused where it is not what we need."""
+    """The folder that LIBTORCH names; exits with an error if it is not the wanted version."""
     given = os.environ.get("LIBTORCH")
-    # Cargo's own setting names our link.
+    # .cargo/config.toml sets LIBTORCH to our link.
     if not given or Path(given).absolute() == LINK:
         return None
     found = version(Path(given))
     if found is None:
-        sys.exit(f"error: LIBTORCH is {given}, and there is no lib/libtorch_cpu.so in it")
+        sys.exit(f"error: LIBTORCH is {given}, which has no lib/libtorch_cpu.so")
     if not found.startswith(WANTED):
         sys.exit(f"error: LIBTORCH is {given}, version {found}; expected {WANTED}*")
     return Path(given).resolve()
 
 
 def from_active_python() -> Path | None:
-    """Torch of an active virtual environment; files are looked at, torch is not imported."""
+    """Torch of an active virtual environment, found by its files without importing it."""
     environment = os.environ.get("VIRTUAL_ENV")
     if not environment:
         return None
@@ -58,14 +57,16 @@ def from_active_python() -> Path | None:
 
 
 def install(venv: Path) -> Path:
-    """Makes the virtual environment and installs the pinned wheel."""
+    """Create the virtual environment and install the pinned wheel."""
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         sys.exit(
             "error: the pinned wheel is for Linux on x86-64: unpack a libtorch 2.13 for this "
             "machine and set LIBTORCH to it"
         )
     if subprocess.run([sys.executable, "-m", "venv", str(venv)], check=False).returncode:
-        sys.exit("error: could not make .venv: `sudo apt-get install python3-venv`, then again")
+        sys.exit(
+            "error: could not create .venv: run `sudo apt-get install python3-venv` and try again"
+        )
     gpu = Path("/proc/driver/nvidia/version").exists()
     requirements = "requirements-torch.txt" if gpu else "requirements-libtorch.txt"
     options = [] if gpu else ["--no-deps"]
@@ -73,15 +74,15 @@ def install(venv: Path) -> Path:
     pip = [str(venv / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
     command = [*pip, *options, "-r", str(ROOT / "python" / requirements)]
     if subprocess.run(command, check=False).returncode:
-        sys.exit("error: pip could not install libtorch: is the network there?")
+        sys.exit("error: pip could not install libtorch: check the network connection")
     found = next(venv.glob("lib/python3.*/site-packages/torch"), None)
     if found is None or not usable(found):
-        sys.exit(f"error: no libtorch {WANTED}* in {venv}: remove the folder, then again")
+        sys.exit(f"error: no libtorch {WANTED}* in {venv}: remove the folder and try again")
     return found
 
 
 def main() -> None:
-    """Links `.libtorch`, whatever it takes."""
+    """Link `.libtorch`, installing libtorch if it is not found."""
     given = from_environment()
     if given is None and LINK.is_symlink() and usable(LINK):
         return

@@ -1,5 +1,5 @@
-"""Rivals of the HyperTransformer, and the HyperTransformer itself, in plain PyTorch.
+"""The HyperTransformer and its rivals in plain PyTorch.
 
-All read the packs and the episode lists that the program writes, share one 4-layer CNN and one
-evaluation, and are compared on the very same episodes (`compare.py`).
+All methods read the packs and episode lists that the Rust program writes, share one 4-layer CNN and
+one evaluation, and are compared on the same episodes (`compare.py`).
 """

@@ -1,6 +1,6 @@
-"""The CNN that every method has: blocks of 3×3 convolution, batch-norm, ReLU and max-pooling.
+"""The CNN of every rival: blocks of 3×3 convolution, batch-norm, ReLU and max-pooling.
 
-That of MAML++ and of the paper (§5.1). Purely functional: weights come in as arguments.
+It is the CNN of MAML++ and of the paper (§5.1), written as functions that take the weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MODES = ("query", "support", "running")
 
 
 def initial_weights(image_channels: int, channels: int, seed: int) -> Parameters:
-    """Kernels (Glorot), γ = 1 and β = 0 of each block."""
+    """For each block a Glorot-uniform kernel, γ = 1 and β = 0."""
     generator = torch.Generator().manual_seed(seed)
     weights: Parameters = {}
     for layer in range(LAYERS):
@@ -32,16 +32,17 @@ def initial_weights(image_channels: int, channels: int, seed: int) -> Parameters
 
 
 def feature_length(channels: int, size: int) -> int:
-    """Length of the features of square images."""
+    """Number of features of a square image."""
     return channels * (size >> LAYERS) ** 2
 
 
 def features(
     weights: Parameters, images: Tensor, moments: Moments | None = None
 ) -> tuple[Tensor, Moments]:
-    """`[N, C, H, W]` → features `[N, F]`, normalised by `moments` or else by the batch's own.
+    """Images `[N, C, H, W]` → features `[N, F]`, and the moments that batch-norm used.
 
-    Also the mean and variance, `[C]`, of each layer that were used.
+    Batch-norm uses `moments`, a mean and a variance `[C]` for each layer, or by default those of
+    the batch.
     """
     used: Moments = []
     for layer in range(LAYERS):
@@ -62,7 +63,7 @@ def features(
 def both_features(
     weights: Parameters, support: Tensor, query: Tensor, mode: str
 ) -> tuple[Tensor, Tensor]:
-    """Features of both sets, queries by their own statistics (`query`) or the support set's."""
+    """Features of both sets; queries are normalised with the moments of the set named by `mode`."""
     support_features, moments = features(weights, support)
     query_features, _ = features(weights, query, moments if mode == "support" else None)
     return support_features, query_features

@@ -1,11 +1,11 @@
-"""Trains, or reuses, every method within one budget and measures all on the same episodes.
+"""Trains every method with the same budget and evaluates all on the same episodes.
 
     python -m baselines.compare experiments/table1/omniglot-1shot-8ch-fast.yaml --channels 4 8 16
 
-The experiment says which pack, which episodes and what augmentation; the HyperTransformer is
-trained by the Rust program, its rivals here. Budgets are CPU minutes on one thread, validation
-included. Run again after an interruption, it goes on where it stopped; what is measured already is
-measured again only where budget, seed, experiment or episodes are others.
+The experiment defines pack, episodes and augmentation. The HyperTransformer is trained by the Rust
+program, its rivals here. Budgets are CPU minutes on one thread, validation included. After an
+interruption the same command continues where it stopped. Existing results are reused as long as
+budget, seed, experiment and episodes stay the same.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ VALIDATIONS = 10
 
 
 class Comparison:
-    """One data set, one budget, one list of episodes."""
+    """A comparison on one data set, with one budget and one list of episodes."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         """Read the experiment and export its episodes."""
@@ -52,11 +52,16 @@ class Comparison:
         self.experiment = json.loads(inspected)["experiment"]
         episode, data = self.experiment["episode"], self.experiment["data"]
         if episode["unlabeled"]:
-            sys.exit("error: episode.unlabeled: the rivals know labelled support images only")
+            sys.exit(
+                "error: episode.unlabeled: the rivals cannot use unlabelled images: set it to 0"
+            )
         if episode["augment_evaluation"]:
-            sys.exit("error: episode.augment_evaluation: exported episodes are never augmented")
+            sys.exit(
+                "error: episode.augment_evaluation: exported episodes are never augmented: "
+                "set it to false"
+            )
         self.pack = Pack(Path(data["pack"]))
-        # First of all: it refuses what it cannot draw.
+        # Before anything else, because it raises an error for options that it cannot draw.
         self.data = TrainingData.of(self.pack, self.experiment, seed=arguments.seed)
         self.name = Path(data["pack"]).stem
         self.runs = arguments.runs / self.name
@@ -65,7 +70,7 @@ class Comparison:
         self.validation = self.episodes("validation", 100)
 
     def program(self, *words: str) -> str:
-        """Run the Rust program; what it prints."""
+        """Run the Rust program and return what it prints."""
         command = [str(self.arguments.binary), *words]
         found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if found.returncode:
@@ -73,12 +78,12 @@ class Comparison:
         return found.stdout
 
     def episodes(self, part: str, count: int) -> EpisodeList:
-        """The list that `evaluate` uses, seed 0."""
+        """The list of episodes that `evaluate` uses (seed 0)."""
         path = self.runs / f"episodes-{part}-{count}.safetensors"
         return exported(self.arguments.binary, self.pack, self.experiment, part, count, path)
 
     def settings(self, method: str, channels: int) -> dict[str, Any]:
-        """What a result depends on; another budget, seed or experiment is another run."""
+        """Everything a result depends on; if any of it changes, a new run is started."""
         arguments, experiment = self.arguments, self.experiment
         return {
             "method": method,
@@ -89,12 +94,12 @@ class Comparison:
             "pack": self.pack.metadata["content_hash"],
             "data": experiment["data"],
             "episode": experiment["episode"],
-            # The rivals have recipes of their own.
+            # Of the experiment, the rivals use only data and episodes.
             "experiment": experiment if method == HYPERTRANSFORMER else None,
         }
 
     def result(self, method: str, channels: int) -> Result:
-        """Trained and measured, or read back."""
+        """Train and evaluate a method, or read its saved result."""
         settings = self.settings(method, channels)
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         folder = self.runs / f"{method}-{channels}ch-{digest}"
@@ -130,7 +135,7 @@ class Comparison:
     def rival(
         self, name: str, channels: int, folder: Path, title: str
     ) -> tuple[MakeClassifier, str, int, float]:
-        """A method of this package, trained."""
+        """Train a method of this package."""
         method = self.method(name, channels)
         minutes = 0.0
         if method.parameters:
@@ -140,7 +145,7 @@ class Comparison:
         return method.classifier, method.batch_norm, method.parameter_count, minutes
 
     def method(self, name: str, channels: int) -> Method:
-        """A method of this package at its start."""
+        """A method of this package before training."""
         weights = cnn.initial_weights(self.pack.channels, channels, self.arguments.seed)
         length = cnn.feature_length(channels, self.pack.images.shape[1])
         way = self.experiment["episode"]["way"]
@@ -156,7 +161,7 @@ class Comparison:
     def hypertransformer(
         self, channels: int, folder: Path
     ) -> tuple[MakeClassifier, str, int, float]:
-        """Trained by the Rust program, read back into PyTorch."""
+        """Train with the Rust program and read the checkpoint into PyTorch."""
         run, plan = folder / "run", folder / "plan.json"
         if not plan.exists():
             shutil.rmtree(folder / "calibration", ignore_errors=True)
@@ -179,7 +184,7 @@ class Comparison:
         return model.classifier, model.batch_norm, parameters, state["seconds"] / 60
 
     def train_run(self, channels: int, steps: int, run: Path) -> float:
-        """Train, or go on with the run that is there; CPU seconds that it took."""
+        """Train, or resume an existing run; returns the CPU seconds that it took."""
         every = steps // VALIDATIONS
         settings = {
             "cnn.channels": channels,
@@ -203,13 +208,13 @@ class Comparison:
 
 
 def children_seconds() -> float:
-    """CPU time of the programs that ran so far."""
+    """CPU seconds of all finished child processes."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:
-    """Compare, and write the report."""
+    """Compare and write the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -217,7 +222,7 @@ def main() -> None:
     add("experiment", type=Path, help="experiment of the HyperTransformer")
     add("--channels", type=int, nargs="+", default=[4, 8, 16])
     add("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="NAME")
-    add("--minutes", type=float, default=10.0, help="CPU minutes a method and channel number")
+    add("--minutes", type=float, default=10.0, help="CPU minutes per method and number of channels")
     add("--episodes", type=int, default=1000, help="test episodes")
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=1)
@@ -242,7 +247,7 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last validation", file=sys.stderr)
+        print("interrupted: the same command continues from the last validation", file=sys.stderr)
         sys.exit(130)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""Packs, memory-mapped, and episodes: those that the program exported, and ones to train on."""
+"""Memory-mapped packs, exported lists of episodes, and episodes to train on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Episode:
     support: Tensor
     """`[N, C, H, W]`, 0 to 1"""
     support_labels: Tensor
-    """`[N]`, class slots"""
+    """`[N]`, class slots from 0 to n − 1"""
     query: Tensor
     """`[Q, C, H, W]`"""
     query_labels: Tensor
@@ -33,7 +33,7 @@ class Episode:
 
 
 class Pack:
-    """A data set as one safetensors file, mapped and never read whole."""
+    """A data set as one safetensors file, which is mapped and never read whole."""
 
     def __init__(self, path: Path) -> None:
         """Read the header."""
@@ -42,7 +42,7 @@ class Pack:
         length = int.from_bytes(mapped[:8], "little")
         header = json.loads(mapped[8 : 8 + length])
         if header["images"]["dtype"] != "U8":
-            raise ValueError(f"{path}: expected images as bytes, not embeddings")
+            raise ValueError(f"{path}: expected a pack of images, not of embeddings")
 
         def tensor(name: str, kind: type) -> np.ndarray:
             start = 8 + length + header[name]["data_offsets"][0]
@@ -70,10 +70,10 @@ class Pack:
 
 
 class EpisodeList:
-    """What `hypertransformer episodes export` wrote."""
+    """A list of episodes written by `hypertransformer episodes export`."""
 
     def __init__(self, path: Path, pack: Pack) -> None:
-        """Refuse a list that was drawn from another pack."""
+        """Open the list; raise ValueError if it was drawn from another pack."""
         with safe_open(path, "np") as file:
             self.facts: dict[str, Any] = json.loads(file.metadata()["episodes"])
             self.columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -90,7 +90,7 @@ class EpisodeList:
         return len(self.columns["support"])
 
     def __getitem__(self, index: int) -> Episode:
-        """Episode `index` with its pixels."""
+        """Read episode `index` with its pixels."""
         row = {name: values[index] for name, values in self.columns.items()}
         return Episode(
             self.pack.tensor(row["support"]),
@@ -109,7 +109,7 @@ def exported(
     path: Path,
     *more: str,
 ) -> EpisodeList:
-    """The list that `evaluate` uses with this experiment, seed 0, written to the path."""
+    """Write the list that `evaluate` uses for this experiment (seed 0) to `path`, and open it."""
     episode, scheme = experiment["episode"], experiment["data"]["split"]
     words = ["episodes", "export", str(pack.path), "--split", part]
     words += ["--way", str(episode["way"]), "--shot", str(episode["shot"])]
@@ -125,7 +125,7 @@ def exported(
 
 @dataclass
 class Jitter:
-    """Ranges of a random affine map of each image, `episode.jitter` of an experiment."""
+    """Ranges of a random affine map for each image (`episode.jitter` of an experiment)."""
 
     rotation: float = 0.0
     scale: float = 0.0
@@ -133,7 +133,7 @@ class Jitter:
     shift: float = 0.0
 
     def apply(self, images: Tensor, random: np.random.Generator) -> Tensor:
-        """Each of `[N, C, H, W]` by a map of its own; bilinear, zeros outside."""
+        """Map each of `[N, C, H, W]` independently; bilinear, with zeros outside."""
         if not any((self.rotation, self.scale, self.shear, self.shift)):
             return images
         count = len(images)
@@ -147,7 +147,7 @@ class Jitter:
             draw(self.shear),
         )
         cosine, sine = angle.cos() * scale, angle.sin() * scale
-        # grid_sample measures from −1 to 1: a shift by a fraction of the image is twice as much.
+        # grid_sample's coordinates run from −1 to 1, so a fraction of the image is twice as much.
         rows = [
             torch.stack([cosine, cosine * shear - sine, 2 * draw(self.shift)], 1),
             torch.stack([sine, sine * shear + cosine, 2 * draw(self.shift)], 1),
@@ -158,7 +158,7 @@ class Jitter:
 
 @dataclass
 class TrainingData:
-    """Episodes and batches of the training classes; number i is a function of the seed and i."""
+    """Episodes and batches of the training classes; each depends only on the seed and its index."""
 
     pack: Pack
     way: int
@@ -169,19 +169,21 @@ class TrainingData:
     jitter: Jitter = field(default_factory=Jitter)
     seed: int = 0
     overlapping: bool = False
-    """Whether support images may be queries too, as in the authors' program."""
+    """Whether queries may be support images too, as in the authors' program."""
 
     @staticmethod
     def of(pack: Pack, experiment: dict[str, Any], **more: Any) -> TrainingData:
-        """As an experiment draws; `more` are fields it does not decide, or that are to differ."""
+        """Draw as the experiment does; `more` sets or overrides other fields."""
         episode = experiment["episode"]
         if episode["photo"] is not None:
-            raise ValueError("episode.photo: the rivals cannot augment so: set it to null")
+            raise ValueError(
+                "episode.photo: the rivals do not have this augmentation: set it to null"
+            )
         sampling = episode["query_sampling"]
         if sampling not in ("balanced", "overlapping"):
             raise ValueError(
-                f"episode.query_sampling: {sampling}: the rivals draw as many queries of each "
-                "class: expected balanced or overlapping"
+                f"episode.query_sampling: {sampling}: the rivals draw equally many queries "
+                "per class: expected balanced or overlapping"
             )
         more = {"overlapping": sampling == "overlapping"} | more
         return TrainingData(
@@ -196,13 +198,13 @@ class TrainingData:
         )
 
     def __post_init__(self) -> None:
-        """Find the classes."""
+        """Check the options and look up the classes."""
         if self.rotations not in ("none", "per_class"):
             raise ValueError(f"episode.rotations: {self.rotations}: expected none or per_class")
         self.classes = self.pack.classes("train", self.scheme)
 
     def episode(self, index: int) -> Episode:
-        """Episode `index`: as many queries of each class."""
+        """Episode `index`, with the same number of queries for each class."""
         random = np.random.default_rng([self.seed, 1, index])
         chosen = random.choice(self.classes, self.way, replace=False)
         per_class = self.shot + self.query
@@ -231,7 +233,7 @@ class TrainingData:
         )
 
     def batch(self, index: int, size: int) -> tuple[Tensor, Tensor]:
-        """`size` training images and the places of their classes among the training classes."""
+        """`size` training images, and the index of each one's class among the training classes."""
         random = np.random.default_rng([self.seed, 2, index])
         places = random.integers(len(self.classes), size=size)
         classes = np.asarray(self.classes)[places]

@@ -1,4 +1,4 @@
-"""One evaluation for all: the same episodes, mean and interval, differences in pairs, times."""
+"""The evaluation that all methods share: accuracy and time per episode, mean and interval."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ MakeClassifier = Callable[[Tensor, Tensor], Classifier]
 
 @dataclass
 class Interval:
-    """A mean and half the width of its 95 % interval, 1.96 · s / √episodes."""
+    """A mean and the half-width of its 95 % interval, 1.96 · s / √episodes."""
 
     mean: float
     half: float
 
     @staticmethod
     def of(values: np.ndarray) -> Interval:
-        """Of at least two episodes."""
+        """Mean and interval of one value per episode, two episodes or more."""
         half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
         return Interval(float(values.mean()), float(half))
 
     def __str__(self) -> str:
-        """As results tables have it, in percent."""
+        """In percent, as in the tables of results."""
         return f"{100 * self.mean:.2f} ± {100 * self.half:.2f}"
 
 
 @torch.no_grad()
 def accuracy(make: MakeClassifier, episode: Episode) -> tuple[float, float]:
-    """Fraction of queries answered right; CPU milliseconds from support set to classifier."""
+    """Accuracy on the queries, and CPU milliseconds from support set to classifier."""
     start = time.process_time()
     classify = make(episode.support, episode.support_labels)
     spent = 1000 * (time.process_time() - start)
@@ -49,7 +49,7 @@ def accuracy(make: MakeClassifier, episode: Episode) -> tuple[float, float]:
 def evaluate(
     make: MakeClassifier, episodes: EpisodeList, count: int | None = None, title: str | None = None
 ) -> tuple[np.ndarray, float]:
-    """Accuracy of each episode, and the median of the CPU milliseconds; `title` shows a bar."""
+    """Accuracy of each episode, and median CPU milliseconds; `title` shows a progress bar."""
     count = len(episodes) if count is None else min(count, len(episodes))
     indices = range(count)
     if title is not None:

@@ -1,4 +1,4 @@
-"""The CNN trained from scratch on each support set: what meta-learning has to beat."""
+"""The CNN trained from scratch on each support set: the baseline that meta-learning must beat."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class FineTuneOptions:
     """Settings."""
 
     steps: int = 50
-    """Steps of Adam, each on the whole support set."""
+    """Number of Adam steps; each uses the whole support set."""
     rate: float = 0.01
     """Learning rate."""
 
 
 class FineTune(Method):
-    """Adam on the support set, from a random start; nothing is learned before."""
+    """Adam on the support set from random weights; there is no meta-training."""
 
     name = "fine_tune"
     batch_norm = "support"
@@ -35,7 +35,7 @@ class FineTune(Method):
         feature_length: int,
         options: FineTuneOptions | None = None,
     ) -> None:
-        """Start from these weights of the CNN and a logits layer of zeros."""
+        """Keep the initial weights: those given for the CNN, zeros for the logits layer."""
         self.options = options or FineTuneOptions()
         self.parameters = {}
         self.buffers = {
@@ -46,7 +46,7 @@ class FineTune(Method):
 
     @torch.enable_grad()
     def classifier(self, support: Tensor, labels: Tensor) -> Classifier:
-        """The whole training."""
+        """Train on the support set."""
         weights = {name: value.clone().requires_grad_() for name, value in self.buffers.items()}
         optimizer = torch.optim.Adam(weights.values(), self.options.rate)
         for _ in range(self.options.steps):

@@ -1,4 +1,4 @@
-"""The machine that a bench runs on: cores, name, how fast it multiplies, and a stopwatch."""
+"""The machine that a benchmark runs on: pinning to cores, timing, GEMM rate and name."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import torch
 
 @contextmanager
 def cores(count: int, device: str = "cpu") -> Iterator[None]:
-    """As many cores as threads, and no other to help out, for this process and those it starts.
+    """Pin this process, and the processes it starts, to `count` cores.
 
-    Beside a GPU all cores stay.
+    Does nothing with a GPU or where the system has no affinity.
     """
     if device != "cpu" or not hasattr(os, "sched_setaffinity"):
         yield
@@ -32,7 +32,7 @@ def cores(count: int, device: str = "cpu") -> Iterator[None]:
 
 
 def milliseconds(work: Callable[[], Any], times: int, threads: int, device: str = "cpu") -> float:
-    """Median time of a call."""
+    """Median milliseconds of a call, after one call to warm up."""
     torch.set_num_threads(threads)
 
     def done() -> float:
@@ -51,13 +51,13 @@ def milliseconds(work: Callable[[], Any], times: int, threads: int, device: str 
 
 
 def gemm_rate(device: str, side: int) -> float:
-    """Operations a second of a matrix product (on one thread): what arithmetic could reach."""
+    """Operations per second of a matrix product on one thread: a bound for all else."""
     left, right = torch.rand(side, side, device=device), torch.rand(side, side, device=device)
     return 2 * side**3 / (milliseconds(lambda: left @ right, 20, 1, device) / 1000)
 
 
 def processor(device: str) -> str:
-    """What the machine calls itself."""
+    """Name of the processor or GPU."""
     if device != "cpu":
         return f"{torch.cuda.get_device_name(device)}, beside {processor('cpu')}"
     try:

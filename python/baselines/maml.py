@@ -1,9 +1,10 @@
 """MAML++ (Antoniou et al. 2019) on `torch.func`: a few gradient steps on the support set.
 
-Of the paper's six changes to MAML: multi-step loss, derivative-order annealing, per-step batch-norm
-(γ, β and moving averages of every step), learning rates of every tensor and step, a cosine schedule
-of the outer learning rate. As published it is transductive: queries are normalised by their own
-batch (`query`); `support` and `running` (moving averages of every step) are inductive.
+Of the paper's six changes to MAML it has: multi-step loss, derivative-order annealing, per-step
+batch-norm (γ, β and moving averages for each step), a learning rate for each tensor and step, and a
+cosine schedule of the outer learning rate. As published it is transductive: queries are normalised
+with the moments of their own batch (`query`). The modes `support` and `running` (moving averages of
+each step) are inductive.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ MOMENTUM = 0.1
 
 @dataclass
 class MamlOptions:
-    """Settings, with those of the paper as default."""
+    """Settings; the defaults are those of the paper."""
 
     steps: int = 5
     """Gradient steps on the support set."""
     rate: float = 0.1
-    """Learning rate that each tensor starts with in each step."""
+    """Initial learning rate of each tensor in each step."""
     second_order: bool = True
-    """Whether the outer gradient goes through the inner ones, once annealing is over."""
+    """Whether the outer gradient differentiates the inner ones once annealing is over."""
     first_order_share: float = 0.3
-    """Share of training in which it does not (derivative-order annealing: 50 of 150 epochs)."""
+    """Fraction of training that is first-order (derivative-order annealing: 50 of 150 epochs)."""
     multi_step_share: float = 0.1
-    """Share of training in which the loss after every step counts (15 of 150 epochs)."""
+    """Fraction of training in which the loss after every step counts (15 of 150 epochs)."""
 
 
 class Maml(Method):
@@ -52,7 +53,7 @@ class Maml(Method):
         options: MamlOptions | None = None,
         batch_norm: str = "query",
     ) -> None:
-        """Start from these weights of the CNN and a logits layer of zeros."""
+        """Start from the given weights of the CNN and a logits layer of zeros."""
         if batch_norm not in MODES:
             raise ValueError(f"{self.name}: batch-norm {batch_norm}: expected one of {MODES}")
         self.options, self.batch_norm = options or MamlOptions(), batch_norm
@@ -66,7 +67,7 @@ class Maml(Method):
             if name.endswith(".kernel"):
                 adapted[name] = value
             else:
-                # γ and β of every step; they are learned, but not adapted.
+                # γ and β of each step: meta-learned, but not adapted to the task.
                 self.parameters[name] = value.repeat(steps, 1)
         self.adapted = list(adapted)
         self.parameters |= adapted
@@ -80,7 +81,7 @@ class Maml(Method):
     def forward(
         self, fast: Parameters, step: int, images: Tensor, moments: Moments | None = None
     ) -> tuple[Tensor, Moments]:
-        """Logits with adapted weights and the normalisation of a step; also its statistics."""
+        """Logits with adapted weights and the γ and β of a step; also the moments used."""
         normalisation = {
             name: value[step]
             for name, value in self.parameters.items()
@@ -92,7 +93,7 @@ class Maml(Method):
     def adapt(
         self, support: Tensor, labels: Tensor, second_order: bool
     ) -> Iterator[tuple[Parameters, Moments]]:
-        """Weights after each gradient step, and the support statistics it was made with."""
+        """Yield the weights after each gradient step, and the support moments that it used."""
         fast = {name: self.parameters[name] for name in self.adapted}
         for step in range(self.options.steps):
 
@@ -110,7 +111,7 @@ class Maml(Method):
             yield fast, used
 
     def step_weights(self, progress: float) -> list[float]:
-        """How much the query loss after each step counts (multi-step loss)."""
+        """Weight of the query loss after each step (multi-step loss)."""
         steps = self.options.steps
         share = self.options.multi_step_share
         left = max(0.0, 1 - progress / share) if share > 0 else 0.0
@@ -137,13 +138,13 @@ class Maml(Method):
 
     @torch.no_grad()
     def note(self, step: int, used: Moments) -> None:
-        """Move the moving averages of a step."""
+        """Update the moving averages of a step."""
         for layer, (mean, variance) in enumerate(used, start=1):
             self.buffers[f"layer{layer}.mean"][step].lerp_(mean, MOMENTUM)
             self.buffers[f"layer{layer}.variance"][step].lerp_(variance, MOMENTUM)
 
     def classifier(self, support: Tensor, labels: Tensor) -> Classifier:
-        """All gradient steps; first order, for the weights are the same."""
+        """Adapt with all gradient steps; first-order, which gives the same weights."""
         *_, (fast, _) = self.adapt(support, labels, second_order=False)
         last = self.options.steps - 1
         moments: Moments | None = None

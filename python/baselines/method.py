@@ -1,4 +1,4 @@
-"""What the training loop and the evaluation ask of a method."""
+"""The interface that the training loop and the evaluation need of a method."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ Classifier = Callable[[Tensor], Tensor]
 
 
 class Method:
-    """A few-shot learner: tensors that training moves, a loss, and what a support set makes."""
+    """A few-shot learner: trained tensors, a loss, and a classifier from a support set."""
 
     name: str
     batch_norm: str
-    """`query`, `support` or `running`: whose statistics normalise the queries in evaluation."""
+    """`query`, `support` or `running`: whose moments normalise the queries in evaluation."""
     learning_rate = 1e-3
     parameters: Parameters
-    """What gradients move."""
+    """Tensors that are trained."""
     buffers: Parameters
-    """What else is saved."""
+    """Other tensors that a checkpoint holds."""
 
     def loss(self, data: TrainingData, step: int, progress: float) -> Tensor:
-        """Loss of a training step; `progress` goes from 0 to 1 over the budget."""
+        """Loss of a training step; `progress` is the fraction of the budget used so far."""
         raise NotImplementedError
 
     def rate_factor(self, progress: float) -> float:
-        """Share of the highest learning rate: a half cosine down to 0."""
+        """Learning rate as a fraction of the highest: a half cosine down to 0."""
         return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     def classifier(self, support: Tensor, labels: Tensor) -> Classifier:
-        """From a support set `[N, C, H, W]` with labels `[N]` to a classifier that is ready."""
+        """Build a classifier from a support set `[N, C, H, W]` with labels `[N]`."""
         raise NotImplementedError
 
     @property
     def parameter_count(self) -> int:
-        """Numbers that training moves."""
+        """Number of trained values."""
         return sum(tensor.numel() for tensor in self.parameters.values())

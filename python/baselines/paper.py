@@ -1,6 +1,7 @@
-"""The paper's numbers: Table 1, and for mini-ImageNet at 64 channels Table 2, in percent.
+"""The paper's accuracies in percent: Table 1, and Table 2 for mini-ImageNet at 64 channels.
 
-They are transductive, and support and queries overlap where HT was measured (docs/deviations.md).
+They are transductive, and where HT was measured queries may be support images
+(docs/deviations.md).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ TABLE_1: dict[tuple[str, str, int], tuple[float | None, ...]] = {
 
 
 def paper_accuracy(pack: str, method: str, way: int, shot: int, channels: int) -> float | None:
-    """The paper's number for this cell, if it has one."""
+    """The paper's accuracy for this cell, if it has one."""
     if way != (20 if pack == "omniglot" else 5) or channels not in CHANNELS:
         return None
     row = TABLE_1.get((pack, method, shot))

@@ -1,11 +1,11 @@
-"""Tells how far the Rust program is from PyTorch, in double precision.
+"""Prints the largest differences between the Rust program and PyTorch, in double precision.
 
     python -m baselines.parity FOLDER
 
-FOLDER holds a folder a case, written by tests/parity.rs: `checkpoint.safetensors`, and
-`episode.safetensors` with an episode and what the program found of it: `logits`, `theta.*` and
-`gradient.*`; or `training.safetensors` with the episodes of a few training steps and `phi.*` after
-them. `case.json` says how.
+FOLDER holds one folder per case, written by tests/parity.rs, with `checkpoint.safetensors`,
+`case.json` (the settings) and one of two files. `episode.safetensors` holds an episode and the
+program's results for it: `logits`, `theta.*` and `gradient.*`. `training.safetensors` holds the
+episodes of a few training steps and the resulting `phi.*`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from baselines.hypertransformer import HyperTransformer, Options, Parameters
+from baselines.hypertransformer import HyperTransformer
+from baselines.layers import Options, Parameters, below
 
 PENALTY = 0.01
 
 
 def objective(model: HyperTransformer, episode: Parameters, case: Options) -> tuple[Tensor, Tensor]:
-    """Loss of an episode, every term of training with a weight, and its logits."""
-    seen = episode.get("seen")
+    """Loss of an episode with every term that training can have, and its logits."""
+    visible = episode.get("seen")
     training = case["training"]
     prediction = model.forward(
         episode["support"],
@@ -35,7 +36,7 @@ def objective(model: HyperTransformer, episode: Parameters, case: Options) -> tu
         episode["query"],
         mode=case["mode"],
         training=training,
-        seen=None if seen is None else seen.bool(),
+        visible=None if visible is None else visible.bool(),
     )
     labels = episode["query_labels"]
     loss = F.cross_entropy(prediction.logits, labels, label_smoothing=0.1)
@@ -49,24 +50,15 @@ def objective(model: HyperTransformer, episode: Parameters, case: Options) -> tu
     return loss, prediction.logits
 
 
-def below(tensors: Parameters, prefix: str) -> Parameters:
-    """The tensors whose names start so, without the prefix."""
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
-
-
 def farthest(left: Tensor, right: Tensor) -> float:
-    """Largest difference of an element."""
+    """Largest absolute difference of two elements."""
     if left.shape != right.shape:
-        raise ValueError(f"{tuple(left.shape)} is not {tuple(right.shape)}")
+        raise ValueError(f"shapes differ: {tuple(left.shape)} and {tuple(right.shape)}")
     return (left - right).abs().max().item()
 
 
 def compare_episode(model: HyperTransformer, folder: Path, case: Options) -> dict[str, float]:
-    """Largest differences of θ, of logits and, as a share of its longest element, the gradient."""
+    """Largest differences of θ, logits and gradient (relative to its largest element)."""
     tensors = load_file(folder / "episode.safetensors")
     loss, logits = objective(model, tensors, case)
     gradients = torch.autograd.grad(loss, list(model.phi.values()), allow_unused=True)
@@ -74,7 +66,7 @@ def compare_episode(model: HyperTransformer, folder: Path, case: Options) -> dic
     expected = below(tensors, "gradient.")
     theta = below(tensors, "theta.")
     if theta.keys() != case["theta"].keys():
-        raise ValueError(f"theta: {sorted(theta)} is not {sorted(case['theta'])}")
+        raise ValueError(f"names in theta differ: {sorted(theta)} and {sorted(case['theta'])}")
     return {
         "logits": farthest(logits, tensors["logits"]),
         "theta": max(farthest(theta[name], value) for name, value in case["theta"].items()),
@@ -87,20 +79,23 @@ def compare_episode(model: HyperTransformer, folder: Path, case: Options) -> dic
 
 
 def decay_groups(phi: Parameters, case: Options) -> list[dict[str, Any]]:
-    """φ as two groups of AdamW: what weight decay shrinks, and what it leaves alone."""
+    """φ as two parameter groups of AdamW: with weight decay and without."""
 
     def decays(name: str) -> bool:
         matrix = name.endswith((".kernel", ".weight")) and "norm" not in name
         return matrix or case["weight_decay_on"] == "all"
 
     return [
-        {"params": [phi[name] for name in phi if decays(name)], "weight_decay": case["weight_decay"]},
+        {
+            "params": [phi[name] for name in phi if decays(name)],
+            "weight_decay": case["weight_decay"],
+        },
         {"params": [phi[name] for name in phi if not decays(name)], "weight_decay": 0.0},
     ]
 
 
 def compare_training(model: HyperTransformer, folder: Path, case: Options) -> dict[str, float]:
-    """Largest difference of φ after the steps, with PyTorch's own optimizers."""
+    """Largest difference of φ after the training steps, with PyTorch's own optimizers."""
     tensors = load_file(folder / "training.safetensors")
     phi = list(model.phi.values())
     rate = case["learning_rate"]
@@ -119,7 +114,7 @@ def compare_training(model: HyperTransformer, folder: Path, case: Options) -> di
         gradients = [value.grad for value in phi if value.grad is not None]
         norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
         for gradient in gradients:
-            # `clip_grad_norm_` adds 1e-6 to the norm.
+            # Not by `clip_grad_norm_`, which adds 1e-6 to the norm.
             gradient.mul_((case["clip_norm"] / norm).clamp(max=1))
         optimizer.step()
     expected = below(tensors, "phi.")

@@ -1,14 +1,13 @@
-"""Times training and evaluation episodes, ours beside PyTorch, for `make bench`.
+"""Times training and evaluation episodes of the Rust program and PyTorch, for `make bench`.
 
     python -m baselines.performance --output docs/performance.md
 
-Each column is a model: sizes, episode and which layers are generated. In every round the Rust
-program and PyTorch take turns on the same column, so that whatever else the machine does meets all
-alike; medians over rounds are compared. PyTorch computes the same mathematics with the same φ by
-the plain implementation in `hypertransformer.py`: eager; eager with images and learned kernels laid
-out channels-last; and, where asked for, by `torch.compile`, which chooses layouts itself. On a GPU
-it computes one episode after another as it is written, and T at once by `torch.vmap`. `--quick`
-takes two small columns only.
+Each column is a model: image size, channels, episode shape and generated layers. In every round the
+Rust program and PyTorch take turns on the same column, so that other load on the machine affects
+both; medians over rounds are compared. PyTorch runs the plain implementation in
+`hypertransformer.py` with the same φ: eager; eager with images and learned kernels in channels-last
+layout; and, with `--compile`, by `torch.compile`, which chooses layouts itself. On a GPU it runs
+episodes one at a time and, with `torch.vmap`, T at once. `--quick` measures two small columns only.
 """
 
 from __future__ import annotations
@@ -33,19 +32,26 @@ QUICK = [Column(28, 8, "logits"), Column(28, 8, "all")]
 
 
 def main() -> None:
-    """Measure, and write the report."""
+    """Measure and write the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--output", type=Path, help="Markdown file; a .json and an .svg go beside it")
+    add("--output", type=Path, help="Markdown file; a .json and an .svg are written beside it")
     add("--rounds", type=int, default=3)
-    add("--threads", type=int, default=1, choices=(1, 2), help="2: also on two threads")
-    add("--device", default="cpu", help="cpu, or cuda:0: ours and PyTorch alike")
-    add("--columns", nargs="+", metavar="SIZE:CHANNELS", help="only these (28:8), no curves")
-    add("--compile", action="store_true", help="also torch.compile: minutes more a column")
-    add("--note", default="", help="a sentence for the report: what else the machine did, say")
-    add("--quick", action="store_true", help="two columns only")
+    add("--threads", type=int, default=1, choices=(1, 2), help="2: also measure two threads")
+    add("--device", default="cpu", help="cpu or cuda:0, for both programs")
+    add(
+        "--columns",
+        nargs="+",
+        metavar="SIZE:CHANNELS",
+        help="measure only these columns (such as 28:8), and no curves",
+    )
+    add(
+        "--compile", action="store_true", help="also measure torch.compile; adds minutes per column"
+    )
+    add("--note", default="", help="a sentence for the report, such as other load on the machine")
+    add("--quick", action="store_true", help="measure two small columns only")
     add("--binary", type=Path, default=Path("target/release/hypertransformer"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +72,7 @@ def main() -> None:
         }
         for column in columns:
             report["columns"].append(bench.measure(column))
-            # So that an interrupted bench keeps what it has.
+            # After each column, so that an interrupted benchmark keeps its results.
             write_report(arguments.output, report)
         if not arguments.columns:
             report["facts"] = small_facts(bench)

@@ -1,9 +1,8 @@
-"""What `make bench` times: our program and PyTorch on the same models."""
+"""The measurements of `make bench`: the Rust program and PyTorch on the same models."""
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import math
 import subprocess
@@ -20,8 +19,8 @@ from tqdm import tqdm
 from baselines.hypertransformer import HyperTransformer
 from baselines.machine import cores, gemm_rate, milliseconds
 
-# Eager PyTorch's milliseconds an episode over those of the authors' TensorFlow 1 graph, both on one
-# thread of one machine; 28×28, 20-way 1-shot, 60 queries.
+# Time per episode of eager PyTorch divided by that of the authors' TensorFlow 1 graph, both on one
+# thread of the same machine; 28×28, 20-way 1-shot, 60 queries.
 AUTHORS_RATIO = {
     (8, "logits"): 25.0 / 9.7,
     (8, "all"): 50.5 / 15.7,
@@ -34,7 +33,7 @@ AUTHORS_RATIO = {
 
 @dataclass(frozen=True)
 class Column:
-    """One model and its episodes."""
+    """A model and the shape of its episodes."""
 
     size: int
     channels: int
@@ -42,22 +41,22 @@ class Column:
 
     @property
     def title(self) -> str:
-        """What a table calls it."""
+        """Title of its progress bar."""
         return f"{self.size}×{self.size}, {self.channels} channels, {self.generates}"
 
     @property
     def image_channels(self) -> int:
-        """Grey where images are small."""
+        """1 (grey) for 28×28 images, 3 for larger ones."""
         return 1 if self.size == 28 else 3
 
     @property
     def episode(self) -> tuple[int, int, int]:
-        """Way, shot and queries a class."""
+        """Way, shot and queries per class."""
         return (20, 1, 3) if self.size == 28 else (5, 1, 15)
 
     @property
     def settings(self) -> list[str]:
-        """Overrides of the synthetic experiment."""
+        """Command-line overrides of the synthetic experiment."""
         way, shot, query = self.episode
         values = {
             "cnn.channels": self.channels,
@@ -70,15 +69,15 @@ class Column:
         return [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
 
 
-# Episodes a step, unless a column says otherwise.
-TOGETHER = 16
+# Episodes per step, unless the measurement says otherwise.
+TASKS_PER_STEP = 16
 
 
 class Bench:
-    """Runs of the Rust program and of PyTorch on this machine."""
+    """Runs the Rust program and PyTorch on this machine."""
 
     def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
-        """Measure what arithmetic could reach; packs of random pictures go into the folder."""
+        """Measure GEMM rates; `folder` is for packs of random pictures."""
         self.arguments, self.folder = arguments, folder
         self.on_gpu = arguments.device != "cpu"
         words = ["bench", "products", "--device", arguments.device, "--json"]
@@ -87,7 +86,7 @@ class Bench:
         self.pytorch_gemm = gemm_rate(arguments.device, 8192 if self.on_gpu else 1024)
 
     def program(self, *words: str) -> str:
-        """Run the Rust program; what it prints."""
+        """Run the Rust program and return what it prints."""
         command = [str(self.arguments.binary), *words]
         found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if found.returncode:
@@ -95,7 +94,7 @@ class Bench:
         return found.stdout
 
     def pack(self, size: int) -> list[str]:
-        """The override that names a pack with images of this size."""
+        """Overrides that name a pack with images of this size."""
         if size == 28:
             return []
         path = self.folder / f"random-{size}.safetensors"
@@ -105,8 +104,8 @@ class Bench:
             self.program(*words, "--size", str(size), "--output", str(path))
         return ["--set", f"data.pack={path}", "--set", "episode.rotations=none"]
 
-    def least(self, column: Column) -> int:
-        """Episodes of ours that are timed, at least."""
+    def least_episodes(self, column: Column) -> int:
+        """Smallest number of episodes to time in the Rust program."""
         return episodes_for(column, 30 if self.arguments.quick else 120)
 
     def ours(
@@ -117,8 +116,8 @@ class Bench:
         *more: str,
         episodes: int | None = None,
     ) -> dict[str, Any]:
-        """What `bench` says, of so many episodes or as many as fit the column."""
-        episodes = episodes or self.least(column)
+        """Result of the program's `bench`, by default with `least_episodes`."""
+        episodes = episodes or self.least_episodes(column)
         words = [*column.settings, *self.pack(column.size), *more]
         words += ["--device", self.arguments.device, "--json"]
         words += ["--threads", str(threads), "--episodes", str(episodes)]
@@ -128,14 +127,17 @@ class Bench:
     def whole_steps(
         self, column: Column, what: str, threads: int, tasks: int, steps: int | None = None
     ) -> float:
-        """Milliseconds an episode of ours; part of a step might not fill all threads."""
-        steps = steps or (40 if self.on_gpu else math.ceil(self.least(column) / tasks))
+        """Milliseconds per episode of the Rust program.
+
+        It runs whole steps, because part of a step might not give work to all threads.
+        """
+        steps = steps or (40 if self.on_gpu else math.ceil(self.least_episodes(column) / tasks))
         more = ("--set", f"train.tasks_per_step={tasks}")
         found = self.ours(column, what, threads, *more, episodes=tasks * steps)
         return found["milliseconds_per_episode"]
 
     def checkpoint(self, column: Column) -> Path:
-        """φ at its start, for PyTorch to read."""
+        """Checkpoint of a model after one training step, for PyTorch to read."""
         run = self.folder / "run"
         words = ["--run-dir", str(run), "--force", "--quiet", *column.settings]
         for setting in ("train.steps=1", "train.warmup_steps=0", "validation.episodes=2"):
@@ -144,7 +146,7 @@ class Bench:
         return run / "checkpoints" / "last.safetensors"
 
     def measure(self, column: Column) -> dict[str, Any]:
-        """Milliseconds an episode of each contender, one list of rounds each."""
+        """Milliseconds per episode: for each contender a list with one value per round."""
         model = HyperTransformer.load(self.checkpoint(column))
         for tensors in (model.phi, model.buffers):
             tensors.update({k: tensor.to(self.arguments.device) for k, tensor in tensors.items()})
@@ -165,7 +167,7 @@ class Bench:
             **asdict(column),
             "milliseconds": found,
             "multiply_adds": forward,
-            # Forward, and twice as much backward; a multiply-add is two operations.
+            # The backward pass costs twice the forward pass; a multiply-add is two operations.
             "limit_milliseconds": 1000 * 3 * 2 * forward / self.gemm,
             "authors_ratio": AUTHORS_RATIO.get((column.channels, column.generates))
             if column.size == 28 and not self.on_gpu
@@ -173,9 +175,9 @@ class Bench:
         }
 
     def contenders(self, column: Column, model: HyperTransformer) -> dict[str, Callable[[], float]]:
-        """What is timed in each round, by name."""
+        """The functions that are timed in each round, by name."""
 
-        def rust(what: str, threads: int = 1, tasks: int = TOGETHER) -> Callable[[], float]:
+        def rust(what: str, threads: int = 1, tasks: int = TASKS_PER_STEP) -> Callable[[], float]:
             return lambda: self.whole_steps(column, what, threads, tasks)
 
         episodes = episodes_for(column, 10 if self.arguments.quick else 30)
@@ -186,21 +188,21 @@ class Bench:
             return lambda: milliseconds(work, episodes, threads, device)
 
         timed = {
-            "step": rust("step", threads=self.beside_gpu),
+            "step": rust("step", threads=self.rust_threads),
             "PyTorch step": pytorch(step),
             "PyTorch channels-last step": pytorch(
                 training_step(channels_last(model), column, device, layout=torch.channels_last)
             ),
-            "step, T = 4": rust("step", threads=self.beside_gpu, tasks=4),
+            "step, T = 4": rust("step", threads=self.rust_threads, tasks=4),
             "step, T = 1": rust("step", tasks=1),
-            "evaluation": rust("evaluation", threads=self.beside_gpu),
+            "evaluation": rust("evaluation", threads=self.rust_threads),
             "PyTorch evaluation": pytorch(evaluation_step(model, column, device)),
         }
-        # Larger images at once need more memory than most GPUs have.
+        # Batches of larger images need more memory than most GPUs have.
         if self.on_gpu and column.size == 28:
-            timed["step, T = 64"] = rust("step", threads=self.beside_gpu, tasks=64)
-            together = pytorch(training_step(model, column, device, tasks=TOGETHER))
-            timed["PyTorch vmap step"] = lambda: together() / TOGETHER
+            timed["step, T = 64"] = rust("step", threads=self.rust_threads, tasks=64)
+            batched = pytorch(training_step(model, column, device, tasks=TASKS_PER_STEP))
+            timed["PyTorch vmap step"] = lambda: batched() / TASKS_PER_STEP
         if self.arguments.threads > 1:
             timed["step, 2 threads"] = rust("step", threads=2)
             timed["PyTorch step, 2 threads"] = pytorch(step, 2)
@@ -211,19 +213,19 @@ class Bench:
         return timed
 
     @property
-    def beside_gpu(self) -> int:
-        """Threads of our program beside a GPU, which draw episodes; one where the CPU computes."""
+    def rust_threads(self) -> int:
+        """Threads of the Rust program: 8 to draw episodes for a GPU, or 1 to compute on the CPU."""
         return 8 if self.on_gpu else 1
 
 
 def episodes_for(column: Column, small: int) -> int:
-    """Fewer episodes of larger models."""
+    """Number of episodes: `small` for a small model, fewer for larger ones."""
     work = (column.size / 28) ** 2 * max(1, column.channels / 16)
     return max(4, int(small / work))
 
 
 def write_random_pictures(folder: Path, size: int) -> None:
-    """Coloured noise, 60 classes of 20."""
+    """Write pictures of coloured noise: 60 classes of 20."""
     from PIL import Image
 
     torch.manual_seed(0)
@@ -235,7 +237,7 @@ def write_random_pictures(folder: Path, size: int) -> None:
 
 
 def batch(column: Column, device: str, tasks: int | None = None) -> tuple[torch.Tensor, ...]:
-    """Random support and query sets of a task or more; what pictures show changes no time."""
+    """Random support and query sets of one episode or `tasks`; times do not depend on pixels."""
     way, shot, query = column.episode
     shape = (column.image_channels, column.size, column.size)
     first = () if tasks is None else (tasks,)
@@ -251,8 +253,7 @@ def batch(column: Column, device: str, tasks: int | None = None) -> tuple[torch.
 
 
 def channels_last(model: HyperTransformer) -> HyperTransformer:
-    """The same with learned kernels laid out so."""
-    other = copy.copy(model)
+    """The same model with learned kernels in channels-last layout."""
 
     def laid_out(parameter: torch.Tensor) -> torch.Tensor:
         parameter = parameter.detach().clone()
@@ -260,8 +261,7 @@ def channels_last(model: HyperTransformer) -> HyperTransformer:
             parameter = parameter.contiguous(memory_format=torch.channels_last)
         return parameter
 
-    other.phi = {name: laid_out(parameter) for name, parameter in model.phi.items()}
-    return other
+    return model.with_phi({name: laid_out(value) for name, value in model.phi.items()})
 
 
 def training_step(
@@ -273,12 +273,12 @@ def training_step(
     layout: torch.memory_format = torch.contiguous_format,
     compiled: bool = False,
 ) -> Callable[[], Any]:
-    """Forward and backward of one episode, or of several by `torch.vmap`."""
+    """Forward and backward pass of one episode, or of `tasks` by `torch.vmap`."""
     phi = [parameter.requires_grad_() for parameter in model.phi.values()]
     support, support_labels, query, query_labels = batch(column, device, tasks)
     support, query = (images.contiguous(memory_format=layout) for images in (support, query))
     if compiled:
-        # Or sizes that the column before had otherwise would become symbols, and code slower.
+        # Otherwise sizes that differ from the last column's become symbolic, and the code slower.
         torch.compiler.reset()
 
     def answer(support: torch.Tensor, labels: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
@@ -294,7 +294,7 @@ def training_step(
 
 
 def evaluation_step(model: HyperTransformer, column: Column, device: str) -> Callable[[], Any]:
-    """Forward of one episode."""
+    """Forward pass of one episode."""
     support, support_labels, query, _ = batch(column, device)
 
     def answer() -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What `make bench` says beside its table: loader, waiting, memory, start-up, threads, sizes."""
+"""Measurements of `make bench` outside its table: loader, memory, start-up, threads, sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from baselines.performance_bench import Bench, Column
 SMALL = Column(28, 8, "logits")
 LARGE = Column(84, 8, "logits")
 PHOTO = "episode.photo={}"
-# What is drawn, and how many episodes: a second or so of each.
+# Name, column, overrides and number of episodes; each takes about a second.
 JITTER = [
     f"episode.jitter.{key}" for key in ("rotation=10", "scale=0.1", "shear=0.1", "shift=0.05")
 ]
@@ -20,18 +20,18 @@ LOADERS = [
     ("jittered", SMALL, JITTER, 4_000),
     ("augmented_84", LARGE, [PHOTO], 300),
 ]
-# Models and episodes a step at which a second thread is measured.
+# Models and numbers of episodes per step with which a second thread is measured.
 TWO_THREADS = [
     (column, tasks) for column in (SMALL, Column(28, 8, "all"), LARGE) for tasks in (16, 64)
 ]
-# One thread and two take turns, this often and for so many steps: in the first two or three a
-# second thread still faults its memory in.
+# How often one thread and two threads take turns, and steps of each turn: enough, because in the
+# first two or three steps a second thread still causes page faults.
 PAIRS = 5
 STEPS = 20
 
 
 def small_facts(bench: Bench) -> dict[str, Any]:
-    """Loader, waiting, memory, start-up and what a size costs."""
+    """Measure loader, waiting time, memory, start-up and the cost of sizes."""
     facts: dict[str, Any] = {}
     for name, column, settings, episodes in LOADERS:
         words = [word for setting in settings for word in ("--set", setting)]
@@ -58,7 +58,7 @@ def small_facts(bench: Bench) -> dict[str, Any]:
 
 
 def second_thread(bench: Bench, column: Column, tasks: int) -> dict[str, Any]:
-    """How many times faster a training step of so many tasks is with one more, in each pair."""
+    """Speed-up of a training step of `tasks` episodes by a second thread, one ratio per pair."""
     ratios = []
     for pair in range(PAIRS):
         found = {

@@ -22,13 +22,12 @@ TABLE = [
     ("eager evaluation", "PyTorch evaluation"),
 ]
 
-
-# PyTorch computing one episode at a time, as it may be used; the fastest counts.
+# Ways to compute one episode at a time in PyTorch; the fastest is compared.
 AT_BEST = ["PyTorch step", "PyTorch channels-last step", "PyTorch compiled step"]
 
 
 def spread(values: list[float]) -> str:
-    """Median and range of the rounds; nothing of what was not measured."""
+    """Median and range of the rounds; empty if there are none."""
     if not values:
         return ""
     if len(values) == 1:
@@ -37,12 +36,12 @@ def spread(values: list[float]) -> str:
 
 
 def model(column: dict[str, Any]) -> str:
-    """What a row calls it."""
+    """Name of a model in a row."""
     return f"{column['size']}×{column['size']}, {column['channels']} {column['generates']}"
 
 
 def table(columns: list[dict[str, Any]]) -> list[str]:
-    """Milliseconds of each contender, one row a model."""
+    """Milliseconds of each contender, one row per model."""
     there = [
         (title, key)
         for title, key in TABLE
@@ -74,29 +73,29 @@ def table(columns: list[dict[str, Any]]) -> list[str]:
 
 
 def markdown(report: dict[str, Any], picture: str) -> str:
-    """The whole report; the name of its picture."""
+    """The whole report; `picture` is the file name of its plot."""
     facts = report["facts"]
     rounds, gemm = report["rounds"], report["gemm_gflops"]
     measured = "one round" if rounds == 1 else f"medians and ranges of {rounds} rounds"
     pytorch = report["pytorch_gemm_gflops"]
-    threads = "one thread on one core unless it says two"
+    threads = "one thread on one core unless two are stated"
     if report.get("device", "cpu") != "cpu":
-        threads = "our program draws episodes on eight CPU threads, at T = 1 on one"
+        threads = "our program draws episodes on eight CPU threads, on one at T = 1"
     lines = [
         "# Performance",
         "",
-        "Written by `make bench`. Milliseconds an episode, forward and backward unless it says",
+        "Written by `make bench`. Milliseconds per episode, forward and backward pass except for",
         f"evaluation; {measured} in which all contenders took turns.",
         f"Machine: {report['machine']}; {threads}.",
         f"PyTorch {report['pytorch']}. {report.get('note', '')}".rstrip(),
         "",
         "28×28: 20-way 1-shot, 60 queries. 84×84×3: 5-way 1-shot, 75 queries.",
-        "Ours computes T = 16 episodes a step unless it says otherwise, the others one after",
-        "another. *Best*: PyTorch's fastest. *Limit*: the multiply-adds of the",
-        "model, three times (forward, and twice as many backward), at the rate of a large matrix",
+        "Ours computes T = 16 episodes per step unless stated otherwise, the others one at a",
+        "time. *Best*: PyTorch's fastest. *Limit*: three times the multiply-adds of the model",
+        "(the backward pass has twice those of the forward pass), at the rate of a large matrix",
         f"product in our program, {gemm:.0f} GFLOP/s ({pytorch:.0f} in PyTorch). *Authors'",
-        "graph*: the authors' TensorFlow 1 program cannot run here; its time, on a CPU, is eager",
-        "PyTorch's over their ratio on another machine.",
+        "graph*: the authors' TensorFlow 1 program cannot run here; its time on a CPU is estimated",
+        "as that of eager PyTorch divided by their ratio on another machine.",
         "",
         *table(report["columns"]),
     ]
@@ -106,7 +105,7 @@ def markdown(report: dict[str, Any], picture: str) -> str:
 
 
 def of_facts(facts: dict[str, Any], picture: str) -> list[str]:
-    """Loader, waiting, memory, start-up and what a size costs."""
+    """Lines on loader, waiting time, memory, start-up and the cost of sizes."""
     lines = [
         "",
         f"- Loader, one core: {facts['loader_images_per_second']:,.0f} images/s of 28×28,",
@@ -116,22 +115,22 @@ def of_facts(facts: dict[str, Any], picture: str) -> list[str]:
         f"  {100 * facts['waiting_share']:.1f} %, 84×84×3 with all augmentations",
         f"  {100 * facts['augmented_84_waiting_share']:.1f} %.",
         f"- Peak memory (28×28, 8 channels, T = 4): {facts['peak_memory_mib']:.0f} MiB.",
-        "- `inspect` of the synthetic experiment, start of the program included:"
+        "- `inspect` of the synthetic experiment, including the start of the program:"
         f" {facts['start_up_seconds']:.2f} s.",
         "",
         *of_second_thread(facts.get("second_thread", [])),
-        "What a size costs, 28×28, 20-way 1-shot, 8 channels, T = 4, but for the size named, ms a",
-        "training episode:",
+        "Milliseconds per training episode when one size changes; the others are 28×28, 20-way",
+        "1-shot, 8 channels, T = 4:",
         "",
     ]
     for key, curve in facts["curves"].items():
         values = ", ".join(f"{number}: {value:.1f}" for number, value in curve.items())
         lines.append(f"- `{key}`: {values}")
-    return [*lines, "", f"![what a size costs]({picture})"]
+    return [*lines, "", f"![milliseconds per training episode by size]({picture})"]
 
 
 def of_second_thread(found: list[dict[str, Any]]) -> list[str]:
-    """How many times faster two threads are than one, a row a model, a column a T."""
+    """Speed-up by a second thread: one row per model, one column per T."""
     if not found:
         return []
     counts = sorted({entry["tasks"] for entry in found})
@@ -139,8 +138,8 @@ def of_second_thread(found: list[dict[str, Any]]) -> list[str]:
     for entry in found:
         rows.setdefault(model(entry), {})[entry["tasks"]] = spread(entry["ratios"])
     return [
-        "Two threads against one, a core each, times faster; medians and ranges of",
-        f"{len(found[0]['ratios'])} pairs in turns:",
+        "Speed-up of two threads over one, with one core each; medians and ranges of",
+        f"{len(found[0]['ratios'])} pairs that took turns:",
         "",
         "| model | " + " | ".join(f"T = {count}" for count in counts) + " |",
         "|" + "---|" * (1 + len(counts)),
@@ -153,7 +152,7 @@ def of_second_thread(found: list[dict[str, Any]]) -> list[str]:
 
 
 def plot(report: dict[str, Any], path: Path) -> None:
-    """Milliseconds against channels, way and shot."""
+    """Plot milliseconds against channels, way and shot."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -165,18 +164,18 @@ def plot(report: dict[str, Any], path: Path) -> None:
         place.plot(list(curve), list(curve.values()), "o-")
         place.set_xlabel(key)
         place.set_ylim(bottom=0)
-    places[0].set_ylabel("ms a training episode")
+    places[0].set_ylabel("ms per training episode")
     figure.tight_layout()
     figure.savefig(path)
 
 
 def picture_of(output: Path | None) -> Path:
-    """Where the plot of a report goes."""
+    """Path of a report's plot."""
     return output.with_suffix(".svg") if output else Path("performance.svg")
 
 
 def write_report(output: Path | None, report: dict[str, Any]) -> None:
-    """Write a report to its file, if it has one, with JSON and a plot beside it."""
+    """Write a report with JSON and a plot beside it, if there is an output file."""
     if output is None:
         return
     picture = picture_of(output)

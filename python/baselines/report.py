@@ -1,4 +1,4 @@
-"""Results as JSON, a Markdown table and a plot."""
+"""The report of `make compare`: JSON, a Markdown table and a plot."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ REFERENCE = "hypertransformer"
 
 @dataclass
 class Result:
-    """One method at one number of channels."""
+    """Result of one method with one number of channels."""
 
     method: str
     channels: int
     parameters: int
-    """Numbers that training moves."""
+    """Number of trained values."""
     minutes: float
     """CPU minutes of training and validation."""
     milliseconds: float
-    """CPU time from a support set to a classifier that is ready, median; in PyTorch."""
+    """Median CPU time from support set to classifier, in PyTorch."""
     batch_norm: str
     way: int
     shot: int
     accuracies: list[float]
-    """Of each episode."""
+    """Accuracy of each episode."""
 
     @property
     def accuracy(self) -> Interval:
@@ -51,7 +51,7 @@ def difference(one: Result, other: Result) -> Interval:
 def write_report(
     folder: Path, facts: dict[str, Any], budget: dict[str, Any], results: list[Result]
 ) -> None:
-    """`results.json`, `table.md`, `accuracy.png` and `accuracy.svg`."""
+    """Write `results.json`, `table.md`, `accuracy.png` and `accuracy.svg`."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for result in results:
@@ -67,12 +67,12 @@ def write_report(
 
 
 def paper_of(facts: dict[str, Any], result: Result) -> float | None:
-    """The paper's number for a result."""
+    """The paper's accuracy for a result, if it has one."""
     return paper_accuracy(facts["pack"], result.method, result.way, result.shot, result.channels)
 
 
 def title(facts: dict[str, Any], budget: dict[str, Any]) -> str:
-    """What was measured."""
+    """One line on what was measured."""
     return (
         f"{facts['pack']}, {facts['way']}-way {facts['shot']}-shot, "
         f"{budget['minutes']:g} CPU minutes of training, {facts['episodes']} {facts['split']} "
@@ -81,13 +81,13 @@ def title(facts: dict[str, Any], budget: dict[str, Any]) -> str:
 
 
 def table(facts: dict[str, Any], budget: dict[str, Any], results: list[Result]) -> str:
-    """All results, and differences in pairs to the HyperTransformer."""
+    """All results, and paired differences to the HyperTransformer."""
     lines = [
         f"# {title(facts, budget)}",
         "",
-        "Accuracy in percent with the 95 % interval over episodes, the same for all. Training: CPU "
-        "minutes, validation included. Ready: CPU milliseconds from support set to classifier, "
-        "median, all in PyTorch on one thread.",
+        "Accuracy in percent with the 95 % interval over episodes, which are the same for all "
+        "methods. Training: CPU minutes, validation included. Ready: median CPU milliseconds from "
+        "support set to classifier, all in PyTorch on one thread.",
         "",
         "| method | channels | accuracy | batch-norm | the paper's number | parameters | training "
         "| ready |",
@@ -109,8 +109,8 @@ def table(facts: dict[str, Any], budget: dict[str, Any], results: list[Result]) 
     if pairs:
         lines += [
             "",
-            "HyperTransformer minus the other, on the same episodes, in points; where the interval "
-            "holds 0, they are tied:",
+            "HyperTransformer minus the other method on the same episodes, in points; tied where "
+            "the interval contains 0:",
             "",
             "| other | channels | difference | |",
             "|---|---|---|---|",
@@ -127,7 +127,7 @@ def table(facts: dict[str, Any], budget: dict[str, Any], results: list[Result]) 
 def plot(
     folder: Path, facts: dict[str, Any], budget: dict[str, Any], results: list[Result]
 ) -> None:
-    """Accuracy against channels, a line a method."""
+    """Plot accuracy against channels, one line per method."""
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     for method in dict.fromkeys(result.method for result in results):
         own = sorted((r for r in results if r.method == method), key=lambda r: r.channels)

@@ -1,8 +1,8 @@
-"""RFS (Tian et al. 2020): a CNN that learned all training classes, then logistic regression.
+"""RFS (Tian et al. 2020): a CNN trained on all training classes, then logistic regression.
 
-The CNN is trained in the ordinary way; on a support set only a logistic regression is fitted, to
-features of length 1. With `generations` the CNN is distilled into itself again and again. Features
-come from moving averages (`running`): inductive.
+The CNN is trained with ordinary supervision; on a support set only a logistic regression is fitted,
+to features scaled to length 1. With `generations` the CNN is distilled into a fresh copy of itself,
+repeatedly. Features are normalised with moving averages (`running`), so evaluation is inductive.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ MOMENTUM = 0.1
 
 @dataclass
 class RfsOptions:
-    """Settings, with those of the paper where it names them."""
+    """Settings; the defaults are those of the paper where it states them."""
 
     batch: int = 64
     generations: int = 0
-    """Times that the CNN is distilled; the budget is shared between all trainings."""
+    """Number of distillations; all trainings share the budget equally."""
     temperature: float = 4.0
-    """Of both soft answers."""
+    """Temperature of the student's and the teacher's softmax."""
     alpha: float = 0.5
-    """Weight of the cross-entropy; the rest is the distance from the teacher."""
+    """Weight of the cross-entropy; 1 − alpha is that of the divergence from the teacher."""
     regularisation: float = 1.0
     """C of the logistic regression."""
 
@@ -54,7 +54,7 @@ class Rfs(Method):
         feature_length: int,
         options: RfsOptions | None = None,
     ) -> None:
-        """Start from these weights of the CNN."""
+        """Start from the given weights of the CNN."""
         self.options = options or RfsOptions()
         scale = 1 / math.sqrt(feature_length)
         generator = torch.Generator().manual_seed(0)
@@ -74,12 +74,12 @@ class Rfs(Method):
         return super().rate_factor(self.generation(progress) % 1.0)
 
     def generation(self, progress: float) -> float:
-        """Which generation is being trained, and how far it is."""
+        """The generation in training, plus the fraction of it that is done."""
         trainings = self.options.generations + 1
         return min(progress * trainings, trainings - 1e-9)
 
     def loss(self, data: TrainingData, step: int, progress: float) -> Tensor:
-        """Cross-entropy of a batch of training images, and what the teacher would say of it."""
+        """Cross-entropy of a batch of training images, and divergence from the teacher."""
         if int(self.generation(progress)) > int(self.buffers["generation"]):
             self.begin_generation()
         images, labels = data.batch(step, self.options.batch)
@@ -109,7 +109,7 @@ class Rfs(Method):
 
     @torch.no_grad()
     def begin_generation(self) -> None:
-        """The student becomes the teacher, and a new student starts."""
+        """Make the student the teacher, and start a new student."""
         self.buffers["generation"] += 1
         for name, value in self.parameters.items():
             self.buffers[f"teacher.{name}"].copy_(value)
@@ -117,13 +117,13 @@ class Rfs(Method):
 
     @torch.no_grad()
     def note(self, used: Moments) -> None:
-        """Move the moving averages."""
+        """Update the moving averages."""
         for layer, (mean, variance) in enumerate(used, start=1):
             self.buffers[f"layer{layer}.mean"].lerp_(mean, MOMENTUM)
             self.buffers[f"layer{layer}.variance"].lerp_(variance, MOMENTUM)
 
     def embedded(self, images: Tensor) -> Tensor:
-        """Features `[N, F]` of length 1."""
+        """Features `[N, F]`, each of length 1."""
         moments = [
             (self.buffers[f"layer{layer}.mean"], self.buffers[f"layer{layer}.variance"])
             for layer in range(1, cnn.LAYERS + 1)
@@ -140,7 +140,7 @@ class Rfs(Method):
         def classify(query: Tensor) -> Tensor:
             found = regression.decision_function(self.embedded(query).detach().numpy())
             if found.ndim == 1:
-                # Of two classes it gives the second one's score alone.
+                # With two classes scikit-learn returns the score of the second one only.
                 return torch.stack([-torch.from_numpy(found), torch.from_numpy(found)], 1)
             return torch.from_numpy(found)
 

@@ -1,23 +1,27 @@
-"""What weight tokens can hold after μ (`generator.support_gradient`), one episode at a time."""
+"""The direction that a weight token can hold after its placeholder (`generator.support_gradient`).
+
+It is the direction in which a loss on the support set would move the slice that the token becomes.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from baselines.hypertransformer import HyperTransformer
-
 SHARPNESS = 4.0
+
+SupportFeatures = Callable[[Sequence[Tensor | None]], Tensor]
+"""Generated slices of each convolution (None: nothing is added) → features `[N, length]`."""
 
 
 def leave_one_out_loss(features: Tensor, labels: Tensor, way: int, scale: Tensor | float) -> Tensor:
-    """Cross-entropy of distances `[N, length]` to the class means, to its own without itself.
+    """Cross-entropy of classifying each of `[N, length]` by its distance to the class means.
 
-    A class of one is compared with itself; one of none is no choice.
+    The mean of an image's own class leaves that image out. A class of one image is compared with
+    the image itself; a class without images cannot be chosen.
     """
     members = F.one_hot(labels, way).to(features.dtype)
     counts = members.sum(0)
@@ -33,38 +37,29 @@ def leave_one_out_loss(features: Tensor, labels: Tensor, way: int, scale: Tensor
 
 
 def directions(
-    model: HyperTransformer, support: Tensor, labels: Tensor, moving: bool, seen: Tensor | None
+    features: SupportFeatures,
+    slices: Sequence[Tensor | None],
+    labels: Tensor,
+    way: int,
+    visible: Tensor | None,
 ) -> list[Tensor | None]:
-    """Of each convolution whose weight tokens hold it: where its slices should move.
+    """Negative gradients of the loss at `slices`, which are zeros; None where `slices` has None.
 
-    `[count, length]` each, with mean square 1; constants. `moving`, `seen`: see `forward`.
+    `[count, length]` each, scaled to a mean square of 1, without gradients of their own. Images
+    that are unlabelled or not `visible` do not count in the loss.
     """
-    names = [f"generator.layer{index + 1}" for index in range(model.cnn["layers"])]
-    found: list[Tensor | None] = [None] * len(names)
-    asked = [
-        f"{name}.placeholders" in model.phi and model.settings(name)["support_gradient"]
-        for name in names
-    ]
-    if not any(asked):
-        return found
-    changes: dict[int, Tensor] = {}
-    images = support
-    for index, name in enumerate(names):
-        weights, inputs = model.learned_weights(index), images.shape[1]
-        if asked[index]:
-            placeholders = model.phi[f"{name}.placeholders"]
-            shape = placeholders.shape[0], model.slice_length(name, inputs)
-            changes[index] = placeholders.new_zeros(shape).requires_grad_()
-            generated = model.weights_from(name, changes[index], inputs)
-            weights = {kind: value + generated.get(kind, 0.0) for kind, value in weights.items()}
-        images = model.block_of_support(index, images, weights, moving, seen)
-    features, way = model.features(images), model.phi["generator.logits.placeholders"].shape[0]
-    counted = labels < way
-    if seen is not None:
-        counted &= seen
-    loss = leave_one_out_loss(features[counted], labels[counted], way, SHARPNESS)
-    gradients = torch.autograd.grad(loss, list(changes.values()))
-    for index, gradient in zip(changes, gradients, strict=True):
+    moved = {
+        index: zeros.requires_grad_() for index, zeros in enumerate(slices) if zeros is not None
+    }
+    with torch.enable_grad():
+        support_features = features(slices)
+        counted = labels < way
+        if visible is not None:
+            counted &= visible
+        loss = leave_one_out_loss(support_features[counted], labels[counted], way, SHARPNESS)
+        gradients = torch.autograd.grad(loss, list(moved.values()))
+    found: list[Tensor | None] = [None] * len(slices)
+    for index, gradient in zip(moved, gradients, strict=True):
         scaled = -gradient / gradient.abs().max().clamp(min=1e-30)
         found[index] = scaled / scaled.square().mean().sqrt().clamp(min=1e-15)
     return found

@@ -1,7 +1,7 @@
-"""The training loop of all rivals: Adam with a cosine, within a budget, resumable.
+"""The training loop of all rivals: Adam with a cosine schedule, within a budget, resumable.
 
-The budget is CPU time of this process, validation included: on a machine that does other work too,
-minutes on the clock would be unequal.
+The budget is CPU time of this process including validation, because wall-clock time would depend on
+other load on the machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOG_SECONDS = 1.0
 
 @dataclass
 class Budget:
-    """When training ends: after so many CPU minutes, or steps where they are given."""
+    """When training ends: after `steps` if given, otherwise after `minutes` of CPU time."""
 
     minutes: float
     steps: int | None = None
@@ -36,13 +36,13 @@ class Budget:
     validation_episodes: int = 100
 
     def progress(self, seconds: float, step: int) -> float:
-        """0 at the start, 1 at the end."""
+        """Fraction of the budget used: 0 at the start, 1 at the end."""
         return step / self.steps if self.steps else seconds / (60 * self.minutes)
 
 
 @dataclass
 class Progress:
-    """How far training is; saved beside the tensors."""
+    """State of training that is saved beside the tensors."""
 
     step: int = 0
     seconds: float = 0.0
@@ -52,7 +52,7 @@ class Progress:
 
 
 def save(path: Path, method: Method, optimizer: torch.optim.Adam, progress: Progress) -> None:
-    """Write everything that a resumed run needs, whole or not at all."""
+    """Write everything that a resumed run needs, atomically."""
     tensors = {f"parameters.{name}": value.detach() for name, value in method.parameters.items()}
     tensors |= {f"buffers.{name}": value for name, value in method.buffers.items()}
     for name, parameter in method.parameters.items():
@@ -89,7 +89,7 @@ def train(
     folder: Path,
     title: str,
 ) -> Progress:
-    """Train, or go on where the folder's checkpoint stands; ends with the best by validation."""
+    """Train, or resume from the folder's checkpoint; then load the best weights by validation."""
     folder.mkdir(parents=True, exist_ok=True)
     last, best = folder / "last.safetensors", folder / "best.safetensors"
     for parameter in method.parameters.values():

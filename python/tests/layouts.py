@@ -1,4 +1,4 @@
-"""Data sets in the layouts they are handed out in, written small by numpy."""
+"""Small made-up data sets in the layouts in which the real ones are distributed."""
 
 import gzip
 import io
@@ -18,12 +18,12 @@ BINARY = ROOT / "target" / "release" / "hypertransformer"
 LISTS = ROOT / "src" / "data" / "import"
 PARTS = {"train": "train", "val": "validation", "test": "test"}
 CLASSES, IMAGES = 3, 4
-# The pictures of a class are not neighbours in any file.
+# So that the pictures of a class are not adjacent in any file.
 LABELS = np.tile(np.arange(CLASSES), IMAGES)
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes strings as Python 2 did, whose pickles most of the field's files are."""
+    """Writes strings as Python 2 did, which wrote most of the files of the field."""
 
     def save_string(self, text):
         content = text.encode("latin1") if isinstance(text, str) else text
@@ -42,12 +42,12 @@ def pickled(value, protocol):
 
 
 def colour(part, label, number):
-    """The one colour of a picture."""
+    """The colour of all pixels of a picture."""
     return [40 * list(PARTS).index(part) + 10 * label, 10 * number, 7]
 
 
 def pixels(part, side):
-    """[12, side, side, 3], in the order of LABELS."""
+    """Pictures [12, side, side, 3] in the order of LABELS."""
     colours = [colour(part, label, place // CLASSES) for place, label in enumerate(LABELS)]
     image = np.array(colours, dtype=np.uint8)
     return np.broadcast_to(image[:, None, None, :], (len(LABELS), side, side, 3)).copy()
@@ -60,7 +60,7 @@ def encoded(image, kind="PNG"):
 
 
 def listed(name, part, count=CLASSES):
-    """The first classes of a part in a list of the program's, by their names."""
+    """Names of the first classes of a part in one of the program's lists."""
     lines = (LISTS / f"{name}.txt").read_text().split("\n")
     return [line.split(" ")[1] for line in lines if line.startswith(PARTS[part])][:count]
 
@@ -117,7 +117,7 @@ def tiered_zenodo(folder, protocol):
 
 
 def tiered_npz(folder, protocol):
-    """Of OpenCV, so blue comes first."""
+    """As OpenCV wrote it: channels in the order blue, green, red."""
     for part in PARTS:
         save = np.savez if part == "train" else np.savez_compressed
         save(folder / f"{part}_images.npz", images=pixels(part, 84)[..., ::-1])
@@ -125,7 +125,7 @@ def tiered_npz(folder, protocol):
 
 
 def tiered_npz_of_others(folder, protocol):
-    """With labels that run on from part to part."""
+    """With labels that continue from part to part."""
     tiered_npz(folder, protocol)
     for place, part in enumerate(PARTS):
         value = {"labels": (LABELS + CLASSES * place).tolist()}
@@ -133,7 +133,7 @@ def tiered_npz_of_others(folder, protocol):
 
 
 def ilsvrc(folder, protocol):
-    """A tar for each class, in one tar."""
+    """A tar that holds one tar per class."""
     with tarfile.open(folder / "ILSVRC2012_img_train.tar", "w") as whole:
         for part in PARTS:
             others = ["n99999999"] if part == "train" else []
@@ -147,7 +147,7 @@ def ilsvrc(folder, protocol):
 
 
 def unpacked(write, depth):
-    """The same with its tars unpacked, each to a folder of its name."""
+    """The same layout with its tars unpacked, each to a folder of its name."""
 
     def write_unpacked(folder, protocol):
         write(folder, protocol)
@@ -171,7 +171,7 @@ def cub(folder, protocol):
 
 
 def cifar_classes(source):
-    """For each fine label the part, the label in it, and the superclass."""
+    """Names of fine and coarse labels; for each fine label its part and its coarse label."""
     if source == "cifar-fs":
         names = [(part, name) for part in PARTS for name in listed("cifar_fs", part, 100)]
         fine = [name for _, name in names]
@@ -182,7 +182,7 @@ def cifar_classes(source):
 
 
 def cifar_official(source, images=1):
-    """cifar-100-python; every picture has its fine label as red, its number modulo 256 as green."""
+    """cifar-100-python; a picture's red is its fine label, its green its number modulo 256."""
 
     def write(folder, protocol):
         fine, coarse, places = cifar_classes(source)
@@ -239,7 +239,7 @@ def idx(array):
 
 
 def idx_files(name):
-    """Twice twenty pictures, ten classes; EMNIST's lie on their side."""
+    """Twenty training and twenty test pictures of ten classes; EMNIST's are transposed."""
 
     def write(folder, protocol):
         image = np.zeros((20, 28, 28), dtype=np.uint8)
@@ -280,7 +280,7 @@ FORMS = {
     "cifar official": ("cifar-fs", cifar_official("cifar-fs")),
     "idx": ("idx", idx_files("")),
 }
-UNKNOWN = {"embeddings", "folder", "idx"}  # sources whose numbers nobody knows
+UNKNOWN = {"embeddings", "folder", "idx"}  # sources without known counts
 
 
 def run_import(source, origin, output, *more):

@@ -1,4 +1,4 @@
-"""The rivals on a small synthetic pack: what must hold, and that they learn."""
+"""Tests the rivals on a small synthetic pack: their properties, and that they learn."""
 
 import json
 import subprocess
@@ -116,7 +116,7 @@ def test_the_program_s_evaluation_and_pytorch_s_agree_on_every_episode(pack, tmp
         found, _ = evaluate(model.classifier, exported)
         lines = (tmp_path / "found.jsonl").read_text().splitlines()
         expected = np.array([json.loads(line)["accuracy"] for line in lines])
-        # In single precision a query between two classes may tip over now and then.
+        # In single precision a query on the border of two classes may change sides.
         assert np.abs(found - expected).max() <= 1.01 / 25
         assert (np.abs(found - expected) > 1e-6).sum() <= 2
         assert found.mean() > 0.3
@@ -128,7 +128,7 @@ def test_every_loss_reaches_every_parameter(data):
             continue
         for parameter in method.parameters.values():
             parameter.requires_grad_()
-        # The first step's gradient of MAML's kernels is 0 through a logits layer of zeros.
+        # In the first step MAML's kernels have gradient 0, because its logits layer is zero.
         for step in range(2):
             method.loss(data, step, 0.5).backward()
             with torch.no_grad():
@@ -227,7 +227,7 @@ def test_maml_s_loss_moves_from_every_step_to_the_last():
 def test_training_learns_and_a_resumed_one_ends_with_the_same_weights(data, episodes, tmp_path):
     def run(folder, stops):
         for steps in stops:
-            # Without a cosine, which ends where training ends.
+            # Without the cosine schedule, whose length is that of the training.
             method = ProtoNet(cnn.initial_weights(1, CHANNELS, 0))
             method.rate_factor, method.learning_rate = (lambda progress: 1.0), 5e-3
             budget = Budget(0, steps=steps, validations=1, validation_episodes=30)

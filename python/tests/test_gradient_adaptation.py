@@ -1,4 +1,4 @@
-"""Gradient steps of convolutions on a support set: their loss by hand, a small run."""
+"""Tests gradient steps on a support set: their loss against one by hand, and a small run."""
 
 import subprocess
 import sys
@@ -62,39 +62,28 @@ def test_the_loss_compares_each_image_with_its_class_without_itself():
 def test_a_class_of_one_is_compared_with_itself_and_one_of_none_is_no_choice():
     features = torch.tensor([[0.0], [0.2], [0.5]], dtype=torch.float64)
     found = leave_one_out_loss(features, torch.tensor([0, 0, 2]), 3, 4.0)
-    # Squared distances to the own class without the image, but for a single one, and to the other.
+    # Squared distances to the own class (without the image, unless it is alone) and to the other.
     pairs = [(0.04, 0.25), (0.04, 0.09), (0.0, 0.16)]
     expected = np.mean([np.log1p(np.exp(4 * (own - other))) for own, other in pairs])
     assert abs(found.item() - expected) < 1e-12
 
 
 def test_steps_move_kernels_by_their_share_and_lower_the_loss(run):
-    model = Adapting(HyperTransformer.load(run / "checkpoints" / "best.safetensors"), WAY, 1)
+    adapting = Adapting(HyperTransformer.load(run / "checkpoints" / "best.safetensors"), WAY, 1)
     episode = TrainingData(Pack(run.parent / "synthetic.safetensors"), WAY, SHOT, 3).episode(0)
-
-    def loss(kernels):
-        model.moved = kernels
-        images = episode.support
-        for index in range(model.cnn["layers"]):
-            weights = model.learned_weights(index)
-            images = model.block(index, images, weights, note=True, seen=None)
-        features = model.features(images)
-        labels = episode.support_labels
-        return leave_one_out_loss(features, labels, WAY, model.scale.exp()).item()
-
-    model.moved = []
-    before = [model.learned_weights(index)["kernel"] for index in range(model.cnn["layers"])]
-    after = model.stepped(episode, 0)
+    stepped = adapting.stepped(adapting.model, episode, 0)
+    loss, before = adapting.loss(adapting.model, episode)
+    loss_after, after = adapting.loss(stepped, episode)
     for old, new in zip(before, after, strict=True):
         assert torch.allclose((new - old).norm(), 0.01 * old.norm(), rtol=1e-3)
-    assert loss(after) < loss([])
+    assert loss_after < loss
 
 
-def test_the_program_prints_what_is_gained(run):
+def test_the_program_prints_the_gain(run):
     words = ["--steps", "2", "--episodes", "4", "--inner", "1", "--overlapping"]
     command = [sys.executable, "-m", "baselines.gradient_adaptation", run, "--binary", BINARY]
     found = subprocess.run(
         [*command, *words], cwd=ROOT / "python", check=True, capture_output=True, text=True
     )
     assert "on support images" in found.stdout
-    assert "points, in pairs over 4 validation episodes" in found.stdout
+    assert "points, paired over 4 validation episodes" in found.stdout

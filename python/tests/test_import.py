@@ -1,4 +1,4 @@
-"""Every layout of `layouts.py`, whole, imported."""
+"""Imports every layout of `layouts.py`, undamaged."""
 
 import subprocess
 import tarfile

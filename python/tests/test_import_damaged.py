@@ -1,4 +1,4 @@
-"""Layouts of `layouts.py`, damaged or in part: what the program says."""
+"""Imports layouts of `layouts.py` that are damaged or incomplete, and checks the messages."""
 
 import io
 import os
@@ -59,7 +59,7 @@ def change_npz(**arrays):
 
 
 def no_picture(*places):
-    """An archive of one file that is no picture, in tars within each other."""
+    """An archive of one file that is not a picture, in nested tars."""
 
     def rewrite(path):
         content = b"no picture"
@@ -74,13 +74,13 @@ def no_picture(*places):
 
 
 def nothing(path):
-    """There are too few as it is."""
+    """Leave the file as it is: the layout has too few pictures anyway."""
 
 
 CUB = f"CUB_200_2011/images/{listed('cub_easyfsl', 'train')[0]}/1.jpg"
 ILSVRC = listed("tiered_imagenet_ren", "train")[0]
 
-# Told with --partial too.
+# Errors with --partial too.
 BROKEN = [
     ("mini cache", "mini-imagenet-cache-val.pkl", hold([1], 0), "is no pickle of protocol 2 to 5"),
     (
@@ -271,7 +271,7 @@ BROKEN += [
 ]
 BROKEN += [(form, name, page, "is an HTML page") for form, name, _ in ARCHIVES]
 BROKEN += [(form, name, halve, told) for form, name, told in ARCHIVES]
-# What --partial lets pass.
+# Errors that --partial turns into notes.
 MISSING = [
     (
         "mini cache",
@@ -300,7 +300,7 @@ MISSING = [
 
 
 def damaged(form, name, damage, folder, *more):
-    """What the program says to it, and what it leaves."""
+    """Import a damaged layout: the finished process, and the files that it leaves."""
     source, write = FORMS[form]
     origin, output = folder / "origin", folder / "pack.safetensors"
     origin.mkdir()

@@ -1,4 +1,4 @@
-"""`python/libtorch.py` on made-up installations."""
+"""Tests `python/libtorch.py` on made-up installations."""
 
 import os
 import shutil

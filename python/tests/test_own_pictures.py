@@ -1,4 +1,4 @@
-"""`generate` and `classify` on pictures in every format, the CNN run in onnxruntime beside ours."""
+"""Tests `generate` and `classify` on pictures of every format, and the CNN in onnxruntime."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ def test_onnxruntime_follows_the_preprocessing_in_the_metadata(cnn):
     odds = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     probabilities = odds / odds.sum(1, keepdims=True)
     for row, answer in zip(probabilities, classify(cnn.with_suffix(".onnx"), files), strict=True):
-        # Pillow rounds resized pixels in another place than the image crate: by one grey value.
+        # Pillow and the image crate round resized pixels differently, by one grey level.
         ours = dict(answer["top"])
         assert np.abs(row - [ours[label] for label in labels]).max() < 0.02
         assert answer["label"] == labels[row.argmax()]

@@ -1,4 +1,4 @@
-"""The page of `serve`, driven as a user does: draw, see the class, download the CNN, run it."""
+"""Uses the page of `serve` as a user does: draw, see the class, download the CNN, run it."""
 
 import base64
 import io
@@ -51,7 +51,7 @@ def post(address, path, body):
 
 
 def png():
-    """A black dot on white, in base64."""
+    """A PNG of a black dot on white, in base64."""
     picture = Image.new("L", (20, 20), 255)
     picture.putpixel((10, 10), 0)
     file = io.BytesIO()
@@ -84,7 +84,7 @@ def test_wrong_requests_are_told(address):
 
 
 def stroke(page, canvas, points):
-    """Draws a line through points of the unit square."""
+    """Draw a line through points of the unit square."""
     box = canvas.bounding_box()
     for index, (x, y) in enumerate(points):
         page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])

@@ -1,4 +1,4 @@
-"""The report of `make bench`: ratios by hand, cores taken and given back."""
+"""Tests the report of `make bench` against ratios by hand, and the pinning to cores."""
 
 import os
 

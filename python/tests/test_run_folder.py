@@ -1,4 +1,4 @@
-"""A real run, read back with the tools its user has: TensorBoard and safetensors."""
+"""Reads a real run with the tools that a user has: TensorBoard and safetensors."""
 
 import json
 import subprocess
