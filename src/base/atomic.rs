@@ -1,4 +1,4 @@
-//! Whole files or none: temporary file, fsync, rename, fsync of the folder.
+//! Atomic file writes: temporary file, fsync, rename, fsync of the folder.
 use std::fs::Permissions;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -6,17 +6,18 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// What names of files begin with that are not whole yet.
-pub const PARTIAL: &str = ".partial-";
+/// Prefix of the names of incomplete files.
+pub const PARTIAL_PREFIX: &str = ".partial-";
 
-/// Replaces `path` by `bytes`; a reader, or a crash, finds the old file or the new one.
+/// Writes `bytes` to `path` atomically: after a crash the file has either its old or its new contents. Creates the folder
+/// if necessary.
 ///
 /// # Errors
-/// What the operating system says.
+/// If `path` exists and is not a regular file, or an operation on the file system fails.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A device, say, would become a file.
-    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-        return Err(io::Error::other("what is there is no file"));
+    // Renaming would replace a device, for example, by a file.
+    if std::fs::metadata(path).is_ok_and(|existing| !existing.is_file()) {
+        return Err(io::Error::other("it exists and is not a regular file"));
     }
     let folder = folder_of(path);
     std::fs::create_dir_all(folder)?;
@@ -27,7 +28,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
-/// The folder that a file lies in, be it the working directory.
+/// The folder that contains `path`; `.` if the path has a single component.
 pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -35,13 +36,13 @@ pub fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// A file that is gone unless it is persisted under its own name; others may read it as far as the umask lets them.
+/// Creates a temporary file in `folder` that is deleted on drop unless it is persisted. Its permissions follow the umask.
 ///
 /// # Errors
-/// What the operating system says.
+/// If the file cannot be created.
 pub fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new()
-        .prefix(PARTIAL)
+        .prefix(PARTIAL_PREFIX)
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)
 }

@@ -1,4 +1,4 @@
-//! Threads and devices: tasks are spread over plain threads on a CPU, batched on a GPU.
+//! Threads and devices: tasks are distributed over threads on a CPU and batched on a GPU.
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use thiserror::Error;
 
 use crate::settings::train::Precision;
 
-/// What a user asks for with `--device`.
+/// Value of the option `--device`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The first GPU if libtorch sees one, else the CPU.
     Auto,
     /// The CPU.
     Cpu,
-    /// This GPU.
+    /// The GPU with this index.
     Cuda(usize),
 }
 
@@ -23,7 +23,7 @@ impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("`{text}` is no device: expected auto, cpu or cuda:N");
+        let wrong = || format!("`{text}` is not a device, expected auto, cpu or cuda:N");
         match text {
             "auto" => Ok(DeviceChoice::Auto),
             "cpu" => Ok(DeviceChoice::Cpu),
@@ -36,12 +36,13 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// Why computing cannot start.
+/// Reasons why computation cannot start.
 #[derive(Debug, Error)]
 pub enum ComputeError {
-    /// The GPU asked for is not there.
+    /// The requested GPU does not exist.
     #[error(
-        "device cuda:{0} is not there: libtorch sees {1} GPUs; `hypertransformer doctor` tells why"
+        "device cuda:{0} does not exist: libtorch sees {1} GPUs\n\
+         hint: `hypertransformer doctor` shows what libtorch was linked with"
     )]
     NoSuchGpu(usize, i64),
     /// Threads could not be started.
@@ -49,53 +50,54 @@ pub enum ComputeError {
     Threads(usize, #[source] rayon::ThreadPoolBuildError),
 }
 
-/// How many items are computed as one batch. On a CPU the number does not follow that of threads, for rounding, and
-/// with it every bit of a result, depends on it.
+/// Number of items that are computed as one batch. Rounding depends on it, so on a CPU it must not depend on the number
+/// of threads: results are then bitwise the same for any number of threads.
 #[derive(Clone, Copy, Debug)]
-pub struct Together {
-    /// On a CPU: some share the cost of calling libtorch, too many no longer fit its caches.
+pub struct BatchSize {
+    /// Batch size on a CPU. Larger batches spread the cost of calling libtorch, but too large ones exceed the caches.
     pub cpu: usize,
-    /// On a GPU.
+    /// Batch size on a GPU.
     pub gpu: usize,
 }
 
-impl Together {
-    /// One by one.
-    pub const ALONE: Together = Together { cpu: 1, gpu: 1 };
+impl BatchSize {
+    /// One item at a time.
+    pub const ONE: BatchSize = BatchSize { cpu: 1, gpu: 1 };
 }
 
-/// Where and on how many threads tasks are computed.
+/// A device and the CPU threads that compute tasks.
 pub struct Compute {
-    /// Where tensors live.
+    /// The device that holds tensors.
     pub device: Device,
-    /// CPU worker threads.
+    /// Number of CPU worker threads.
     pub threads: usize,
     pool: Arc<rayon::ThreadPool>,
 }
 
 impl Compute {
-    /// `threads` of `None` takes all cores. Inside a worker libtorch uses one thread, so results do not depend on
-    /// how many workers there are.
+    /// Starts `threads` worker threads, one per core if `None`. Libtorch uses one thread inside each worker, so results do
+    /// not depend on the number of workers.
     ///
     /// # Errors
-    /// If the GPU asked for is not there or threads cannot be started.
+    /// [`ComputeError::NoSuchGpu`] if the requested GPU does not exist, [`ComputeError::Threads`] if threads cannot be
+    /// started.
     pub fn new(choice: DeviceChoice, threads: Option<usize>) -> Result<Compute, ComputeError> {
         let device = match choice {
             DeviceChoice::Auto => Device::cuda_if_available(),
             DeviceChoice::Cpu => Device::Cpu,
             DeviceChoice::Cuda(index) => {
-                let there = if Cuda::is_available() {
+                let available = if Cuda::is_available() {
                     Cuda::device_count()
                 } else {
                     0
                 };
-                if index as i64 >= there {
-                    return Err(ComputeError::NoSuchGpu(index, there));
+                if index as i64 >= available {
+                    return Err(ComputeError::NoSuchGpu(index, available));
                 }
                 Device::Cuda(index)
             }
         };
-        // Steps of training have one shape: cuDNN tries its ways once and keeps the fastest.
+        // All training steps have the same shapes, so cuDNN may try its algorithms once and keep the fastest.
         Cuda::cudnn_set_benchmark(device.is_cuda());
         let threads = threads.unwrap_or_else(available_threads).max(1);
         tch::set_num_threads(1);
@@ -106,13 +108,13 @@ impl Compute {
         })
     }
 
-    /// Threads that draw episodes ahead. Where cores are left beside the workers, one for every four of them, which take
-    /// at least five times as long over an episode, augmented colour images included. Otherwise the workers themselves,
-    /// between two steps: a thread more would hold up one worker, and the others would wait for that one at the end of
-    /// the step. Beside a GPU workers have nothing else to do.
+    /// Threads that draw episodes ahead of the model. If cores are free besides the workers, this is a separate pool with
+    /// one thread per four workers: computing an episode takes a worker at least five times as long as drawing it, even
+    /// with augmented colour images. Otherwise the workers draw between two steps, because an additional thread would
+    /// slow down one worker, for which all others wait at the end of a step. With a GPU the workers are idle anyway.
     ///
     /// # Errors
-    /// If threads cannot be started.
+    /// [`ComputeError::Threads`] if threads cannot be started.
     pub fn loader_pool(&self) -> Result<Arc<rayon::ThreadPool>, ComputeError> {
         let spare = available_threads().saturating_sub(self.threads);
         if self.device == Device::Cpu && spare > 0 {
@@ -121,41 +123,41 @@ impl Compute {
         Ok(Arc::clone(&self.pool))
     }
 
-    /// Runs `work`, whose parallel iterators then go over this computation's threads.
+    /// Runs `work` on the worker threads, so that its parallel iterators use them.
     pub fn in_parallel<Output: Send>(&self, work: impl FnOnce() -> Output + Send) -> Output {
         self.pool.install(work)
     }
 
-    /// Applies `work` to groups of items and returns the results in order; on a CPU each worker takes a group of its
-    /// own. Every call of `work` gets its own handles of `shared`.
+    /// Applies `work` to batches of items and returns the results in order. On a CPU the batches are distributed over the
+    /// workers; on a GPU they are computed in turn. Each call of `work` gets its own handles to the tensors `shared`.
     pub fn map<Item: Sync, Output: Send>(
         &self,
         items: &[Item],
-        together: Together,
+        batch_size: BatchSize,
         shared: [&Tensor; 2],
         work: impl Fn(&[Item], [Tensor; 2]) -> Output + Sync,
     ) -> Vec<Output> {
         let handles = || shared.map(Tensor::shallow_clone);
         if self.device != Device::Cpu {
             return items
-                .chunks(together.gpu.max(1))
-                .map(|group| work(group, handles()))
+                .chunks(batch_size.gpu.max(1))
+                .map(|batch| work(batch, handles()))
                 .collect();
         }
         let jobs: Vec<(&[Item], [Tensor; 2])> = items
-            .chunks(together.cpu.max(1))
-            .map(|group| (group, handles()))
+            .chunks(batch_size.cpu.max(1))
+            .map(|batch| (batch, handles()))
             .collect();
         self.pool.install(|| {
             jobs.into_par_iter()
                 .with_max_len(1)
-                .map(|(group, handles)| work(group, handles))
+                .map(|(batch, handles)| work(batch, handles))
                 .collect()
         })
     }
 }
 
-/// Threads in each of which libtorch keeps to that thread.
+/// Starts a thread pool whose threads call libtorch without further threads.
 fn pool(name: &'static str, threads: usize) -> Result<Arc<rayon::ThreadPool>, ComputeError> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
@@ -166,9 +168,10 @@ fn pool(name: &'static str, threads: usize) -> Result<Arc<rayon::ThreadPool>, Co
         .map_err(|error| ComputeError::Threads(threads, error))
 }
 
-/// Lets libtorch compute products as exactly as this. Comes before all else that calls libtorch, which asks for it once.
+/// Sets the precision of libtorch's convolutions and matrix products. Must be called before anything else uses libtorch,
+/// which reads these environment variables once.
 pub fn set_precision(precision: Precision) {
-    // Libtorch lets cuDNN, though not cuBLAS, use TF32 unless told otherwise.
+    // By default libtorch allows TF32 in cuDNN but not in cuBLAS.
     let settings: &[(&str, &str)] = match precision {
         Precision::Full => &[("NVIDIA_TF32_OVERRIDE", "0")],
         Precision::Reduced => &[
@@ -177,12 +180,12 @@ pub fn set_precision(precision: Precision) {
         ],
     };
     for (name, value) in settings {
-        // SAFETY: the program has started no thread yet that could read the environment meanwhile.
+        // SAFETY: no other thread has been started yet that could read the environment at the same time.
         unsafe { std::env::set_var(name, value) };
     }
 }
 
-/// Cores that this process may use.
+/// Number of cores that this process may use; 1 if unknown.
 pub fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -1,10 +1,10 @@
-//! Tensors on their way to a device.
+//! Copies tensors to a device.
 use tch::{Device, Tensor};
 
-/// On the device; to a GPU from pinned memory, and nobody waits for the copy.
-pub(crate) fn sent(host: Tensor, device: Device) -> Tensor {
+/// Copies `host` to `device`. A copy to a GPU goes through pinned memory and is asynchronous.
+pub(crate) fn copy_to_device(host: Tensor, device: Device) -> Tensor {
     match device.is_cuda() {
-        // The operator below `pin_memory`, which warns of the device that tch cannot but name.
+        // `pin_memory` would print a warning, because tch always passes it a device; it calls this operator.
         true => host
             .internal_pin_memory(device)
             .to_device_(device, host.kind(), true, false),

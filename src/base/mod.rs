@@ -1,4 +1,4 @@
-//! What every other module may use: random numbers, atomic writes, threads and devices, mapped memory.
+//! Tools that every other module may use: random numbers, atomic file writes, threads and devices, mapped memory.
 
 pub mod atomic;
 pub mod compute;

@@ -1,17 +1,17 @@
-//! Memory of mapped files: given back once read, so that files may be larger than memory.
+//! Releases the memory of mapped files after reading, so that files may be larger than memory.
 use std::ops::Range;
 
 use memmap2::{Mmap, UncheckedAdvice};
 
-/// Bytes around a touched one that Linux maps with it.
-pub(crate) const AROUND: usize = 64 << 10;
+/// Bytes that Linux maps around an address when it is first read ("fault-around").
+pub(crate) const FAULT_AROUND: usize = 64 << 10;
 
-/// Gives the memory of a range back to the kernel, which keeps the bytes as long as nobody else needs the room. Slices
-/// of the map stay what they are.
-pub(crate) fn give_back(map: &Mmap, range: Range<usize>) {
-    let start = range.start.saturating_sub(AROUND);
-    let end = (range.end + AROUND).min(map.len());
-    // SAFETY: the map is of a file and nobody writes to it; what is looked at again comes from there. If the system
-    // refuses, the pages stay.
+/// Releases the pages of `range` to the kernel, which keeps them cached while there is room. Slices of the map stay
+/// valid; reading them maps the pages again.
+pub(crate) fn release_pages(map: &Mmap, range: Range<usize>) {
+    let start = range.start.saturating_sub(FAULT_AROUND);
+    let end = (range.end + FAULT_AROUND).min(map.len());
+    // SAFETY: the map is read-only and backed by a file, so released pages are read from there again. If the call fails,
+    // the pages just stay in memory.
     let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
 }

@@ -1,27 +1,27 @@
-//! What an episode is: its sizes, how it is drawn, which images it has, and their pixels.
+//! Types that describe an episode: its sizes, how it is drawn, which images it holds, and their pixels.
 use ndarray::Array4;
 
-use crate::pack::pack::Element;
+use crate::pack::shape::Element;
 use crate::settings::augmentation::{JitterOptions, PhotoOptions};
 use crate::settings::episode::{EpisodeConfig, QuerySampling, Rotations};
 
-/// Sizes of an episode.
+/// Sizes of an episode, in the notation of §3.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpisodeShape {
-    /// n, classes.
+    /// n, number of classes.
     pub way: usize,
-    /// k, labelled images a class.
+    /// k, labelled support images per class.
     pub shot: usize,
-    /// u, unlabelled images a class in the support set.
+    /// u, unlabelled support images per class.
     pub unlabeled: usize,
-    /// Further classes with unlabelled images only, u of each.
+    /// Additional classes that contribute u unlabelled support images each and no queries.
     pub distractors: usize,
-    /// q, query images a class (n · q in all).
+    /// q, query images per class (n · q in total).
     pub query: usize,
 }
 
 impl EpisodeShape {
-    /// Without unlabelled images.
+    /// Sizes of an episode without unlabelled images.
     pub fn labeled(way: usize, shot: usize, query: usize) -> EpisodeShape {
         EpisodeShape {
             way,
@@ -32,27 +32,27 @@ impl EpisodeShape {
         }
     }
 
-    /// Images of an episode, support and queries.
+    /// Total number of images in an episode, support and queries.
     pub fn images(&self) -> usize {
         self.way * (self.shot + self.unlabeled + self.query) + self.distractors * self.unlabeled
     }
 }
 
-/// How episodes are drawn beyond their sizes.
+/// How images are selected for an episode and augmented.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpisodeDraw {
-    /// How queries are spread over classes.
+    /// How queries are distributed over the classes.
     pub query_sampling: QuerySampling,
-    /// What rotations do to classes.
+    /// How classes are rotated.
     pub rotations: Rotations,
-    /// Affine jitter of each image.
+    /// Random affine map, drawn for each image.
     pub jitter: JitterOptions,
-    /// Mirroring, colours and crops.
+    /// Mirroring, colour changes and crops; `None` leaves images unchanged.
     pub photo: Option<PhotoOptions>,
 }
 
 impl EpisodeDraw {
-    /// Balanced queries, images as they are: validation and test.
+    /// Balanced queries and unchanged images: the usual setting for validation and test.
     pub const PLAIN: EpisodeDraw = EpisodeDraw {
         query_sampling: QuerySampling::Balanced,
         rotations: Rotations::None,
@@ -60,8 +60,8 @@ impl EpisodeDraw {
         photo: None,
     };
 
-    /// As training draws.
-    pub fn of(episode: &EpisodeConfig) -> EpisodeDraw {
+    /// The settings with which training draws its episodes.
+    pub fn training(episode: &EpisodeConfig) -> EpisodeDraw {
         EpisodeDraw {
             query_sampling: episode.query_sampling,
             rotations: episode.rotations,
@@ -70,57 +70,60 @@ impl EpisodeDraw {
         }
     }
 
-    /// Whether images stay as they are.
+    /// Whether images are left unchanged.
     pub(crate) fn is_plain(&self) -> bool {
         self.rotations == Rotations::None && self.jitter.is_none() && self.photo.is_none()
     }
 }
 
-/// One image of an episode: where it lies in the pack and its class slot.
+/// One image of an episode: its index in the pack and its class slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Image index in the pack.
     pub image: usize,
-    /// Class slot in 0 … n−1; of a distractor class n and more.
+    /// Class slot: 0 to n−1, or n and above for a distractor class.
     pub slot: usize,
-    /// Whether the model is told the slot.
+    /// Whether the model sees the class slot.
     pub labeled: bool,
 }
 
-/// An episode by indices: which classes, which images.
+/// An episode without pixels: which classes and which images it consists of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EpisodePlan {
-    /// Pack class of each slot, distractors last.
+    /// Class in the pack for each slot, `[n + distractors]`, distractors last.
     pub classes: Vec<usize>,
-    /// The same as places among the part's classes; a rotation that counts as a class has a place of its own.
-    pub places: Vec<usize>,
-    /// Quarter turns (counter-clockwise) of each slot.
+    /// Class of each slot as an index below [`EpisodeSampler::class_count`], `[n + distractors]`. With rotations as
+    /// classes, each rotation of a class has its own index.
+    ///
+    /// [`EpisodeSampler::class_count`]: crate::episode::sampler::EpisodeSampler::class_count
+    pub class_indices: Vec<usize>,
+    /// Counter-clockwise rotation of each slot in quarter turns, 0 to 3, `[n + distractors]`.
     pub quarter_turns: Vec<u8>,
-    /// Further turns of each slot, in degrees, counter-clockwise.
+    /// Additional counter-clockwise rotation of each slot in degrees, `[n + distractors]`.
     pub angles: Vec<f32>,
-    /// The support set, `[n·k + (n + distractors)·u]`, labelled samples first, unlabelled ones in random order.
+    /// The support set, `[n·k + (n + distractors)·u]`: labelled samples first, then unlabelled ones in random order.
     pub support: Vec<Sample>,
     /// The query set, `[n·q]`.
     pub query: Vec<Sample>,
 }
 
-/// Images and labels of one set.
+/// Images and labels of a support or query set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSet {
-    /// `[N, C, H, W]`, 0 to 255; of embeddings the bytes of their numbers, `[N, 4·D, 1, 1]`.
+    /// Pixels, `[N, C, H, W]`, 0 to 255; for embeddings the little-endian bytes of their numbers, `[N, 4·D, 1, 1]`.
     pub images: Array4<u8>,
-    /// What images are made of.
+    /// The element type of the images.
     pub element: Element,
-    /// `[N]`, class slots; n for an unlabelled image.
+    /// Class slots, `[N]`; an unlabelled image has label n.
     pub labels: Vec<i64>,
 }
 
-/// One episode with its pixels.
+/// An episode with its pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Episode {
-    /// i
+    /// Number of the episode under its seed and part.
     pub index: u64,
-    /// Place of each label's class among the classes of the part, `[n]`.
+    /// Class of each slot as an index among the classes of the part, `[n]` (see [`EpisodePlan::class_indices`]).
     pub classes: Vec<i64>,
     /// The support set.
     pub support: ImageSet,

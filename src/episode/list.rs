@@ -1,8 +1,9 @@
-//! Episodes by their image indices, as one safetensors file that any language reads: for rivals on the same episodes.
+//! Exports episodes as image indices in one safetensors file, so that other programs can use the very same episodes.
 //!
-//! `classes` i64 `[E, n]` (pack class of each slot, distractors last), `support` and `query` i64 `[E, N]` and `[E, Q]`
-//! (image indices in the pack), `support_labels` and `query_labels` i64 alike (class slots; n for an unlabelled image),
-//! and in the file's metadata under `episodes` a JSON object that says how they were drawn.
+//! The tensors are `classes` i64 `[E, n + distractors]` (class in the pack for each slot, distractors last), `support`
+//! i64 `[E, N]` and `query` i64 `[E, Q]` (image indices in the pack), `support_labels` i64 `[E, N]` and `query_labels`
+//! i64 `[E, Q]` (class slots; n for an unlabelled image). The file's metadata holds under `episodes` a JSON object that
+//! describes how the episodes were drawn.
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -17,10 +18,10 @@ use crate::pack::error::DataError;
 /// Key of the JSON object in the file's metadata.
 const METADATA_KEY: &str = "episodes";
 
-/// Writes episodes 0 … `episodes` of `sampler`, whole or not at all.
+/// Writes the first `episodes` episodes of `sampler` to `path` atomically.
 ///
 /// # Errors
-/// What the operating system says.
+/// [`DataError::Io`] if the file cannot be written.
 pub fn write_episode_list(
     path: &Path,
     sampler: &EpisodeSampler,
@@ -55,21 +56,25 @@ pub fn write_episode_list(
         let view = TensorView::new(Dtype::I64, shape, bytes).expect("whole rows of i64");
         (*name, view)
     });
-    let metadata = HashMap::from([(METADATA_KEY.to_owned(), facts(sampler, count).to_string())]);
+    let metadata = HashMap::from([(
+        METADATA_KEY.to_owned(),
+        description(sampler, count).to_string(),
+    )]);
     let bytes = safetensors::serialize(views, Some(metadata)).expect("names differ");
     atomic::write(path, &bytes).map_err(DataError::io("write", path))
 }
 
-/// The same of each episode, little-endian, one row after the other.
-fn rows(plans: &[EpisodePlan], of: impl Fn(&EpisodePlan) -> Vec<usize>) -> Vec<u8> {
+/// Applies `row` to each plan and concatenates the results as little-endian i64.
+fn rows(plans: &[EpisodePlan], row: impl Fn(&EpisodePlan) -> Vec<usize>) -> Vec<u8> {
     plans
         .iter()
-        .flat_map(of)
+        .flat_map(row)
         .flat_map(|value| (value as i64).to_le_bytes())
         .collect()
 }
 
-fn facts(sampler: &EpisodeSampler, episodes: usize) -> serde_json::Value {
+/// Describes how the episodes were drawn.
+fn description(sampler: &EpisodeSampler, episodes: usize) -> serde_json::Value {
     let (shape, metadata) = (sampler.shape(), sampler.pack().metadata());
     json!({
         "pack": metadata.name,

@@ -1,4 +1,4 @@
-//! Prefetch of episodes on rayon threads: in order, ahead of the model, in bounded memory.
+//! Prefetches episodes on rayon threads, in order and in bounded memory.
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -9,16 +9,16 @@ use rayon::prelude::*;
 use crate::episode::episode::Episode;
 use crate::episode::sampler::EpisodeSampler;
 
-/// Batches kept ready or in the making.
+/// Number of batches that are ready or in progress.
 pub const DEPTH: usize = 8;
 
-/// What its threads make of a batch of episodes.
-type Make<Batch> = Arc<dyn Fn(Vec<Episode>) -> Batch + Send + Sync>;
+/// Turns drawn episodes into a batch; runs on the loader's threads.
+type MakeBatch<Batch> = Arc<dyn Fn(Vec<Episode>) -> Batch + Send + Sync>;
 
 /// Hands out batches of consecutive episodes in order.
 pub struct EpisodeLoader<Batch> {
     sampler: Arc<EpisodeSampler>,
-    make: Make<Batch>,
+    make_batch: MakeBatch<Batch>,
     pool: Arc<rayon::ThreadPool>,
     pending: VecDeque<Receiver<Batch>>,
     next_episode: u64,
@@ -28,18 +28,19 @@ pub struct EpisodeLoader<Batch> {
 }
 
 impl<Batch: Send + 'static> EpisodeLoader<Batch> {
-    /// Episodes `episodes.start … episodes.end` in batches of `batch` (the last may be shorter), each as what `make`
-    /// makes of it, drawn by the threads of `pool`. [`Iterator::next`] waits for them, so none of them may call it.
+    /// Starts drawing the episodes with indices `episodes`, in batches of `batch` (the last may be shorter). The threads
+    /// of `pool` draw them and apply `make_batch` to each batch. [`Iterator::next`] blocks until a batch is ready, so
+    /// it must not be called on a thread of `pool`.
     pub fn new(
         sampler: Arc<EpisodeSampler>,
         episodes: std::ops::Range<u64>,
         batch: usize,
         pool: Arc<rayon::ThreadPool>,
-        make: impl Fn(Vec<Episode>) -> Batch + Send + Sync + 'static,
+        make_batch: impl Fn(Vec<Episode>) -> Batch + Send + Sync + 'static,
     ) -> EpisodeLoader<Batch> {
         let mut loader = EpisodeLoader {
             sampler,
-            make: Arc::new(make),
+            make_batch: Arc::new(make_batch),
             pool,
             pending: VecDeque::with_capacity(DEPTH),
             next_episode: episodes.start,
@@ -61,18 +62,18 @@ impl<Batch: Send + 'static> EpisodeLoader<Batch> {
         let indices = self.next_episode..end;
         self.next_episode = end;
         let (sender, receiver) = sync_channel(1);
-        let (sampler, make) = (Arc::clone(&self.sampler), Arc::clone(&self.make));
+        let (sampler, make_batch) = (Arc::clone(&self.sampler), Arc::clone(&self.make_batch));
         self.pool.spawn(move || {
             let episodes = indices.into_par_iter();
             let episodes = episodes.map(|index| sampler.episode(index)).collect();
-            // The other end is gone when training stops early: nobody needs the batch then.
-            let _ = sender.send(make(episodes));
+            // Sending fails if training stopped early and dropped the receiver; the batch is not needed then.
+            let _ = sender.send(make_batch(episodes));
         });
         self.pending.push_back(receiver);
     }
 
-    /// Time that [`Iterator::next`] has spent waiting for a batch. Where those who draw also compute, drawing is not in it:
-    /// it delays them instead.
+    /// Total time that [`Iterator::next`] has blocked. If the threads that draw also compute, drawing delays the
+    /// computation and is not counted here.
     pub fn waited(&self) -> Duration {
         self.waited
     }

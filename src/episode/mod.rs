@@ -1,7 +1,9 @@
-//! Pack → episodes: addressed by index, drawn ahead by threads. Knows nothing of tensors on a device.
+//! Draws episodes from a pack. Each is addressed by its index; threads draw them ahead of the model. Nothing here
+//! touches a device.
 
 mod augment;
 pub mod episode;
 pub mod list;
 pub mod loader;
+mod plan;
 pub mod sampler;

@@ -1,4 +1,4 @@
-//! Episodes, addressed and not streamed: episode i of a part under a seed is a pure function of the three.
+//! Draws episodes by index: an episode is a pure function of seed, part of the split, and index.
 use std::sync::Arc;
 
 use ndarray::Array4;
@@ -6,16 +6,15 @@ use ndarray::Array4;
 use crate::base::random::{Purpose, Random};
 use crate::episode::augment::Augmenter;
 use crate::episode::episode::{Episode, EpisodeDraw, EpisodePlan, EpisodeShape, ImageSet, Sample};
+use crate::episode::plan::{class_count, draw_plan};
 use crate::pack::error::DataError;
-use crate::pack::pack::{Element, Pack};
+use crate::pack::pack::Pack;
 use crate::pack::part::Part;
 use crate::pack::pixels::turn;
+use crate::pack::shape::Element;
 use crate::settings::episode::{QuerySampling, Rotations};
 
-/// Degrees that LGM-Net's program turns a class by: ±1, ±¼ and 0 times 45.
-const LGM_NET_ANGLES: [f32; 5] = [-45.0, -11.25, 0.0, 11.25, 45.0];
-
-/// Draws the episodes of one part of a pack.
+/// Draws the episodes of one part of a pack's class split.
 #[derive(Clone)]
 pub struct EpisodeSampler {
     pack: Arc<Pack>,
@@ -28,8 +27,12 @@ pub struct EpisodeSampler {
 }
 
 impl EpisodeSampler {
+    /// Creates a sampler for the classes of `part` in the split `scheme`.
+    ///
     /// # Errors
-    /// Too few classes in the part, too few images in a class, or rotations of images that are not square.
+    /// [`DataError::UnknownSplit`] if the pack has no split `scheme`. [`DataError::Episode`] if the part has too few
+    /// classes, a class has too few images, or the images cannot be augmented as `draw` says (rotation needs square
+    /// images, a change of hue needs RGB, embeddings cannot be augmented).
     pub fn new(
         pack: Arc<Pack>,
         scheme: &str,
@@ -74,13 +77,14 @@ impl EpisodeSampler {
                 count => format!(" and {count} distractors"),
             };
             return refuse(format!(
-                "{way} ways{and} asked for, {available} classes there"
+                "the episodes need {way} classes{and}, but there are {available}\n\
+                 hint: lower `episode.way` or `episode.distractors`"
             ));
         }
         let support = shot + unlabeled;
         let needed = match self.draw.query_sampling {
             QuerySampling::Overlapping => support.max(query),
-            // At-random queries come out of what all classes of an episode have left.
+            // Random queries are drawn from the remaining images of all classes in the episode.
             QuerySampling::Balanced | QuerySampling::Random => support + query,
         };
         let poorest = self
@@ -96,18 +100,23 @@ impl EpisodeSampler {
                     count => format!(", {count} unlabelled images"),
                 };
                 return refuse(format!(
-                    "{shot} shots{and} and {query} queries a class asked for, class `{name}` has {images} images"
+                    "each class needs {shot} shots{and} and {query} queries, but class `{name}` has {images} images\n\
+                     hint: lower the numbers of images in `episode`"
                 ));
             }
         }
         let size = self.pack.shape();
         if size.element == Element::Float && !self.draw.is_plain() {
             return refuse(
-                "embeddings can be neither rotated nor jittered nor be a `photo`".to_owned(),
+                "embeddings cannot be augmented\nhint: set `episode.rotations: none` and leave out \
+                 `episode.jitter` and `episode.photo`"
+                    .to_owned(),
             );
         }
         if self.draw.rotations != Rotations::None && size.height != size.width {
-            return refuse(format!("rotations need square images, these are {size}"));
+            return refuse(format!(
+                "rotations need square images, but these are {size}"
+            ));
         }
         let hue = self.draw.photo.map_or(0.0, |photo| photo.hue);
         if hue != 0.0 && size.channels != 3 {
@@ -118,17 +127,13 @@ impl EpisodeSampler {
         Ok(())
     }
 
-    /// Classes that episodes draw from; with rotations as classes, four times those of the part.
+    /// Number of classes that episodes are drawn from: four times the classes of the part if
+    /// [`Rotations::AsClasses`] is set.
     pub fn class_count(&self) -> usize {
-        let turns = if self.draw.rotations == Rotations::AsClasses {
-            4
-        } else {
-            1
-        };
-        self.classes.len() * turns
+        class_count(&self.classes, &self.draw)
     }
 
-    /// Where the images come from.
+    /// The pack that images are read from.
     pub fn pack(&self) -> &Pack {
         &self.pack
     }
@@ -138,12 +143,12 @@ impl EpisodeSampler {
         &self.scheme
     }
 
-    /// Which classes of it.
+    /// The part of the split.
     pub fn part(&self) -> Part {
         self.part
     }
 
-    /// Seed of the draws.
+    /// The seed of all draws.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -153,111 +158,47 @@ impl EpisodeSampler {
         &self.draw
     }
 
-    /// Sizes of an episode.
+    /// Sizes of each episode.
     pub fn shape(&self) -> EpisodeShape {
         self.shape
     }
 
-    /// Episode `index` by its image indices.
+    /// Draws the classes and images of episode `index`, without reading pixels.
     pub fn plan(&self, index: u64) -> EpisodePlan {
-        let shape = self.shape;
-        let slots = shape.way + shape.distractors;
         let mut random = self.random(Purpose::Episode, index);
-        let mut plan = EpisodePlan {
-            classes: Vec::with_capacity(slots),
-            places: Vec::with_capacity(slots),
-            quarter_turns: Vec::with_capacity(slots),
-            angles: Vec::with_capacity(slots),
-            support: Vec::new(),
-            query: Vec::new(),
-        };
-        let (mut unlabeled, mut left) = (Vec::new(), Vec::new());
-        for (slot, drawn) in random
-            .choose_distinct(self.class_count() as u32, slots as u32)
-            .into_iter()
-            .enumerate()
-        {
-            let drawn = drawn as usize;
-            let class = self.classes[drawn % self.classes.len()];
-            plan.classes.push(class);
-            plan.places.push(drawn);
-            plan.quarter_turns.push(match self.draw.rotations {
-                Rotations::None | Rotations::LgmNet => 0,
-                Rotations::PerClass => random.below(4) as u8,
-                Rotations::AsClasses => (drawn / self.classes.len()) as u8,
-            });
-            plan.angles.push(match self.draw.rotations {
-                Rotations::LgmNet => LGM_NET_ANGLES[random.below(5) as usize],
-                _ => 0.0,
-            });
-            let range = self.pack.class_range(class);
-            let distractor = slot >= shape.way;
-            let shot = if distractor { 0 } else { shape.shot };
-            let taken = match (distractor, self.draw.query_sampling) {
-                (true, _) => shape.unlabeled,
-                (false, QuerySampling::Balanced) => shot + shape.unlabeled + shape.query,
-                (false, QuerySampling::Random) => range.len(),
-                (false, QuerySampling::Overlapping) => shot + shape.unlabeled,
-            };
-            let mut draw = |count: usize| {
-                let images = random.choose_distinct(range.len() as u32, count as u32);
-                images.into_iter().map(move |image| Sample {
-                    image: range.start + image as usize,
-                    slot,
-                    labeled: true,
-                })
-            };
-            let mut samples = draw(taken);
-            plan.support.extend(samples.by_ref().take(shot));
-            let hidden = samples.by_ref().take(shape.unlabeled);
-            unlabeled.extend(hidden.map(|sample| Sample {
-                labeled: false,
-                ..sample
-            }));
-            left.extend(samples);
-            if !distractor && self.draw.query_sampling == QuerySampling::Overlapping {
-                left.extend(draw(shape.query));
-            }
-        }
-        // Their order would tell the class.
-        random.shuffle(&mut unlabeled);
-        plan.support.extend(unlabeled);
-        match self.draw.query_sampling {
-            QuerySampling::Balanced | QuerySampling::Overlapping => plan.query = left,
-            QuerySampling::Random => {
-                let count = (shape.way * shape.query) as u32;
-                let chosen = random.choose_distinct(left.len() as u32, count);
-                plan.query
-                    .extend(chosen.into_iter().map(|place| left[place as usize]));
-            }
-        }
-        plan
+        draw_plan(
+            &self.pack,
+            &self.classes,
+            self.shape,
+            &self.draw,
+            &mut random,
+        )
     }
 
-    /// The part has its own stream, so that no seed makes two parts draw alike.
+    /// The generator for episode `index`. Each part has its own stream, so the same seed draws differently in each.
     fn random(&self, purpose: Purpose, index: u64) -> Random {
         Random::new(self.seed, purpose, (self.part as u64) << 60 | index)
     }
 
-    /// Episode `index` with its pixels.
+    /// Draws episode `index` with its pixels.
     pub fn episode(&self, index: u64) -> Episode {
-        self.images_of(index, &self.plan(index))
+        self.episode_of_plan(index, &self.plan(index))
     }
 
-    /// The pixels of a plan, augmented as episode `index` is.
-    pub fn images_of(&self, index: u64, plan: &EpisodePlan) -> Episode {
+    /// Reads the images of `plan` and augments them with the random numbers of episode `index`.
+    pub fn episode_of_plan(&self, index: u64, plan: &EpisodePlan) -> Episode {
         let mut random = self.random(Purpose::Augmentation, index);
-        let labels = &plan.places[..self.shape.way];
+        let classes = &plan.class_indices[..self.shape.way];
         Episode {
             index,
-            classes: labels.iter().map(|&place| place as i64).collect(),
+            classes: classes.iter().map(|&class| class as i64).collect(),
             support: self.images(index, &plan.support, plan, &mut random),
             query: self.images(index, &plan.query, plan, &mut random),
         }
     }
 
-    /// All images of the classes of episode `index`, augmented as the episode is.
-    pub fn all_images(&self, index: u64) -> ImageSet {
+    /// Reads all images of the n classes of episode `index`, labelled by class slot and augmented as in an episode.
+    pub fn all_class_images(&self, index: u64) -> ImageSet {
         let plan = self.plan(index);
         let classes = plan.classes[..self.shape.way].iter().enumerate();
         let samples: Vec<Sample> = classes
@@ -285,8 +226,8 @@ impl EpisodeSampler {
         random: &mut Random,
     ) -> ImageSet {
         let shape = self.pack.shape();
-        let mut of_episode = self.random(Purpose::EpisodeColors, index);
-        let mut augmenter = Augmenter::new(&self.draw, shape, random, &mut of_episode);
+        let mut episode_random = self.random(Purpose::EpisodeColors, index);
+        let mut augmenter = Augmenter::new(&self.draw, shape, random, &mut episode_random);
         let mut pixels = vec![0; samples.len() * shape.bytes()];
         for (target, sample) in pixels.chunks_exact_mut(shape.bytes()).zip(samples) {
             let source = self.pack.image(sample.image);

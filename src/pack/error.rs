@@ -1,50 +1,51 @@
-//! Everything that can go wrong between image files and a pack.
+//! Errors of reading, importing and writing data.
 use std::path::{Path, PathBuf};
 
-/// An error of the data side: names the file, the field and the value, what was expected and what to do about it.
+/// An error while reading, importing or writing data. Each message names the file, field and value, and what was
+/// expected; a line `hint:` says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// The operating system refused to read or write a file.
+    /// A file operation failed.
     #[error("could not {action} `{path}`: {source}")]
     Io {
-        /// What was tried, as an infinitive: "open", "read", "write" …
+        /// The attempted operation as an infinitive: "open", "read", "write" …
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The operating system's answer.
+        /// The operating system's error.
         source: std::io::Error,
     },
 
-    /// The file is not a pack, or is a damaged one.
+    /// The file is not a pack, or it is damaged.
     #[error(
-        "`{path}` is not a usable pack: {problem}; make it again with `hypertransformer data import`, \
+        "`{path}` is not a usable pack: {problem}\nhint: import it again with `hypertransformer data import`, \
          or copy it again and compare the sizes"
     )]
     BadPack {
         /// The file.
         path: PathBuf,
-        /// The field at fault, its value and what was expected.
+        /// The faulty field, its value and what was expected.
         problem: String,
     },
 
-    /// The image bytes are not those that were hashed when the pack was written.
+    /// The contents do not match the hash that was stored when the pack was written.
     #[error(
-        "`{path}` is damaged: its content hash is `{found}`, the field `content_hash` says `{expected}`; \
-         make the pack again or copy it again"
+        "`{path}` is damaged: its contents hash to `{found}`, but its metadata field `content_hash` is `{expected}`\n\
+         hint: import the pack again or copy it again"
     )]
     HashMismatch {
         /// The file.
         path: PathBuf,
-        /// The hash in the metadata.
+        /// The hash stored in the metadata.
         expected: String,
-        /// The hash of what the file holds now.
+        /// The hash of the file's current contents.
         found: String,
     },
 
-    /// A pack bears the name of a known data set and does not hold what that data set holds.
+    /// A pack is named after a known data set but differs from it in numbers of classes or images.
     #[error(
-        "`{path}` calls itself `{name}` but holds {found}, expected {expected}; make the pack again"
+        "`{path}` is named `{name}` but holds {found}, expected {expected}\nhint: import the pack again"
     )]
     NotTheKnownDataSet {
         /// The file.
@@ -53,64 +54,64 @@ pub enum DataError {
         name: String,
         /// What the pack holds.
         found: String,
-        /// What the data set of this name holds.
+        /// What that data set holds.
         expected: String,
     },
 
-    /// A pack was asked for a split it does not have.
-    #[error("`{path}` has no split `{scheme}`{hint}; it has {known}")]
+    /// The pack has no split of the requested name.
+    #[error("`{path}` has no split `{scheme}`; it has {known}{hint}")]
     UnknownSplit {
         /// The file.
         path: PathBuf,
-        /// The name that was asked for.
+        /// The requested name.
         scheme: String,
-        /// The names there are, quoted and separated by commas.
+        /// The existing names, quoted and separated by commas.
         known: String,
-        /// Empty, or the nearest name as a question.
+        /// A `hint:` line with the most similar name, or an empty string.
         hint: String,
     },
 
-    /// Episodes of the asked shape cannot be drawn.
-    #[error("`{path}`, {part} classes: {reason}; ask for fewer in `episode:`")]
+    /// The pack cannot provide episodes of the requested sizes or with the requested augmentation.
+    #[error("cannot draw episodes from the {part} classes of `{path}`: {reason}")]
     Episode {
         /// The pack.
         path: PathBuf,
         /// The part of the split.
         part: crate::pack::part::Part,
-        /// What was asked for and what is there.
+        /// What was requested, what the pack has, and a `hint:` line where there is one.
         reason: String,
     },
 
-    /// An option or argument has a value that cannot be used.
+    /// An option or argument has an invalid value.
     #[error("`{field}` is {value}, expected {expected}")]
     InvalidOption {
         /// The option's name.
         field: &'static str,
         /// Its value.
         value: String,
-        /// Which values would be right.
+        /// The valid values.
         expected: String,
     },
 
-    /// The classes handed to a pack writer, or the images they yield, do not fit together.
+    /// The classes, names or images given to a pack writer are inconsistent.
     #[error("cannot write the pack `{path}`: {problem}")]
     BadContent {
-        /// The pack that was to be written.
+        /// The pack that was being written.
         path: PathBuf,
-        /// What does not fit, and what was expected.
+        /// What is inconsistent, and what was expected.
         problem: String,
     },
 
-    /// A file that should be an archive is none, or is cut short or damaged.
+    /// A file is not an archive although one was expected, or the archive is truncated or damaged.
     #[error("`{path}` {problem}")]
     BadArchive {
         /// The archive.
         path: PathBuf,
-        /// What it is instead, and what to do.
+        /// What is wrong with it, and what to do.
         problem: String,
     },
 
-    /// A list that comes as a CSV file cannot be used.
+    /// A list in a CSV file cannot be used.
     #[error("the list `{path}` {problem}")]
     BadTable {
         /// The file.
@@ -119,20 +120,20 @@ pub enum DataError {
         problem: String,
     },
 
-    /// A picture could not be decoded, or is not of the size or kind the data set has.
+    /// A picture could not be decoded, or it has the wrong size or type.
     #[error("the picture `{file}` {problem}")]
     BadImage {
-        /// The picture; inside an archive: `archive.zip: inner/name.png`.
+        /// The picture; a picture in an archive is written `archive.zip: inner/name.png`.
         file: String,
         /// What is wrong with it, and what was expected.
         problem: String,
     },
 
-    /// Someone asked to stop before all pictures were there.
+    /// The user interrupted the import.
     #[error("interrupted; no pack was written")]
     Interrupted,
 
-    /// A user's own pictures cannot be used.
+    /// The user's own pictures cannot be used.
     #[error("`{path}` {problem}")]
     Pictures {
         /// The folder or list.
@@ -141,20 +142,20 @@ pub enum DataError {
         problem: String,
     },
 
-    /// The given files do not hold the whole data set.
+    /// Parts of the data set are missing.
     #[error("{data_set} is not complete in {searched}: {problem}")]
     Incomplete {
         /// The data set's name.
         data_set: &'static str,
         /// The files and folders that were searched, quoted and separated by commas.
         searched: String,
-        /// What is missing, by name and number, and what to do.
+        /// What is missing, with names and numbers, and what to do.
         problem: String,
     },
 }
 
 impl DataError {
-    /// Returns a function for `map_err` that adds what was tried, and on which file, to an operating system's error.
+    /// Returns a function for `map_err` that adds the operation and the file to an operating system's error.
     pub(crate) fn io(
         action: &'static str,
         path: &Path,
@@ -168,7 +169,7 @@ impl DataError {
     }
 }
 
-/// Quotes names and joins them by commas, for a message; after `limit` of them says how many more there are.
+/// Quotes names and joins them with commas; lists at most `limit` of them and says how many more there are.
 pub(crate) fn list_names<I>(names: I, limit: usize) -> String
 where
     I: IntoIterator,

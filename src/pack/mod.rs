@@ -1,9 +1,10 @@
-//! Packs: one safetensors file a data set, with its classes and splits.
+//! Packs: data sets as single safetensors files that hold images, classes and class splits.
 
 pub mod error;
 pub mod moments;
 pub mod pack;
 pub mod part;
 pub(crate) mod pixels;
+pub mod shape;
 pub mod splits;
 pub mod writer;

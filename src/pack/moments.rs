@@ -1,29 +1,29 @@
-//! Mean and standard deviation of a pack's pixels.
+//! Mean and standard deviation of the pixels of a pack.
 use rayon::prelude::*;
 
-use crate::pack::pack::{Element, Pack};
+use crate::pack::pack::Pack;
+use crate::pack::shape::Element;
 
-/// Of one channel.
+/// Mean and standard deviation of one channel, population formula; bytes are scaled to 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ChannelMoments {
-    /// Mean; bytes count from 0 to 1.
+    /// Mean.
     pub mean: f64,
     /// Standard deviation.
     pub deviation: f64,
 }
 
-/// Adds a value to the sums of values and of squares.
+/// Adds a value to `[sum of values, sum of squares]`.
 fn add(sums: &mut [f64; 2], value: f64) {
     *sums = [sums[0] + value, sums[1] + value * value];
 }
 
-/// Of each channel of all images, or of each element of embeddings.
+/// Computes the moments of each channel over all images, `[C]`; for embeddings those of each element, `[D]`.
 pub fn moments(pack: &Pack) -> Vec<ChannelMoments> {
     let shape = pack.shape();
     let channels = shape.channels;
-    // Sums of values and of their squares.
     let zero = || vec![[0.0; 2]; channels];
-    let of_image = |mut sums: Vec<[f64; 2]>, image: usize| {
+    let add_image = |mut sums: Vec<[f64; 2]>, image: usize| {
         let bytes = pack.image(image);
         match shape.element {
             Element::Byte => {
@@ -43,21 +43,21 @@ pub fn moments(pack: &Pack) -> Vec<ChannelMoments> {
         }
         sums
     };
-    let together = |one: Vec<[f64; 2]>, other: Vec<[f64; 2]>| {
+    let combine = |one: Vec<[f64; 2]>, other: Vec<[f64; 2]>| {
         let pairs = one.into_iter().zip(other);
         pairs.map(|(a, b)| [a[0] + b[0], a[1] + b[1]]).collect()
     };
     let sums = (0..pack.image_count())
         .into_par_iter()
-        .fold(zero, of_image)
-        .reduce(zero, together);
+        .fold(zero, add_image)
+        .reduce(zero, combine);
     let count = (pack.image_count() * shape.height * shape.width) as f64;
-    let of_channel = |[sum, squares]: [f64; 2]| {
+    let from_sums = |[sum, squares]: [f64; 2]| {
         let mean = sum / count;
         ChannelMoments {
             mean,
             deviation: (squares / count - mean * mean).max(0.0).sqrt(),
         }
     };
-    sums.into_iter().map(of_channel).collect()
+    sums.into_iter().map(from_sums).collect()
 }

@@ -1,7 +1,8 @@
-//! A data set as one safetensors file, memory-mapped and never read whole.
+//! Reads a pack: a data set in one safetensors file, which is memory-mapped and never read as a whole.
 //!
-//! `images` u8 `[N, H, W, C]` sorted by class, `class_offsets` i64 `[classes + 1]`, and in the file's metadata under
-//! `pack` a JSON object, [`PackMetadata`]. Python reads the same file with `safetensors.numpy`.
+//! The file has the tensors `images`, u8 `[N, H, W, C]` sorted by class (f32 `[N, 1, 1, D]` for embeddings), and
+//! `class_offsets`, i64 `[classes + 1]`. Its metadata holds a JSON object, [`PackMetadata`], under `pack`. Python reads
+//! the same file with `safetensors.numpy`.
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
@@ -12,89 +13,41 @@ use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
-use crate::base::resident::{AROUND, give_back};
+use crate::base::resident::{FAULT_AROUND, release_pages};
 use crate::pack::error::{DataError, list_names};
 use crate::pack::part::Part;
+use crate::pack::shape::{Element, ImageShape};
 use crate::pack::splits::SplitScheme;
 
 /// Key of the JSON object in the file's metadata.
 pub(crate) const METADATA_KEY: &str = "pack";
 
-/// What an image is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Element {
-    /// Pixels, 0 to 255.
-    Byte,
-    /// Little-endian single-precision numbers: embeddings that someone computed before, 1×1×D.
-    Float,
-}
-
-/// Height, width and channels of the images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageShape {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// 1 for grey, 3 for colour, D for embeddings.
-    pub channels: usize,
-    /// What it is made of.
-    pub element: Element,
-}
-
-impl ImageShape {
-    /// Bytes of an image.
-    pub fn bytes(self) -> usize {
-        let size = match self.element {
-            Element::Byte => 1,
-            Element::Float => 4,
-        };
-        self.height * self.width * self.channels * size
-    }
-}
-
-impl std::fmt::Display for ImageShape {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            formatter,
-            "{}×{}×{}{}",
-            self.height,
-            self.width,
-            self.channels,
-            match self.element {
-                Element::Byte => "",
-                Element::Float => " (embeddings)",
-            }
-        )
-    }
-}
-
-/// What a pack tells of itself.
+/// Description of a pack, stored in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PackMetadata {
-    /// The data set.
+    /// Name of the data set.
     pub name: String,
-    /// One a class.
+    /// Name of each class.
     pub class_names: Vec<String>,
     /// Class splits by name.
     pub splits: BTreeMap<String, SplitScheme>,
-    /// The one taken where none is named.
+    /// Name of the split that is used when an experiment names none.
     pub default_split: String,
     /// Where the images come from.
     pub source: String,
-    /// Under what terms.
+    /// Terms of use.
     pub licence: String,
     /// BLAKE3 of the image bytes, then of the class offsets (little-endian i64), in hexadecimal.
     pub content_hash: String,
-    /// How it was made: split seed, filter, and the like.
+    /// Details of the import, such as the seed of the split and the resize filter.
     pub notes: BTreeMap<String, String>,
 }
 
-/// Bytes of the file that may be in this process's memory before all are given back to the kernel, which keeps them as
-/// long as nobody else needs the room: a pack may be larger than memory.
+/// Bytes of the file that this process may read before it releases the mapped pages, so that a pack may be larger than
+/// memory. The kernel keeps released pages cached while there is room.
 const RESIDENT: usize = 256 << 20;
 
-/// An open pack.
+/// An open, memory-mapped pack.
 #[derive(Debug)]
 pub struct Pack {
     path: PathBuf,
@@ -108,27 +61,27 @@ pub struct Pack {
 }
 
 impl Pack {
-    /// Maps the file and checks its header; no pixel is read.
+    /// Maps the file and checks its header, without reading pixels.
     ///
     /// # Errors
-    /// If the file is missing or is no whole, consistent pack.
+    /// [`DataError::Io`] if the file cannot be opened, [`DataError::BadPack`] if it is not a complete, consistent pack.
     pub fn open(path: &Path) -> Result<Pack, DataError> {
         let bad = |problem: String| DataError::BadPack {
             path: path.to_path_buf(),
             problem,
         };
         let file = File::open(path).map_err(DataError::io("open", path))?;
-        // SAFETY: packs are replaced by renaming, never changed in place.
+        // SAFETY: packs are replaced by renaming and never modified in place.
         let map = unsafe { Mmap::map(&file) }.map_err(DataError::io("map", path))?;
         let (header_length, header) =
             SafeTensors::read_metadata(&map).map_err(|error| bad(error.to_string()))?;
         let tensors = SafeTensors::deserialize(&map).map_err(|error| bad(error.to_string()))?;
         let images = tensors
             .tensor("images")
-            .map_err(|_| bad("it has no tensor `images`".to_owned()))?;
+            .map_err(|_| bad("the tensor `images` is missing".to_owned()))?;
         let &[count, height, width, channels] = images.shape() else {
             return Err(bad(format!(
-                "`images` is {:?}, expected [N, H, W, C]",
+                "`images` has shape {:?}, expected [N, H, W, C]",
                 images.shape()
             )));
         };
@@ -137,13 +90,13 @@ impl Pack {
             (Dtype::F32, 1, 1) => Element::Float,
             (kind, ..) => {
                 return Err(bad(format!(
-                    "`images` is {kind:?} of {height}×{width}, expected U8, or F32 of 1×1"
+                    "`images` has element type {kind:?} and size {height}×{width}, expected U8, or F32 of size 1×1"
                 )));
             }
         };
         if height * width * channels == 0 {
             return Err(bad(format!(
-                "`images` is {:?}, without a pixel",
+                "`images` has shape {:?}, expected at least one pixel",
                 images.shape()
             )));
         }
@@ -152,10 +105,10 @@ impl Pack {
         let images = start..start + images.data().len();
         let offsets = tensors
             .tensor("class_offsets")
-            .map_err(|_| bad("it has no tensor `class_offsets`".to_owned()))?;
+            .map_err(|_| bad("the tensor `class_offsets` is missing".to_owned()))?;
         if offsets.dtype() != Dtype::I64 {
             return Err(bad(format!(
-                "`class_offsets` is {:?}, expected I64",
+                "`class_offsets` has element type {:?}, expected I64",
                 offsets.dtype()
             )));
         }
@@ -169,14 +122,14 @@ impl Pack {
         let rising = offsets.windows(2).all(|pair| pair[0] < pair[1]);
         if !rising || offsets.first() != Some(&0) || offsets.last() != Some(&(count as i64)) {
             return Err(bad(format!(
-                "`class_offsets` does not rise from 0 to {count}"
+                "`class_offsets` does not increase strictly from 0 to {count}"
             )));
         }
         let text = header
             .metadata()
             .as_ref()
             .and_then(|metadata| metadata.get(METADATA_KEY));
-        let text = text.ok_or_else(|| bad(format!("its metadata has no `{METADATA_KEY}`")))?;
+        let text = text.ok_or_else(|| bad(format!("its metadata has no key `{METADATA_KEY}`")))?;
         let metadata: PackMetadata = serde_json::from_str(text)
             .map_err(|error| bad(format!("metadata `{METADATA_KEY}`: {error}")))?;
         let classes = offsets.len() - 1;
@@ -208,17 +161,17 @@ impl Pack {
         })
     }
 
-    /// The file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Size of every image.
+    /// Shape of each image.
     pub fn shape(&self) -> ImageShape {
         self.shape
     }
 
-    /// N
+    /// N, number of images.
     pub fn image_count(&self) -> usize {
         self.offsets.last().copied().unwrap_or(0)
     }
@@ -228,47 +181,54 @@ impl Pack {
         self.offsets.len() - 1
     }
 
-    /// Image indices of a class.
+    /// Indices of the images of `class`.
+    ///
+    /// # Panics
+    /// If there is no such class.
     pub fn class_range(&self, class: usize) -> Range<usize> {
         self.offsets[class]..self.offsets[class + 1]
     }
 
-    /// Class of an image.
+    /// Class of image `image`.
     pub fn class_of(&self, image: usize) -> usize {
         self.offsets.partition_point(|&start| start <= image) - 1
     }
 
-    /// Bytes of an image, row by row, `H · W · C` elements.
+    /// Bytes of image `index`, `[H, W, C]`.
+    ///
+    /// # Panics
+    /// If there is no such image.
     pub fn image(&self, index: usize) -> &[u8] {
         let length = self.shape.bytes();
-        self.note_read(length.max(AROUND));
+        self.count_read(length.max(FAULT_AROUND));
         &self.map[self.images.clone()][index * length..(index + 1) * length]
     }
 
-    fn note_read(&self, bytes: usize) {
+    /// Counts bytes that were read, and releases the mapped pages whenever [`RESIDENT`] bytes have been read.
+    fn count_read(&self, bytes: usize) {
         if self.map.len() <= self.resident {
             return;
         }
         let before = self.read.fetch_add(bytes, Ordering::Relaxed);
         if before / self.resident != (before + bytes) / self.resident {
-            give_back(&self.map, 0..self.map.len());
+            release_pages(&self.map, 0..self.map.len());
         }
     }
 
-    /// All pixels.
+    /// Bytes of all images.
     pub(crate) fn image_bytes(&self) -> &[u8] {
         &self.map[self.images.clone()]
     }
 
-    /// What the pack tells of itself.
+    /// The stored description.
     pub fn metadata(&self) -> &PackMetadata {
         &self.metadata
     }
 
-    /// Classes of a part.
+    /// Classes of one part of the split `scheme`.
     ///
     /// # Errors
-    /// If the pack has no split of this name.
+    /// [`DataError::UnknownSplit`] if the pack has no split of this name.
     pub fn split(&self, scheme: &str, part: Part) -> Result<&[usize], DataError> {
         let splits = &self.metadata.splits;
         if let Some(split) = splits.get(scheme) {
@@ -281,7 +241,9 @@ impl Pack {
             path: self.path.clone(),
             scheme: scheme.to_owned(),
             known: list_names(splits.keys(), 10),
-            hint: near.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)")),
+            hint: near.map_or_else(String::new, |name| {
+                format!("\nhint: did you mean `{name}`?")
+            }),
         })
     }
 }
@@ -291,7 +253,7 @@ mod tests {
     use super::*;
     use crate::import::sources::synthetic::{SyntheticOptions, write_synthetic_pack};
 
-    /// What the kernel says is in memory of this file, KiB.
+    /// Resident memory of the mapped file in KiB, as the kernel reports it.
     fn resident_kib(path: &Path) -> usize {
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let of_file = maps.split_once(&path.display().to_string()).unwrap().1;
@@ -305,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_does_not_stay_in_memory() {
+    fn pages_that_were_read_are_released() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("glyphs.safetensors");
         let options = SyntheticOptions {
@@ -322,7 +284,7 @@ mod tests {
         };
         let all = read(&pack);
         assert!(all > 2500, "{all} KiB of {} images", pack.image_count());
-        pack.resident = 16 * AROUND;
+        pack.resident = 16 * FAULT_AROUND;
         let some = read(&pack);
         assert!(some <= 1100 + 64, "{some} KiB");
     }

@@ -1,7 +1,7 @@
-//! The three parts of a split.
+//! The three parts of a class split.
 use serde::{Deserialize, Serialize};
 
-/// One of the three parts of a split.
+/// One of the three parts of a class split.
 #[derive(
     Debug,
     Clone,
@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
-    /// Classes that φ is trained on.
+    /// Classes for training φ.
     Train,
-    /// Classes that choose between checkpoints and settings.
+    /// Classes for selecting checkpoints and settings.
     Validation,
-    /// Classes that only the final evaluation sees.
+    /// Classes for the final evaluation only.
     Test,
 }
 
@@ -29,7 +29,7 @@ impl Part {
     /// All parts, in the order train, validation, test.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
-    /// The name in files and on the command line: "train", "validation" or "test".
+    /// Name in files and on the command line: "train", "validation" or "test".
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -46,9 +46,9 @@ impl std::fmt::Display for Part {
     }
 }
 
-/// A name that no part has.
+/// A text that does not name a part.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no part of a split: expected `train`, `validation` or `test`")]
+#[error("`{0}` is not a part of a split, expected `train`, `validation` or `test`")]
 pub struct UnknownPart(String);
 
 impl std::str::FromStr for Part {

@@ -1,7 +1,7 @@
-//! Pixels of one image as a pack and as an episode have them.
-use crate::pack::pack::ImageShape;
+//! Rearranges the pixels of one image.
+use crate::pack::shape::ImageShape;
 
-/// `[H, W, C]` → `[C, H, W]`
+/// Copies `source`, `[H, W, C]`, to `target`, `[C, H, W]`.
 pub(crate) fn channels_first(source: &[u8], shape: ImageShape, target: &mut [u8]) {
     if shape.channels == 1 {
         target.copy_from_slice(source);
@@ -15,13 +15,13 @@ pub(crate) fn channels_first(source: &[u8], shape: ImageShape, target: &mut [u8]
     }
 }
 
-/// A square image, `[H, W, C]`, turned counter-clockwise by this many quarters.
+/// Rotates a square image, `[H, W, C]`, counter-clockwise by 1, 2 or 3 quarter turns.
 pub(crate) fn turn(source: &[u8], shape: ImageShape, quarters: u8) -> Vec<u8> {
     let (last, channels) = (shape.width - 1, shape.channels);
     let mut turned = Vec::with_capacity(source.len());
     for row in 0..shape.height {
         for column in 0..shape.width {
-            // Where the pixel that the turn brings here comes from.
+            // The source pixel that the rotation moves here.
             let (from_row, from_column) = match quarters {
                 1 => (column, last - row),
                 2 => (last - row, last - column),

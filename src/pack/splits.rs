@@ -1,16 +1,16 @@
-//! Splits: which classes are for training, which for validation, which for test.
+//! Class splits: which classes are for training, for validation and for test.
 use serde::{Deserialize, Serialize};
 
 use crate::base::random::{Purpose, Random};
 use crate::pack::error::DataError;
 use crate::pack::part::Part;
 
-/// The classes of each part, as indices into the pack's classes. No class is in two parts; some may be in none.
+/// The classes of each part, as indices into the pack's classes. A class belongs to at most one part.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitScheme {
     /// Classes for training.
     pub train: Vec<usize>,
-    /// Classes for choosing between checkpoints.
+    /// Classes for selecting checkpoints.
     pub validation: Vec<usize>,
     /// Classes for the final evaluation.
     pub test: Vec<usize>,
@@ -27,7 +27,7 @@ impl SplitScheme {
         }
     }
 
-    /// The classes of one part, to be changed.
+    /// The classes of one part, for modification.
     pub fn part_mut(&mut self, part: Part) -> &mut Vec<usize> {
         match part {
             Part::Train => &mut self.train,
@@ -36,8 +36,8 @@ impl SplitScheme {
         }
     }
 
-    /// Says what is wrong with the split for a pack of `class_count` classes: an index out of range, or a class listed
-    /// twice, be it in one part or in two. O(classes).
+    /// Describes what is wrong with the split for a pack of `class_count` classes: an index out of range, or a class
+    /// that is listed twice, in one part or in two. Returns `None` if the split is valid.
     #[must_use]
     pub fn fault(&self, class_count: usize) -> Option<String> {
         let mut seen: Vec<Option<Part>> = vec![None; class_count];
@@ -46,7 +46,7 @@ impl SplitScheme {
                 match seen.get_mut(class) {
                     None => {
                         return Some(format!(
-                            "{part} names class {class}, expected less than {class_count}"
+                            "{part} names class {class}, expected an index below {class_count}"
                         ));
                     }
                     Some(Some(earlier)) => {
@@ -62,7 +62,7 @@ impl SplitScheme {
     }
 }
 
-/// How many classes each part of a split gets.
+/// Number of classes in each part of a split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartSizes {
     /// Number of training classes.
@@ -74,7 +74,7 @@ pub struct PartSizes {
 }
 
 impl PartSizes {
-    /// Shares out `class_count` classes as 70 % train, 10 % validation and the rest, about 20 %, test.
+    /// Splits `class_count` classes into 70 % for training, 10 % for validation and the rest, about 20 %, for test.
     #[must_use]
     pub fn seventy_ten_twenty(class_count: usize) -> Self {
         let train = class_count * 7 / 10;
@@ -87,29 +87,29 @@ impl PartSizes {
     }
 }
 
-/// Shuffles classes `0..class_count` with `seed` and deals them out: first train, then validation, then test. Within a
-/// part the indices are ascending. Number `index` tells apart several splits made with one seed.
+/// Shuffles the classes `0..class_count` with `seed` and assigns them to train, then validation, then test. The indices
+/// within a part are ascending. Splits with different `index` are independent under the same seed.
 ///
 /// # Errors
-/// When the parts together want more classes than there are.
+/// [`DataError::InvalidOption`] if the parts need more than `class_count` classes.
 pub fn seeded_split(
     class_count: usize,
     sizes: PartSizes,
     seed: u64,
     index: u64,
 ) -> Result<SplitScheme, DataError> {
-    let wanted = sizes
+    let needed = sizes
         .train
         .saturating_add(sizes.validation)
         .saturating_add(sizes.test);
-    if wanted > class_count {
+    if needed > class_count {
         return Err(DataError::InvalidOption {
             field: "split sizes",
             value: format!(
                 "{} + {} + {} classes",
                 sizes.train, sizes.validation, sizes.test
             ),
-            expected: format!("at most {class_count} together"),
+            expected: format!("at most {class_count} in total"),
         });
     }
     let mut classes: Vec<usize> = (0..class_count).collect();

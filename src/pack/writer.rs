@@ -1,4 +1,4 @@
-//! Writes packs image by image, whole or not at all.
+//! Writes packs image by image and atomically.
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -7,12 +7,13 @@ use tempfile::NamedTempFile;
 
 use crate::base::atomic;
 use crate::pack::error::DataError;
-use crate::pack::pack::{Element, ImageShape, METADATA_KEY, PackMetadata};
+use crate::pack::pack::{METADATA_KEY, PackMetadata};
+use crate::pack::shape::{Element, ImageShape};
 
-/// Stands where the content hash comes, as long as one.
+/// Placeholder for the content hash, of the same length.
 const HASH_TO_COME: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// A pack in the making: a temporary file beside `path` until [`PackWriter::finish`].
+/// A pack that is being written: a temporary file in the folder of `path` until [`PackWriter::finish`].
 pub struct PackWriter {
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
@@ -24,11 +25,11 @@ pub struct PackWriter {
 }
 
 impl PackWriter {
-    /// `class_sizes`: images of each class; they are to be pushed in this order. The content hash in `metadata` is
-    /// filled in at the end.
+    /// Starts a pack. `class_sizes` is the number of images of each class; images must be pushed in this order.
+    /// [`PackWriter::finish`] sets the content hash in `metadata`.
     ///
     /// # Errors
-    /// If the file cannot be made or names and sizes do not fit together.
+    /// [`DataError::Io`] if the file cannot be created, [`DataError::BadContent`] if a class has no name or no image.
     pub fn create(
         path: &Path,
         shape: ImageShape,
@@ -36,7 +37,7 @@ impl PackWriter {
         mut metadata: PackMetadata,
     ) -> Result<PackWriter, DataError> {
         if metadata.class_names.len() != class_sizes.len() || class_sizes.contains(&0) {
-            let problem = "every class needs a name and an image".to_owned();
+            let problem = "each class needs a name and at least one image".to_owned();
             return Err(DataError::BadContent {
                 path: path.to_path_buf(),
                 problem,
@@ -50,7 +51,7 @@ impl PackWriter {
             offsets.push(total);
         }
         let folder = atomic::folder_of(path);
-        std::fs::create_dir_all(folder).map_err(DataError::io("make the folder of", path))?;
+        std::fs::create_dir_all(folder).map_err(DataError::io("create the folder of", path))?;
         let temporary = atomic::temporary_in(folder).map_err(DataError::io("write", path))?;
         let mut writer = PackWriter {
             path: path.to_path_buf(),
@@ -78,12 +79,12 @@ impl PackWriter {
         self.offsets.last().map_or(0, |&count| count as usize)
     }
 
-    /// Bytes of an image.
+    /// Size of one image in bytes.
     pub(crate) fn image_bytes(&self) -> usize {
         self.shape.bytes()
     }
 
-    /// The safetensors header: 8 bytes of length, then JSON, padded with blanks to a multiple of 8.
+    /// Writes the safetensors header: its length in 8 bytes, then JSON, padded with spaces to a multiple of 8.
     fn write_header(&mut self) -> Result<(), DataError> {
         let offsets_end = self.offsets.len() * 8;
         let images_end = offsets_end + self.image_count() * self.shape.bytes();
@@ -119,14 +120,14 @@ impl PackWriter {
             .map_err(DataError::io("write", &self.path))
     }
 
-    /// Appends an image, `H · W · C` bytes.
+    /// Appends an image, `[H, W, C]`.
     ///
     /// # Errors
-    /// If it has another size or writing fails.
+    /// [`DataError::BadContent`] if it has the wrong number of bytes, [`DataError::Io`] if writing fails.
     pub fn push(&mut self, image: &[u8]) -> Result<(), DataError> {
         if image.len() != self.shape.bytes() {
             let problem = format!(
-                "image {} has {} bytes, {} needs {}",
+                "image {} has {} bytes, but an image of {} has {}",
                 self.written,
                 image.len(),
                 self.shape,
@@ -142,13 +143,18 @@ impl PackWriter {
         self.write(image)
     }
 
-    /// Puts the pack in its place.
+    /// Completes the pack and moves it to its path, replacing an existing file.
     ///
     /// # Errors
-    /// If images are missing or writing fails; then nothing is left behind.
+    /// [`DataError::BadContent`] if images are missing, [`DataError::Io`] if writing fails. The temporary file is removed
+    /// in either case.
     pub fn finish(mut self) -> Result<(), DataError> {
         if self.written != self.image_count() {
-            let problem = format!("{} images, expected {}", self.written, self.image_count());
+            let problem = format!(
+                "it has {} images, expected {}",
+                self.written,
+                self.image_count()
+            );
             return Err(DataError::BadContent {
                 path: self.path,
                 problem,

@@ -1,4 +1,4 @@
-//! Choices for the whole process that must be made before libtorch is first called.
+//! Process-wide settings that must take effect before libtorch is first called: the allocator and MKL's instruction set.
 
 mod allocator;
 mod mkl;

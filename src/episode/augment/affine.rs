@@ -1,12 +1,12 @@
-//! Affine maps of images: jitter, turns by any angle, mirrors and crops, done in one pass over the pixels.
+//! Affine maps of images: jitter, rotations by any angle, mirroring and crops, applied in one pass over the pixels.
 use crate::base::random::Random;
-use crate::pack::pack::ImageShape;
+use crate::pack::shape::ImageShape;
 use crate::settings::augmentation::JitterOptions;
 
-/// Fraction bits of source coordinates: a 256th of a pixel is finer than a grey level.
+/// Fraction bits of source coordinates; 1/256 of a pixel changes a value by at most one grey level.
 const FRACTION: i32 = 8;
 
-/// The map from a target pixel to the place in the source that it shows, about the image's centre.
+/// Maps each target pixel to the source position that it shows; coordinates are relative to the image's centre.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Affine {
     matrix: [[f32; 2]; 2],
@@ -14,13 +14,13 @@ pub(crate) struct Affine {
 }
 
 impl Affine {
-    /// Moves nothing.
+    /// The identity.
     pub(crate) const IDENTITY: Affine = Affine {
         matrix: [[1.0, 0.0], [0.0, 1.0]],
         shift: [0.0, 0.0],
     };
 
-    /// Counter-clockwise by an angle in degrees.
+    /// Rotation counter-clockwise by an angle in degrees.
     pub(crate) fn turn(degrees: f32) -> Affine {
         let (sine, cosine) = degrees.to_radians().sin_cos();
         Affine {
@@ -29,7 +29,7 @@ impl Affine {
         }
     }
 
-    /// Left for right.
+    /// Reflection that swaps left and right.
     pub(crate) fn mirror() -> Affine {
         Affine {
             matrix: [[1.0, 0.0], [0.0, -1.0]],
@@ -37,21 +37,22 @@ impl Affine {
         }
     }
 
-    /// Shows a square of the image, its side a part of the image's, uniform from `least` to 1, its place uniform.
-    pub(crate) fn draw_crop(least: f64, shape: ImageShape, random: &mut Random) -> Affine {
-        let side = random.uniform_f32(least as f32, 1.0);
-        let mut place = |size: usize| {
+    /// Random crop that keeps the aspect ratio: its side is a fraction of the image's, uniform from `smallest` to 1, its
+    /// position uniform.
+    pub(crate) fn draw_crop(smallest: f64, shape: ImageShape, random: &mut Random) -> Affine {
+        let side = random.uniform_f32(smallest as f32, 1.0);
+        let mut offset = |size: usize| {
             let room = (1.0 - side) * (size as f32 - 1.0) / 2.0;
             random.uniform_f32(-1.0, 1.0) * room
         };
         Affine {
             matrix: [[side, 0.0], [0.0, side]],
-            shift: [place(shape.height), place(shape.width)],
+            shift: [offset(shape.height), offset(shape.width)],
         }
     }
 
-    /// Shows what `self` shows of the image that `inner` makes.
-    pub(crate) fn of(self, inner: Affine) -> Affine {
+    /// The map that applies `inner` to an image and then `self` to the result.
+    pub(crate) fn after(self, inner: Affine) -> Affine {
         let through = |place: [f32; 2]| {
             inner
                 .matrix
@@ -65,23 +66,23 @@ impl Affine {
         }
     }
 
-    /// Draws turn, scale (log-uniform, both axes alike), shear and shift, each uniform in its range.
+    /// Draws rotation, scale (log-uniform, the same for both axes), shear and shift, each uniform in its range.
     pub(crate) fn draw(options: &JitterOptions, shape: ImageShape, random: &mut Random) -> Affine {
         let mut within = |range: f64| random.uniform_f32(-1.0, 1.0) * range as f32;
         let (sine, cosine) = within(options.rotation).to_radians().sin_cos();
         let scale = within((1.0 + options.scale).ln()).exp();
         let shear = within(options.shear);
         let shift = [shape.height, shape.width].map(|size| within(options.shift) * size as f32);
-        // Rows and columns, in this order: turn, after shear along the row, over scale.
+        // Coordinates are (row, column). A source position is shear along the row, then rotation, divided by the scale.
         let turn = [[cosine, -sine], [sine, cosine]];
         let matrix = turn.map(|row| [row[0] / scale, (row[1] + shear * row[0]) / scale]);
         Affine { matrix, shift }
     }
 
-    /// Writes the image that `source`, `[H, W, C]`, becomes to `target`, `[C, H, W]`: bilinear, the edge repeated
-    /// beyond the border.
+    /// Transforms `source`, `[H, W, C]`, and writes it to `target`, `[C, H, W]`: bilinear interpolation, edge pixels
+    /// repeated beyond the border.
     pub(crate) fn apply(&self, source: &[u8], shape: ImageShape, target: &mut [u8]) {
-        // The inner loop is over channels: their number known beforehand, it is unrolled.
+        // The inner loop runs over channels; a constant number of them lets the compiler unroll it.
         match shape.channels {
             1 => self.apply_to(source, shape, 1, target),
             3 => self.apply_to(source, shape, 3, target),
@@ -98,7 +99,7 @@ impl Affine {
         let bound = [height, width].map(|size| (size as i32 - 1) << FRACTION);
         let stride = [width * channels, channels];
         for row in 0..height {
-            // Source of the first pixel of this row, in fixed point.
+            // Source position of the first pixel of this row, in fixed point.
             let from_centre = [row as f32 - centre[0], -centre[1]];
             let mut place = [0, 1].map(|axis| {
                 let [by_row, by_column] = self.matrix[axis];
@@ -109,7 +110,7 @@ impl Affine {
                 let at = [0, 1].map(|axis| place[axis].clamp(0, bound[axis]));
                 let index = at.map(|at| (at >> FRACTION) as usize);
                 let part = at.map(|at| (at & ((1 << FRACTION) - 1)) as u32);
-                // A neighbour beyond the last row or column has weight 0: any pixel will do.
+                // A neighbour beyond the last row or column has weight 0, so any pixel may stand in for it.
                 let next = [0, 1].map(|axis| if part[axis] > 0 { stride[axis] } else { 0 });
                 let first = index[0] * stride[0] + index[1] * stride[1];
                 let corners = [0, next[1], next[0], next[0] + next[1]]
@@ -136,7 +137,7 @@ impl Affine {
 mod tests {
     use super::*;
     use crate::base::random::Purpose;
-    use crate::pack::pack::Element;
+    use crate::pack::shape::Element;
 
     const SHAPE: ImageShape = ImageShape {
         height: 6,
@@ -161,8 +162,8 @@ mod tests {
             matrix: [[0.5, 0.0], [0.0, 0.5]],
             shift: [1.0, -0.5],
         };
-        // Of the turned image the crop shows (1, -0.5) at its centre; the quarter turn brings that from (-0.5, -1).
-        let both = crop.of(Affine::turn(90.0));
+        // The centre of the crop is (1, -0.5) in the rotated image; the quarter turn maps that to (-0.5, -1).
+        let both = crop.after(Affine::turn(90.0));
         let close = |found: f32, expected: f32| (found - expected).abs() < 1e-6;
         assert!(
             close(both.shift[0], -0.5) && close(both.shift[1], -1.0),
@@ -172,7 +173,7 @@ mod tests {
             close(both.matrix[0][1], 0.5) && close(both.matrix[1][0], -0.5),
             "{both:?}"
         );
-        assert_eq!(crop.of(Affine::IDENTITY), crop);
+        assert_eq!(crop.after(Affine::IDENTITY), crop);
         let mut target = vec![0; 60];
         Affine::mirror().apply(&image(), SHAPE, &mut target);
         assert_eq!(at(&target, 1, 3, 0), image()[(3 * 5 + 4) * 2 + 1]);

@@ -4,19 +4,19 @@ use pulp::Arch;
 use crate::base::random::Random;
 use crate::settings::augmentation::PhotoOptions;
 
-/// One change of colours.
+/// A change of hue, brightness and contrast.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Colors {
-    /// Part of the colour circle.
+    /// Rotation of the hue, as a fraction of the colour circle.
     hue: f32,
-    /// Added to values from 0 to 1.
+    /// Added to values in 0 to 1.
     brightness: f32,
-    /// Factor on the distance from a channel's mean.
+    /// Factor by which values move away from their channel's mean.
     contrast: f32,
 }
 
 impl Colors {
-    /// Draws each uniformly in its range.
+    /// Draws hue, brightness and contrast, each uniform in its range.
     pub(crate) fn draw(options: &PhotoOptions, random: &mut Random) -> Colors {
         let mut within = |range: f64| random.uniform_f32(-1.0, 1.0) * range as f32;
         Colors {
@@ -26,7 +26,7 @@ impl Colors {
         }
     }
 
-    /// Changes an image, `[H, W, C]`: hue (of RGB), then brightness, then contrast, each rounded to bytes.
+    /// Changes the image `pixels`, `[H, W, C]`: hue (RGB only), then brightness, then contrast, each rounded to bytes.
     pub(crate) fn apply(&self, pixels: &mut [u8], channels: usize) {
         if self.hue != 0.0 {
             turn_hues(pixels, self.hue);
@@ -52,18 +52,18 @@ impl Colors {
 }
 
 fn to_byte(value: f32) -> u8 {
-    // A cast from float saturates.
+    // A cast from float to integer saturates.
     (value + 0.5) as u8
 }
 
-/// Moves the hue of RGB pixels by a part of the colour circle, keeping each one's largest and smallest value.
+/// Rotates the hue of RGB pixels by a fraction of the colour circle; each pixel keeps its largest and smallest value.
 fn turn_hues(pixels: &mut [u8], turn: f32) {
     let plane = |channel: usize| -> Vec<f32> {
         let values = pixels[channel..].iter().step_by(3);
         values.map(|&value| f32::from(value)).collect()
     };
     let mut planes = [0, 1, 2].map(plane);
-    // Plain arithmetic over whole planes is what vector instructions are made for.
+    // Plain arithmetic over whole planes is what the compiler vectorises.
     Arch::new().dispatch(|| turn_planes(&mut planes, turn));
     for (channel, plane) in planes.iter().enumerate() {
         for (value, &turned) in pixels[channel..].iter_mut().step_by(3).zip(plane) {
@@ -72,17 +72,17 @@ fn turn_hues(pixels: &mut [u8], turn: f32) {
     }
 }
 
-/// Values are rounded by what cuts their fraction off.
+/// The result has 0.5 added, so that truncation rounds it.
 #[inline(always)]
 fn turn_planes([red, green, blue]: &mut [Vec<f32>; 3], turn: f32) {
-    // One instruction each, where `f32::max` and `min` mind what is not a number.
+    // One instruction each; `f32::max` and `f32::min` also handle NaN.
     let larger = |one: f32, other: f32| if one > other { one } else { other };
     let smaller = |one: f32, other: f32| if one < other { one } else { other };
     for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {
         let most = larger(larger(*red, *green), *blue);
         let least = smaller(smaller(*red, *green), *blue);
         let range = most - least;
-        // A grey has no hue: any will do.
+        // A grey pixel has no hue; any divisor but 0 works.
         let divisor = larger(range, 1.0);
         // Sixths of the circle: 0 is red, 2 green, 4 blue.
         let (start, distance) = if most == *red {
@@ -92,12 +92,12 @@ fn turn_planes([red, green, blue]: &mut [Vec<f32>; 3], turn: f32) {
         } else {
             (4.0, *red - *green)
         };
-        // A turn is less than the circle.
+        // The rotation is less than a full circle, so one correction suffices.
         let hue = start + distance / divisor + 6.0 * turn;
         let hue = if hue < 0.0 { hue + 6.0 } else { hue };
         let hue = if hue >= 6.0 { hue - 6.0 } else { hue };
-        // A channel is full within a sixth of the circle about its own hue, and empty beyond two; red's hue is both
-        // ends, so its distance is measured from the opposite, cyan.
+        // A channel is at its maximum within a sixth of the circle around its own hue and at its minimum beyond two
+        // sixths. Red lies at both ends of the scale, so its distance is measured from the opposite hue, cyan.
         let value = |share: f32| least + smaller(larger(share, 0.0), 1.0) * range + 0.5;
         *red = value((hue - 3.0).abs() - 1.0);
         *green = value(2.0 - (hue - 2.0).abs());
@@ -116,7 +116,7 @@ mod tests {
         contrast: 1.0,
     };
 
-    /// Expected values are those of Python's `colorsys`.
+    /// Expected values come from Python's `colorsys`.
     #[test]
     fn hues_turn_on_the_circle() {
         for (before, hue, after) in [
@@ -169,7 +169,7 @@ mod tests {
         {
             let mut values: Vec<f64> = draws.iter().map(value).collect();
             values.sort_by(f64::total_cmp);
-            // Of a uniform draw, quartile i lies at low + i/4 of the range; 0.02 of it is more than 2.5 σ.
+            // Quartile i of a uniform draw lies at low + i/4 of the range; 0.02 of the range is more than 2.5 σ.
             for (quarter, &found) in [
                 values[0],
                 values[1000],

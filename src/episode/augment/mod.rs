@@ -1,4 +1,4 @@
-//! What happens to the images of one set, support or queries, on their way from the pack into an episode.
+//! Augments the images of a support or query set while they are copied from the pack into an episode.
 
 mod affine;
 mod colors;
@@ -6,32 +6,32 @@ use crate::base::random::Random;
 use crate::episode::augment::affine::Affine;
 use crate::episode::augment::colors::Colors;
 use crate::episode::episode::EpisodeDraw;
-use crate::pack::pack::{Element, ImageShape};
 use crate::pack::pixels::channels_first;
+use crate::pack::shape::{Element, ImageShape};
 use crate::settings::augmentation::ColorDraw;
 
-/// Augments the images of a set, one after another.
+/// Augments the images of one set in turn.
 pub(crate) struct Augmenter<'a> {
     draw: &'a EpisodeDraw,
     shape: ImageShape,
     random: &'a mut Random,
-    /// Of the whole set or episode.
+    /// Colour change shared by all images; `None` if each image draws its own.
     colors: Option<Colors>,
-    /// An image with its colours changed.
+    /// Buffer for an image with changed colours.
     recolored: Vec<u8>,
 }
 
 impl<'a> Augmenter<'a> {
-    /// `random` is that of the set, `of_episode` starts alike for the sets of an episode.
+    /// `random` is the generator of this set; `episode_random` starts from the same state for all sets of an episode.
     pub(crate) fn new(
         draw: &'a EpisodeDraw,
         shape: ImageShape,
         random: &'a mut Random,
-        of_episode: &mut Random,
+        episode_random: &mut Random,
     ) -> Augmenter<'a> {
         let colors = draw.photo.and_then(|photo| match photo.colors {
             ColorDraw::ImageSet => Some(Colors::draw(&photo, random)),
-            ColorDraw::Episode => Some(Colors::draw(&photo, of_episode)),
+            ColorDraw::Episode => Some(Colors::draw(&photo, episode_random)),
             ColorDraw::Image => None,
         });
         Augmenter {
@@ -43,8 +43,8 @@ impl<'a> Augmenter<'a> {
         }
     }
 
-    /// Writes what becomes of `source`, `[H, W, C]`, turned by `angle` degrees, to `target`, `[C, H, W]`. Embeddings are
-    /// copied.
+    /// Rotates `source`, `[H, W, C]`, by `angle` degrees, augments it, and writes it to `target`, `[C, H, W]`.
+    /// Embeddings are copied unchanged.
     pub(crate) fn image(&mut self, source: &[u8], angle: f32, target: &mut [u8]) {
         if self.shape.element == Element::Float {
             target.copy_from_slice(source);
@@ -55,20 +55,20 @@ impl<'a> Augmenter<'a> {
             map = Affine::turn(angle);
         }
         if !self.draw.jitter.is_none() {
-            map = Affine::draw(&self.draw.jitter, self.shape, self.random).of(map);
+            map = Affine::draw(&self.draw.jitter, self.shape, self.random).after(map);
         }
         let Some(photo) = &self.draw.photo else {
             return write(source, self.shape, map, target);
         };
         if photo.flip && self.random.below(2) == 1 {
-            map = Affine::mirror().of(map);
+            map = Affine::mirror().after(map);
         }
         let colors = match self.colors {
             Some(colors) => colors,
             None => Colors::draw(photo, self.random),
         };
         if photo.crop < 1.0 {
-            map = Affine::draw_crop(photo.crop, self.shape, self.random).of(map);
+            map = Affine::draw_crop(photo.crop, self.shape, self.random).after(map);
         }
         self.recolored.clear();
         self.recolored.extend_from_slice(source);
