@@ -1,22 +1,22 @@
-//! What training does to images: a random affine map, and the changes usual for photographs.
+//! Settings of image augmentation: random affine maps, and the changes that are usual for photographs.
 use serde::{Deserialize, Serialize};
 
-/// Ranges of a random affine map; all 0 changes nothing.
+/// Ranges of a random affine map; with all ranges 0 images stay unchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JitterOptions {
-    /// Turn, in degrees either way.
+    /// Largest rotation in degrees, in either direction.
     pub rotation: f64,
-    /// Larger or smaller by up to this fraction.
+    /// Largest relative change of size; the factor is log-uniform between 1 / (1 + scale) and 1 + scale.
     pub scale: f64,
-    /// Columns moved by up to this many times the row.
+    /// Largest shear: columns shift by up to this many times the row's distance from the centre.
     pub shear: f64,
-    /// Shift, as a fraction of the image's size, either way.
+    /// Largest shift as a fraction of the image's size, in either direction.
     pub shift: f64,
 }
 
 impl JitterOptions {
-    /// Changes nothing.
+    /// The identity.
     pub const NONE: JitterOptions = JitterOptions {
         rotation: 0.0,
         scale: 0.0,
@@ -24,38 +24,38 @@ impl JitterOptions {
         shift: 0.0,
     };
 
-    /// Whether it changes nothing.
+    /// Whether images stay unchanged.
     pub fn is_none(&self) -> bool {
         *self == JitterOptions::NONE
     }
 }
 
-/// Mirroring, colours and crops of colour images. The defaults are the ranges of the authors' program, in its order:
-/// mirror, hue, brightness, contrast, crop.
+/// Mirroring, colour changes and crops, applied in the order mirror, hue, brightness, contrast, crop. The defaults and the
+/// order are those of the authors' program.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PhotoOptions {
-    /// Whether a coin is tossed for each image to mirror it left to right.
+    /// Whether each image is mirrored horizontally with probability ½.
     pub flip: bool,
-    /// Hue moved by up to this part of the colour circle, either way.
+    /// Largest change of hue as a fraction of the colour circle, in either direction.
     pub hue: f64,
-    /// Brightness moved by up to this part of its range, either way.
+    /// Largest change of brightness as a fraction of its range, in either direction.
     pub brightness: f64,
-    /// Distance of each channel's values from their mean times 1 ± up to this.
+    /// Contrast: distances from each channel's mean are multiplied by a factor within 1 ± this value.
     pub contrast: f64,
-    /// Least side of the random square of the image that is shown, 1 being the whole.
+    /// Smallest side of the random crop, as a fraction of the image's side; 1 keeps the whole image.
     pub crop: f64,
-    /// For what colours are drawn.
+    /// Which images share a colour change.
     pub colors: ColorDraw,
 }
 
-/// For what one change of hue, brightness and contrast is drawn.
+/// Which images share one change of hue, brightness and contrast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColorDraw {
-    /// The support set has one, the query set another (the authors' program).
+    /// All images of the support set share one, all queries another (the authors' program).
     ImageSet,
-    /// Support and queries share one.
+    /// All images of an episode share one.
     Episode,
     /// Each image has its own.
     Image,

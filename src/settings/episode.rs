@@ -1,62 +1,64 @@
-//! What an episode is and how it is drawn.
+//! Settings of episodes: sizes, sampling and augmentation.
 use serde::{Deserialize, Serialize};
 
 use crate::settings::augmentation::{JitterOptions, PhotoOptions};
 
-/// How query images are spread over the classes.
+/// How query images are distributed over the classes of an episode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QuerySampling {
-    /// As many of each class.
+    /// The same number from each class, disjoint from the support set.
     Balanced,
-    /// Drawn at random from all remaining images of the episode's classes.
+    /// Drawn at random from all images of the episode's classes that are not in the support set.
     Random,
-    /// As many of each class, from all its images: those of the support set may be among them (the authors' program).
-    /// The only way of sampling that lets the support set help by being known by heart.
+    /// The same number from each class, drawn from all its images, including those in the support set (the authors'
+    /// program). Only this mode rewards memorising support images.
     Overlapping,
 }
 
-/// What rotations do to training classes.
+/// Rotation of training classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rotations {
-    /// Nothing is rotated.
+    /// No rotation.
     None,
-    /// Each class of an episode gets one random rotation, support and queries alike (the authors' scripts).
+    /// Each class of an episode is rotated by a random multiple of 90°, the same for its support and query images (the
+    /// authors' scripts).
     PerClass,
-    /// Every class counts four times, once a rotation (the literature after Vinyals et al.).
+    /// Each rotation of a class by a multiple of 90° is a class of its own (the literature since Vinyals et al.).
     AsClasses,
-    /// Each class of an episode gets one of −45°, −11.25°, 0°, 11.25° and 45°, support and queries alike (the program
-    /// of LGM-Net, Li et al. 2019, there at evaluation too; Appendix D).
+    /// Each class of an episode is rotated by −45°, −11.25°, 0°, 11.25° or 45°, the same for its support and query images
+    /// (program of LGM-Net, Li et al. 2019, which does so in evaluation too; Appendix D).
     LgmNet,
 }
 
-/// What an episode is.
+/// Sizes, sampling and augmentation of episodes (§3.1).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EpisodeConfig {
-    /// n, classes.
+    /// n, number of classes.
     pub way: usize,
-    /// k, labelled images a class.
+    /// k, labelled support images per class.
     pub shot: usize,
-    /// u, unlabelled images a class in the support set.
+    /// u, unlabelled support images per class.
     pub unlabeled: usize,
-    /// Further classes that only unlabelled images are drawn from, u of each (Ren et al. 2018).
+    /// Additional classes that contribute u unlabelled support images each and no queries (Ren et al. 2018).
     pub distractors: usize,
-    /// q, query images a class in training (n · q in all).
+    /// q, query images per class in training (n · q in total).
     pub query: usize,
-    /// Query images a class in validation and evaluation.
+    /// Query images per class in validation and evaluation.
     pub evaluation_query: usize,
-    /// How queries are spread over classes in training.
+    /// How queries are distributed over the classes in training.
     pub query_sampling: QuerySampling,
-    /// Rotations of training classes.
+    /// Rotation of training classes.
     pub rotations: Rotations,
-    /// Random affine jitter of training images, support and queries, each on its own.
+    /// Random affine map of training images, drawn independently for each support and query image.
     pub jitter: JitterOptions,
-    /// Mirroring, colours and crops of training images; null leaves them as they are, `{}` is the authors' ranges.
+    /// Mirroring, colour changes and crops of training images. Null leaves images unchanged; `{}` uses the ranges of the
+    /// authors' program.
     pub photo: Option<PhotoOptions>,
-    /// Whether validation and evaluation rotate and change images as training does. Such an accuracy is not comparable
-    /// with others.
+    /// Whether validation and evaluation augment images as training does. The resulting accuracy is not comparable with
+    /// others.
     pub augment_evaluation: bool,
 }
 

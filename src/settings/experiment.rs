@@ -1,4 +1,4 @@
-//! The experiment file, typed. Every field has a default, so that a file says only what is its own.
+//! The top level of an experiment. All settings have defaults, so a file states only what differs from them.
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,45 +8,45 @@ use crate::settings::episode::EpisodeConfig;
 use crate::settings::generator::{GeneratorOptions, Initialization};
 use crate::settings::train::TrainConfig;
 
-/// One experiment: data, episodes, model, training, validation.
+/// All settings of an experiment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Experiment {
-    /// Where images come from.
+    /// The data set.
     pub data: DataConfig,
-    /// What an episode is.
+    /// Sizes, sampling and augmentation of episodes.
     pub episode: EpisodeConfig,
     /// The target CNN.
     pub cnn: CnnOptions,
     /// The weight generator.
     pub generator: GeneratorOptions,
-    /// Whose statistics normalise (`query` | `support` | `running`).
+    /// Source of the batch-norm statistics: `query`, `support` or `running`.
     pub batch_norm: BatchNormMode,
-    /// How φ starts.
+    /// Initial values of φ.
     pub initialization: Initialization,
-    /// How φ is learned.
+    /// Training of φ.
     pub train: TrainConfig,
-    /// How training is watched.
+    /// Validation during training.
     pub validation: ValidationConfig,
 }
 
-/// Where images come from.
+/// The data set of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// The pack; a relative path is taken from the working directory.
+    /// Path of the pack, relative to the working directory.
     pub pack: PathBuf,
-    /// Name of the class split in the pack; null takes the pack's own default.
+    /// Name of the class split in the pack; null uses the pack's default split.
     pub split: Option<String>,
 }
 
-/// How training is watched.
+/// Validation during training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ValidationConfig {
-    /// Steps between validations.
+    /// Number of training steps between validations.
     pub every: u64,
-    /// Episodes of a validation, the same list each time.
+    /// Number of validation episodes; each validation uses the same ones.
     pub episodes: usize,
 }
 

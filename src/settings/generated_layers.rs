@@ -1,26 +1,26 @@
-//! Which layers of the CNN are generated, as an experiment writes it.
+//! Selection of the CNN layers that are generated.
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which convolutions are generated beside the logits layer, which always is.
+/// Which convolutions are generated. The logits layer always is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum GeneratedLayers {
-    /// None: `logits`.
+    /// `logits`: no convolution.
     Logits,
-    /// Every convolution: `all`.
+    /// `all`: every convolution.
     All,
-    /// The first so many: `first N`.
+    /// `first N`: the first N convolutions.
     First(usize),
-    /// The last so many: `last N`.
+    /// `last N`: the last N convolutions.
     Last(usize),
-    /// These, counted from 1: `layers A B …`.
+    /// `layers A B …`: the listed convolutions, counted from 1.
     Listed(Vec<usize>),
 }
 
 impl GeneratedLayers {
-    /// Whether convolution `layer`, counted from 0, of `layers` is generated.
+    /// Whether convolution `layer`, counted from 0, of a CNN with `layers` convolutions is generated.
     pub fn convolution(&self, layer: usize, layers: usize) -> bool {
         match self {
             GeneratedLayers::Logits => false,
@@ -31,8 +31,8 @@ impl GeneratedLayers {
         }
     }
 
-    /// The highest number of convolutions that this asks for.
-    pub fn reach(&self) -> usize {
+    /// The number of convolutions that the CNN must have at least.
+    pub fn required_convolutions(&self) -> usize {
         match self {
             GeneratedLayers::Logits | GeneratedLayers::All => 0,
             GeneratedLayers::First(count) | GeneratedLayers::Last(count) => *count,
@@ -68,7 +68,7 @@ impl TryFrom<String> for GeneratedLayers {
 
     fn try_from(text: String) -> Result<Self, String> {
         let wrong = || {
-            "expected `logits`, `all`, `first N`, `last N` or `layers A B …`, convolutions counted from 1, rising"
+            "expected `logits`, `all`, `first N`, `last N` or `layers A B …` with ascending numbers, counted from 1"
                 .to_owned()
         };
         let mut words = text.split_whitespace();

@@ -1,4 +1,4 @@
-//! What an experiment file says, typed: plain data with defaults. [`file`] reads and checks it.
+//! The settings of an experiment as plain data with defaults. [`file`] reads and validates experiment files.
 
 pub mod augmentation;
 pub mod cnn;

@@ -1,38 +1,38 @@
-//! The experiment file's section on how φ is learned.
+//! Settings of training.
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Which optimizer.
+/// The optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerKind {
-    /// Plain gradient descent.
+    /// Stochastic gradient descent.
     Sgd,
-    /// Gradient descent with momentum 0.9.
+    /// Stochastic gradient descent with momentum 0.9.
     Momentum,
     /// Adam with decoupled weight decay.
     Adamw,
 }
 
-/// Which parameters weight decay shrinks.
+/// The parameters to which weight decay applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightDecayOn {
-    /// Kernels and matrices; biases, gains of normalisations, output scales and embeddings are left alone.
+    /// Kernels and matrices, but not biases, gains of normalisations, output scales or embeddings.
     Matrices,
-    /// Every element of φ.
+    /// All of φ.
     All,
 }
 
 impl WeightDecayOn {
-    /// What was done before there was a choice.
-    fn before_the_key() -> WeightDecayOn {
+    /// The value for configurations written before this key existed.
+    fn for_older_runs() -> WeightDecayOn {
         WeightDecayOn::All
     }
 }
 
-/// How the learning rate moves.
+/// The learning-rate schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleKind {
@@ -42,108 +42,110 @@ pub enum ScheduleKind {
     Cosine,
 }
 
-/// How exact products of training are: convolutions and matrix products.
+/// Precision of convolutions and matrix products in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// 32 bits.
+    /// 32-bit floating point.
     Full,
-    /// TF32 on a GPU, bfloat16 on a CPU that multiplies it, else 32 bits. What is stored and summed has 32 bits.
+    /// TF32 on a GPU, bfloat16 on a CPU that supports it, otherwise 32 bits. Storage and sums always have 32 bits.
     Reduced,
 }
 
-/// How φ is learned.
+/// Settings of training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Optimizer steps.
+    /// Number of optimizer steps.
     pub steps: u64,
-    /// T, episodes a step.
+    /// T, episodes per step.
     pub tasks_per_step: usize,
-    /// How many of them are one batch of a CPU thread, the same for any number of threads; null: half of T, at most 8.
+    /// Number of episodes that a CPU thread computes as one batch. Null: half of `tasks_per_step`, at least 1, at most 8.
+    /// Results depend on this number, but not on the number of threads.
     pub tasks_together: Option<usize>,
-    /// How exact products are in training; all other commands take 32 bits.
+    /// Precision of training; all other commands use 32 bits.
     pub precision: Precision,
-    /// Which optimizer.
+    /// The optimizer.
     pub optimizer: OptimizerKind,
-    /// Learning rate at its highest.
+    /// Highest learning rate.
     pub learning_rate: f64,
-    /// Learning rate of the weight generators, as a factor of the one of the rest of φ.
+    /// Factor on the learning rate of the weight generators.
     pub generator_rate: f64,
-    /// The same of those of convolutions; null: as `generator_rate`.
+    /// Factor on the learning rate of the generators of convolutions. Null: `generator_rate`.
     pub convolution_generator_rate: Option<f64>,
-    /// How it moves.
+    /// The learning-rate schedule.
     pub schedule: ScheduleKind,
-    /// Steps of linear warm-up (`cosine`).
+    /// Number of linear warm-up steps (`cosine` only).
     pub warmup_steps: u64,
-    /// Factor a `decay_steps` (`decay`).
+    /// Factor on the learning rate per `decay_steps` steps (`decay` only).
     pub decay_rate: f64,
-    /// Steps a `decay_rate` (`decay`).
+    /// Number of steps per factor `decay_rate` (`decay` only).
     pub decay_steps: u64,
-    /// Longest gradient norm; null does not clip.
+    /// Largest gradient norm; longer gradients are scaled down to it. Null does not clip.
     pub clip_norm: Option<f64>,
-    /// Decoupled weight decay (`adamw`).
+    /// Decoupled weight decay (`adamw` only).
     pub weight_decay: f64,
-    /// What it shrinks. A run that was written out without this key goes on with `all`.
-    #[serde(default = "WeightDecayOn::before_the_key")]
+    /// The parameters to which weight decay applies. Configurations of older runs lack this key and mean `all`.
+    #[serde(default = "WeightDecayOn::for_older_runs")]
     pub weight_decay_on: WeightDecayOn,
-    /// β2 of AdamW: share of the old value in its mean of squared gradients.
+    /// β₂ of AdamW, decay rate of its moving average of squared gradients.
     pub beta2: f64,
-    /// Factor of Σ w² over all kernels and logits weights of the CNN, generated and learned.
+    /// Factor of Σ w² over all kernels and logits weights of the CNN, generated or learned, in the loss.
     pub l2: f64,
-    /// Factor of Σ generated² / Σ learned² of each kernel that is the sum of both (`generator.learned_base`).
+    /// Factor in the loss of Σ generated² / Σ learned² for each kernel that is the sum of both (`generator.learned_base`).
     pub weight_variation: f64,
-    /// ε of the training targets: 1 − ε for the right class, ε / n for each.
+    /// ε of label smoothing: the target of each class is ε / n, plus 1 − ε for the correct class.
     pub label_smoothing: f64,
-    /// Steps over which heads after the convolutions lead the way, one after the other, before the logits layer; 0: none.
+    /// Number of initial steps in which auxiliary heads after the convolutions are trained in turn, before the logits
+    /// layer; 0 disables the heads.
     pub warmup_head_steps: u64,
-    /// A classifier of real classes on the image embedding, whose loss is added.
+    /// An auxiliary classifier of the real classes on the image embedding, whose loss is added.
     pub real_class_head: RealClassHead,
-    /// How training hides support samples.
+    /// Hiding of support samples in training.
     pub masking: MaskingOptions,
-    /// Seeds initialisation and training episodes.
+    /// Seed of the initial φ and of the training episodes.
     pub seed: u64,
-    /// Checkpoint of another run whose φ training starts from, instead of `initialization`.
+    /// Checkpoint of another run whose φ replaces `initialization` as the start of training.
     pub start_from: Option<PathBuf>,
     /// Steps between log lines.
     pub log_every: u64,
     /// Steps between checkpoints `step-N`.
     pub checkpoint_every: u64,
-    /// How many `step-N` checkpoints are kept; `last` and `best` always are.
+    /// Number of `step-N` checkpoints to keep; `last` and `best` are always kept.
     pub keep_checkpoints: usize,
-    /// Shows test accuracy in TensorBoard beside validation; nothing is chosen by it.
+    /// Whether TensorBoard shows the test accuracy too; it selects nothing.
     pub log_test_accuracy: bool,
 }
 
-/// A classifier of the real classes of labelled support images on their embedding s_φ.
+/// An auxiliary classifier that predicts the real classes of labelled support images from their embeddings s_φ(x).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RealClassHead {
-    /// Factor of its cross-entropy; 0 leaves it out.
+    /// Factor of its cross-entropy in the loss; 0 disables it.
     pub weight: f64,
-    /// Number of training classes, four times as many with `episode.rotations: as_classes`.
+    /// Number of training classes; four times as many with `episode.rotations: as_classes`.
     pub classes: usize,
 }
 
-/// How the probability of hiding a support sample moves.
+/// Schedule of the probability of hiding a support sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MaskingSchedule {
-    /// From its highest down to 0 over the first half of the steps (paper, footnote 4).
+    /// Falls linearly from its highest value to 0 over the first half of the steps (footnote 4 of the paper).
     Decay,
-    /// Drawn anew each step, uniform from 0 to its highest (the authors' program).
+    /// Drawn uniformly between 0 and its highest value in each step (the authors' program).
     Uniform,
 }
 
-/// How training hides support samples: each with this probability, on its own.
+/// Hiding of support samples in training; each is hidden independently with the given probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaskingOptions {
     /// Highest probability of hiding an unlabelled sample.
     pub unlabeled: f64,
-    /// Highest probability of hiding a labelled sample; one a class always stays.
+    /// Highest probability of hiding a labelled sample; one per class always remains.
     pub labeled: f64,
-    /// How the probabilities move.
+    /// Schedule of both probabilities.
     pub schedule: MaskingSchedule,
 }
 
@@ -183,16 +185,17 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Tasks in one batch of a CPU thread: more are faster, but two threads are to have work.
+    /// Number of tasks in one batch of a CPU thread. Larger batches are faster, but by default there are at least two
+    /// batches per step, so that two threads have work.
     pub fn tasks_together(&self) -> usize {
-        let usual = (self.tasks_per_step / 2).clamp(1, 8);
-        self.tasks_together.unwrap_or(usual)
+        let default = (self.tasks_per_step / 2).clamp(1, 8);
+        self.tasks_together.unwrap_or(default)
     }
 
-    /// Factor of the learning rate of generators of convolutions.
+    /// Factor on the learning rate of the generators of convolutions.
     pub fn convolution_generator_rate(&self) -> f64 {
-        let usual = self.generator_rate;
-        self.convolution_generator_rate.unwrap_or(usual)
+        self.convolution_generator_rate
+            .unwrap_or(self.generator_rate)
     }
 }
 

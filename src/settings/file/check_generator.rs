@@ -1,4 +1,4 @@
-//! What is wrong with an experiment's generator section: as a whole, for all layers, and for single ones.
+//! Validates the section `generator`: the section as a whole, the settings for all layers, and those of single layers.
 use crate::settings::cnn::BlockOperation;
 use crate::settings::experiment::Experiment;
 use crate::settings::file::faults::Faults;
@@ -6,7 +6,7 @@ use crate::settings::generator::{
     Allocation, AttentionKind, GeneratorKind, GeneratorOptions, Initialization, LogitsFeatures,
 };
 
-/// All faults; those of single layers only where the settings for all layers have none, which they inherit.
+/// Returns all faults. Single layers inherit the settings for all layers, so they are checked only if those are valid.
 pub(crate) fn generator_faults(experiment: &Experiment) -> Vec<String> {
     let mut faults = section_faults(experiment);
     faults.extend(settings_faults(
@@ -20,32 +20,35 @@ pub(crate) fn generator_faults(experiment: &Experiment) -> Vec<String> {
     faults
 }
 
-/// Whether a convolution is generated.
+/// Whether any convolution is generated.
 fn generates_convolutions(experiment: &Experiment) -> bool {
     let layers = experiment.cnn.layers;
     (0..layers).any(|layer| experiment.generator.generates.convolution(layer, layers))
 }
 
-/// What concerns all layers together.
+/// Faults of settings that concern all layers.
 fn section_faults(experiment: &Experiment) -> Vec<String> {
     let mut faults = Faults(Vec::new());
     let generator = &experiment.generator;
-    let (reach, layers) = (generator.generates.reach(), experiment.cnn.layers);
-    let all = format!("at most cnn.layers ({layers}) convolutions");
-    faults.unless(
-        reach <= layers,
+    let (required, layers) = (
+        generator.generates.required_convolutions(),
+        experiment.cnn.layers,
+    );
+    let expected = format!("at most cnn.layers ({layers}) convolutions");
+    faults.require(
+        required <= layers,
         "generator.generates",
         &generator.generates,
-        &all,
+        &expected,
     );
     let image = generator.image_embedding;
     faults.within("generator.image_embedding", image, 0..=4096);
     let prepared = experiment.initialization == Initialization::GradientStep;
-    faults.unless(
+    faults.require(
         !prepared || generator.logits_features != LogitsFeatures::Embedded,
         "generator.logits_features",
         "embedded",
-        "flat or both, for `initialization: gradient_step` averages the flattened activations",
+        "flat or both, because `initialization: gradient_step` averages the flattened activations",
     );
     let set = |key: &str, section: bool| {
         let generated = (0..layers).filter(|&layer| generator.generates.convolution(layer, layers));
@@ -58,24 +61,24 @@ fn section_faults(experiment: &Experiment) -> Vec<String> {
     };
     let based = set("learned_base", generator.learned_base);
     let gradient = set("support_gradient", generator.support_gradient).contains(&true);
-    faults.unless(
+    faults.require(
         !gradient || based.iter().all(|&based| based),
         "generator.support_gradient",
         gradient,
-        "false, for a generated convolution without `learned_base: true` leaves nothing to take a gradient at",
+        "false, because the gradient is taken at learned kernels and a generated convolution lacks `learned_base: true`",
     );
     let based = based.contains(&true);
     let variation = experiment.train.weight_variation;
-    faults.unless(
+    faults.require(
         variation == 0.0 || based,
         "train.weight_variation",
         variation,
-        "0, for no generated convolution has `learned_base: true`",
+        "0, because no generated convolution has `learned_base: true`",
     );
     faults.0
 }
 
-/// What a layer's settings must fulfil, of all layers or of a single one; `section` is where they stand.
+/// Faults of the settings for all layers or of a single layer; `section` is their path in the file.
 fn settings_faults(
     experiment: &Experiment,
     section: &str,
@@ -92,38 +95,38 @@ fn settings_faults(
         ("query_key_fraction", generator.query_key_fraction),
         ("value_fraction", generator.value_fraction),
     ] {
-        let right = fraction > 0.0 && fraction <= 16.0;
-        faults.unless(right, &at(key), fraction, "more than 0, at most 16");
+        let valid = fraction > 0.0 && fraction <= 16.0;
+        faults.require(valid, &at(key), fraction, "greater than 0 and at most 16");
     }
     let inner = generator.inner_fraction;
-    let right = (0.0..=16.0).contains(&inner);
-    faults.unless(right, &at("inner_fraction"), inner, "0 to 16");
+    let valid = (0.0..=16.0).contains(&inner);
+    faults.require(valid, &at("inner_fraction"), inner, "0 to 16");
     for (key, probability) in [
         ("dropout", generator.dropout),
         ("feature_dropout", generator.feature_dropout),
     ] {
-        let right = (0.0..1.0).contains(&probability);
-        faults.unless(right, &at(key), probability, "0 or more, less than 1");
+        let valid = (0.0..1.0).contains(&probability);
+        faults.require(valid, &at(key), probability, "0 or more and less than 1");
     }
     let prepared = experiment.initialization == Initialization::GradientStep;
-    faults.unless(
+    faults.require(
         !prepared || generator.kind == GeneratorKind::Encoder,
         &at("kind"),
         "other than encoder",
-        "encoder, for `initialization: gradient_step` prepares its self-attention",
+        "encoder, because `initialization: gradient_step` sets its self-attention",
     );
-    faults.unless(
+    faults.require(
         !prepared || generator.attention == AttentionKind::Softmax,
         &at("attention"),
         "sigmoid",
-        "softmax, for `initialization: gradient_step` averages by it",
+        "softmax, because `initialization: gradient_step` averages with it",
     );
     let skipped = generator.skip_last_nonlinearity;
-    faults.unless(
+    faults.require(
         inner > 0.0 || !skipped,
         &at("skip_last_nonlinearity"),
         skipped,
-        "false, for `inner_fraction: 0` leaves no inner layer",
+        "false, because `inner_fraction: 0` removes the inner layer",
     );
     faults
         .0
@@ -131,7 +134,7 @@ fn settings_faults(
     faults.0
 }
 
-/// What must fit together where convolutions are generated.
+/// Faults of settings that concern generated convolutions.
 fn convolution_faults(
     experiment: &Experiment,
     section: &str,
@@ -139,45 +142,46 @@ fn convolution_faults(
 ) -> Vec<String> {
     let mut faults = Faults(Vec::new());
     let at = |key: &str| format!("{section}.{key}");
-    let some = generates_convolutions(experiment);
+    let any = generates_convolutions(experiment);
     let spatial = generator.allocation == Allocation::Spatial;
-    let nothing = "false, for `generator.generates` names no convolution";
+    let expected = "false, because `generator.generates` selects no convolution";
     for (key, set) in [
         ("learned_base", generator.learned_base),
         ("support_gradient", generator.support_gradient),
     ] {
-        faults.unless(some || !set, &at(key), set, nothing);
+        faults.require(any || !set, &at(key), set, expected);
     }
     for (key, set) in [
         ("generate_bias", generator.generate_bias),
         ("generate_batch_norm", generator.generate_batch_norm),
     ] {
-        faults.unless(some || !set, &at(key), set, nothing);
-        let no_channels = "false, for `allocation: spatial` has no slice an output channel";
-        faults.unless(!spatial || !set, &at(key), set, no_channels);
+        faults.require(any || !set, &at(key), set, expected);
+        let no_channels =
+            "false, because `allocation: spatial` has no weight slice per output channel";
+        faults.require(!spatial || !set, &at(key), set, no_channels);
     }
-    // Normalisation takes a constant added to its input away again, also through pooling.
+    // Batch-norm subtracts any constant that was added to its input, also after pooling.
     let mut after = experiment.cnn.block.iter().skip(1);
     let adjacent = after.find(|&&operation| operation != BlockOperation::Pool)
         == Some(&BlockOperation::BatchNorm);
-    faults.unless(
+    faults.require(
         !(generator.generate_bias && adjacent),
         &at("generate_bias"),
         true,
-        "false, for batch_norm follows the convolution in `cnn.block` and takes any bias away",
+        "false, because batch_norm follows the convolution in `cnn.block` and cancels any bias",
     );
     let blind = generator.image_embedding == 0 && generator.activation_embedding == Some(0);
-    faults.unless(
-        !blind || (!some && generator.logits_features != LogitsFeatures::Embedded),
+    faults.require(
+        !blind || (!any && generator.logits_features != LogitsFeatures::Embedded),
         &at("activation_embedding"),
         0,
-        "more than 0, for `generator.image_embedding` is 0 too: generators would see labels only",
+        "greater than 0, because `generator.image_embedding` is 0 too: generators would see only labels",
     );
     faults.0
 }
 
-/// What says nothing of the logits layer.
-const OF_CONVOLUTIONS: [&str; 5] = [
+/// Keys that do not apply to the logits layer.
+const CONVOLUTION_KEYS: [&str; 5] = [
     "allocation",
     "learned_base",
     "generate_bias",
@@ -185,6 +189,7 @@ const OF_CONVOLUTIONS: [&str; 5] = [
     "support_gradient",
 ];
 
+/// Faults in `generator.per_layer`.
 fn single_layer_faults(experiment: &Experiment) -> Vec<String> {
     let mut faults = Faults(Vec::new());
     let (generator, layers) = (&experiment.generator, experiment.cnn.layers);
@@ -197,12 +202,12 @@ fn single_layer_faults(experiment: &Experiment) -> Vec<String> {
         let generated = name == "logits"
             || number.is_some_and(|number| generator.generates.convolution(number - 1, layers));
         let expected = "`logits` or the number of a generated convolution, from 1";
-        faults.unless(generated, &section, name, expected);
-        for key in OF_CONVOLUTIONS.iter().filter(|_| name == "logits") {
+        faults.require(generated, &section, name, expected);
+        for key in CONVOLUTION_KEYS.iter().filter(|_| name == "logits") {
             if let Some(value) = changes.get(*key) {
                 let value = serde_yaml::to_string(value).unwrap_or_default();
-                let nothing = "nothing, for it is a setting of convolutions";
-                faults.unless(false, &format!("{section}.{key}"), value.trim(), nothing);
+                let expected = "no value, because the key applies to convolutions only";
+                faults.require(false, &format!("{section}.{key}"), value.trim(), expected);
             }
         }
         match generator.changed(changes) {

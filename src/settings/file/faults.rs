@@ -1,48 +1,53 @@
-//! How faults of an experiment are put into words.
+//! Collects the faults of an experiment and words them.
 use std::ops::RangeInclusive;
 
-/// Faults found so far, `path: value: expected …`.
+/// The faults found so far, each in the form `path: value: expected …`.
 pub(crate) struct Faults(pub(crate) Vec<String>);
 
 impl Faults {
-    pub(crate) fn unless(
+    /// Adds a fault unless `valid`.
+    pub(crate) fn require(
         &mut self,
-        right: bool,
+        valid: bool,
         path: &str,
         value: impl std::fmt::Display,
         expected: &str,
     ) {
-        if !right {
+        if !valid {
             self.0.push(format!("{path}: {value}: expected {expected}"));
         }
     }
 
-    pub(crate) fn least<T: PartialOrd + std::fmt::Display>(
+    /// Adds a fault if `value` is less than `smallest`.
+    pub(crate) fn at_least<T: PartialOrd + std::fmt::Display>(
         &mut self,
         path: &str,
         value: T,
-        least: T,
+        smallest: T,
     ) {
-        let right = value >= least;
-        self.unless(right, path, value, &format!("at least {least}"));
+        let valid = value >= smallest;
+        self.require(valid, path, value, &format!("at least {smallest}"));
     }
 
-    /// The upper ends are far beyond use; they keep products of sizes from overflowing.
+    /// Adds a fault if `value` is outside `range`. The upper ends are far beyond sensible values; they keep products of
+    /// sizes from overflowing.
     pub(crate) fn within(&mut self, path: &str, value: usize, range: RangeInclusive<usize>) {
         let expected = format!("{} to {}", range.start(), range.end());
-        self.unless(range.contains(&value), path, value, &expected);
+        self.require(range.contains(&value), path, value, &expected);
     }
 
+    /// Adds a fault unless `value` is finite and greater than 0.
     pub(crate) fn positive(&mut self, path: &str, value: f64) {
-        self.unless(
+        self.require(
             value.is_finite() && value > 0.0,
             path,
             value,
-            "a number more than 0",
+            "a number greater than 0",
         );
     }
 
-    pub(crate) fn not_negative(&mut self, path: &str, value: f64) {
-        self.unless(value.is_finite() && value >= 0.0, path, value, "0 or more");
+    /// Adds a fault unless `value` is finite and at least 0.
+    pub(crate) fn non_negative(&mut self, path: &str, value: f64) {
+        self.require(value.is_finite() && value >= 0.0, path, value, "0 or more");
     }
 }

@@ -1,8 +1,9 @@
-//! The experiment file: read, overridden and checked as a whole, with every fault named at once.
+//! Reads experiment files, applies overrides, and validates the result as a whole. All faults are reported at once.
 
 mod check;
 mod check_generator;
 mod faults;
 mod load;
+mod schema;
 
 pub use load::{ConfigError, load, parse, to_yaml};
