@@ -1,11 +1,11 @@
-//! Finds libtorch, checks its version before the long compile of its bindings starts, and links so that the program
-//! starts without LD_LIBRARY_PATH and sees CUDA where it is there.
+//! Finds libtorch, checks its version before the long compilation of its bindings, and links it such that the program
+//! starts without LD_LIBRARY_PATH and finds CUDA if libtorch has it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What tch 0.26 is made for.
-const WANTED: &str = "2.13.";
+/// Version of libtorch that tch 0.26 supports.
+const SUPPORTED: &str = "2.13.";
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
@@ -17,19 +17,20 @@ fn main() {
     }
     let libtorch = find_libtorch();
     let version = version(&libtorch);
-    if !version.starts_with(WANTED) {
+    if !version.starts_with(SUPPORTED) {
         stop(&format!(
-            "libtorch at {} has version {version}, expected {WANTED}*: set LIBTORCH to such a one, or \
+            "libtorch at {} has version {version}, expected {SUPPORTED}*\nhint: set LIBTORCH to a supported version, or \
              unset it and run `make setup`",
             libtorch.display()
         ));
     }
     let cuda = link(&libtorch);
-    let set = |name: &str, value: &str| println!("cargo:rustc-env=HYPERTRANSFORMER_{name}={value}");
-    set("LIBTORCH", &libtorch.display().to_string());
-    set("LIBTORCH_VERSION", &version);
-    set("LINKED_CUDA", if cuda { "yes" } else { "no" });
-    set("GIT_COMMIT", &git_commit());
+    let set_variable =
+        |name: &str, value: &str| println!("cargo:rustc-env=HYPERTRANSFORMER_{name}={value}");
+    set_variable("LIBTORCH", &libtorch.display().to_string());
+    set_variable("LIBTORCH_VERSION", &version);
+    set_variable("LINKED_CUDA", if cuda { "yes" } else { "no" });
+    set_variable("GIT_COMMIT", &git_commit());
 }
 
 fn stop(message: &str) -> ! {
@@ -38,20 +39,22 @@ fn stop(message: &str) -> ! {
 }
 
 fn find_libtorch() -> PathBuf {
-    let Some(given) = std::env::var_os("LIBTORCH") else {
-        stop("no libtorch: run `make setup`, or set LIBTORCH to an unpacked libtorch 2.13")
+    let Some(value) = std::env::var_os("LIBTORCH") else {
+        stop(
+            "the variable LIBTORCH is not set\nhint: run `make setup`, or set LIBTORCH to an unpacked libtorch 2.13",
+        )
     };
-    match Path::new(&given).canonicalize() {
+    match Path::new(&value).canonicalize() {
         Ok(path) if path.join("lib/libtorch_cpu.so").exists() => path,
         _ => stop(&format!(
-            "LIBTORCH is {}, and there is no lib/libtorch_cpu.so in it: run `make setup`, or set LIBTORCH to an \
+            "LIBTORCH is {}, but that folder has no lib/libtorch_cpu.so\nhint: run `make setup`, or set LIBTORCH to an \
              unpacked libtorch 2.13",
-            Path::new(&given).display()
+            Path::new(&value).display()
         )),
     }
 }
 
-/// From `build-version` (an unpacked libtorch) or `version.py` (a Python wheel).
+/// Reads the version from `build-version` (an unpacked libtorch) or `version.py` (a Python wheel).
 fn version(libtorch: &Path) -> String {
     if let Ok(text) = std::fs::read_to_string(libtorch.join("build-version")) {
         return text.trim().to_owned();
@@ -65,11 +68,11 @@ fn version(libtorch: &Path) -> String {
         )
 }
 
-/// Writes the link arguments; returns whether CUDA is linked.
+/// Prints the link arguments; returns whether CUDA is linked.
 fn link(libtorch: &Path) -> bool {
     let lib = libtorch.join("lib");
     let mut folders = vec![lib.clone()];
-    // A Python wheel keeps NVIDIA's libraries in packages of their own beside torch.
+    // A Python wheel has NVIDIA's libraries in separate packages next to torch.
     if let Some(packages) = libtorch.parent().map(|site| site.join("nvidia"))
         && let Ok(entries) = packages.read_dir()
     {
@@ -93,8 +96,8 @@ fn link(libtorch: &Path) -> bool {
             })
         })
     };
-    // Without this the linker drops libtorch_cuda and CUDA is invisible; with it, and without NVIDIA's libraries, the
-    // program would not start.
+    // No symbol refers to libtorch_cuda, so the linker would drop it and libtorch would not find CUDA. If it is linked but
+    // NVIDIA's libraries are missing, the program cannot start.
     let cuda = lib.join("libtorch_cuda.so").exists()
         && folders.iter().any(|folder| holds(folder, "libcudnn"));
     if cuda {

@@ -1,5 +1,6 @@
-//! Times of single kernels of an episode, each beside what it replaces: `make kernels`, or one of them by
-//! `cargo bench --bench kernels -- statistics`. One thread; sizes of Omniglot, 20-way 1-shot with 60 queries.
+//! Benchmarks of single kernels of an episode, each next to the libtorch operations that it replaces, on one thread with the
+//! sizes of Omniglot, 20-way 1-shot with 60 queries. Run all with `make kernels`, or some by name with
+//! `cargo bench --bench kernels -- statistics`.
 use divan::Bencher;
 use hypertransformer::model::generator::transformer::{Context, Stack, StackConfig};
 use hypertransformer::model::kernels::convolution::convolve;
@@ -27,41 +28,42 @@ fn random(shape: &[i64]) -> Tensor {
     Tensor::randn(shape, (Kind::Float, Device::Cpu))
 }
 
-/// Images of all tasks, each task's kernel and shift, and a gradient that arrives at the pooled output.
+/// Images of all tasks, `[T·N, 1, 28, 28]`, kernels, `[T, C, 1, 3, 3]`, shifts, `[T, C]`, and a gradient of the pooled
+/// output, `[T·N, C, 14, 14]`.
 fn first_block(channels: i64) -> [Tensor; 4] {
     let images = random(&[TASKS * IMAGES, 1, 28, 28]);
     let kernel = random(&[TASKS, channels, 1, 3, 3]);
     let shift = random(&[TASKS, channels]);
-    let arriving = random(&[TASKS * IMAGES, channels, 14, 14]);
-    [images, kernel, shift, arriving]
+    let output_gradient = random(&[TASKS * IMAGES, channels, 14, 14]);
+    [images, kernel, shift, output_gradient]
 }
 
-/// Convolution, shift, pooling and ReLU in one pass, and back.
+/// Forward and backward pass of convolution, shift, pooling and ReLU as a single kernel.
 #[divan::bench(args = CHANNELS, max_time = 2)]
 fn block_in_one_pass(bencher: Bencher, channels: i64) {
-    let [images, kernel, shift, arriving] = first_block(channels);
+    let [images, kernel, shift, output_gradient] = first_block(channels);
     bencher.bench_local(|| {
         let (_, kept) = pooled_convolution::forward(&images, &kernel, &shift, 1);
-        pooled_convolution::backward(&kept, &arriving)
+        pooled_convolution::backward(&kept, &output_gradient)
     });
 }
 
-/// The same as operations of libtorch, as other blocks are computed: pooled before all else.
+/// Forward and backward pass of the same block as separate libtorch operations, pooling first, as in later blocks.
 #[divan::bench(args = CHANNELS, max_time = 2)]
 fn block_of_operations(bencher: Bencher, channels: i64) {
-    let [images, kernel, shift, arriving] = first_block(channels);
+    let [images, kernel, shift, output_gradient] = first_block(channels);
     bencher.bench_local(|| {
         let (kernel, shift) = (leaf(&kernel), leaf(&shift));
         let pooled = convolve(&images, &kernel, TASKS, 1, 1)
             .max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
             .view([TASKS, IMAGES, channels, 14, 14]);
         let output = (pooled + shift.view([TASKS, 1, channels, 1, 1])).relu();
-        let loss = (output.flatten(0, 1) * &arriving).sum(Kind::Float);
+        let loss = (output.flatten(0, 1) * &output_gradient).sum(Kind::Float);
         Tensor::run_backward(&[&loss], &[&kernel, &shift], false, false)
     });
 }
 
-/// Means and variances of convolved images by the moments of their patches, and back.
+/// Forward and backward pass of the means and variances of convolved images, computed from the moments of image patches.
 #[divan::bench(args = CHANNELS, max_time = 2)]
 fn statistics_of_patches(bencher: Bencher, channels: i64) {
     time_statistics(bencher, channels, |images, kernel| {
@@ -69,7 +71,7 @@ fn statistics_of_patches(bencher: Bencher, channels: i64) {
     });
 }
 
-/// The same by convolving.
+/// Forward and backward pass of the same statistics, computed from the convolved images.
 #[divan::bench(args = CHANNELS, max_time = 2)]
 fn statistics_of_activations(bencher: Bencher, channels: i64) {
     time_statistics(bencher, channels, |images, kernel| {
@@ -78,19 +80,24 @@ fn statistics_of_activations(bencher: Bencher, channels: i64) {
     });
 }
 
-/// Of images convolved with one kernel for all tasks, and back to that kernel.
-fn time_statistics(bencher: Bencher, channels: i64, way: impl Fn(&Tensor, &Tensor) -> Statistics) {
+/// Times `compute` and its backward pass for images that are convolved with one kernel, shared by all tasks.
+fn time_statistics(
+    bencher: Bencher,
+    channels: i64,
+    compute: impl Fn(&Tensor, &Tensor) -> Statistics,
+) {
     let [images, kernel, ..] = first_block(channels);
     let kernel = kernel.get(0);
     bencher.bench_local(|| {
         let kernel = leaf(&kernel);
-        let statistics = way(&images, &kernel);
+        let statistics = compute(&images, &kernel);
         let loss = statistics.mean.sum(Kind::Float) + statistics.variance.sum(Kind::Float);
         Tensor::run_backward(&[&loss], &[&kernel], false, false)
     });
 }
 
-/// A generator's Transformer, 3 layers, one token an output channel and a support sample, and back.
+/// Forward and backward pass of a generator's Transformer with 3 layers and one token per output channel and per support
+/// sample.
 #[divan::bench(args = CHANNELS, max_time = 2)]
 fn transformer(bencher: Bencher, channels: i64) {
     let width = 64 + channels;

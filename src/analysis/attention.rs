@@ -1,4 +1,4 @@
-//! Who attends to whom while weights are generated (Figs 8 and 9).
+//! Attention maps of the weight generators (Figures 8 and 9).
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::model::trained::Trained;
 use crate::settings::cnn::BatchNormMode;
 use crate::settings::generator::{GeneratorKind, GeneratorOptions};
 
-/// What a token stands for.
+/// The meaning of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
     /// A weight slice.
@@ -27,21 +27,21 @@ pub enum Token {
     Unlabeled,
 }
 
-/// The attention of one layer of a Transformer.
+/// Attention weights of one layer of a Transformer.
 #[derive(Clone, Debug)]
 pub struct AttentionMap {
-    /// Name of its parameters, e.g. `generator.logits.encoder.layer1.attention`.
+    /// Name of the attention's parameters, e.g. `generator.logits.encoder.layer1.attention`.
     pub name: String,
     /// The tokens that attend.
     pub rows: Vec<Token>,
     /// The tokens that are attended to.
     pub columns: Vec<Token>,
-    /// `[heads, rows, columns]`; each row sums to 1.
+    /// Attention weights, `[heads, rows, columns]`; with softmax attention each row sums to 1.
     pub weights: Array3<f32>,
 }
 
-/// Attention maps, in the order in which they are computed, averaged over episodes 0 … `episodes`. Samples are sorted
-/// by label, unlabelled ones last.
+/// Computes the attention maps of `trained`, averaged over the first `episodes` episodes of `sampler`, in the order of the
+/// forward pass. Samples are sorted by label, unlabelled ones last. `options` are those that the model was built with.
 pub fn attention_maps(
     trained: &Trained,
     options: &GeneratorOptions,
@@ -66,9 +66,9 @@ pub fn attention_maps(
             .collect();
         let batch = EpisodeBatch::new(&[episode], device);
         let found = tch::no_grad(|| trained.model.attention(&views, &batch, batch_norm));
-        for (place, (name, weights)) in found.into_iter().enumerate() {
+        for (index, (name, weights)) in found.into_iter().enumerate() {
             let weights = array(&weights.get(0)) / episodes as f32;
-            match maps.get_mut(place) {
+            match maps.get_mut(index) {
                 Some(map) => map.weights += &weights,
                 None => maps.push(labelled(name, weights, options, &samples)),
             }
@@ -95,8 +95,9 @@ fn array(tensor: &Tensor) -> Array3<f32> {
     Array3::from_shape_vec(shape, values).expect("a tensor has as many elements as its shape says")
 }
 
-/// In the sequence of a joint Transformer weight tokens come before samples; a separate one keeps them apart. Only
-/// the first rows are there where no more are asked for.
+/// Names the tokens of the rows and columns. In the sequence of an encoder, or of an encoder and decoder, weight tokens
+/// come before samples; the separate kind has a sequence for each. The last layer may have only the first rows, because
+/// the output of the others is not needed.
 fn labelled(
     name: String,
     weights: Array3<f32>,
@@ -128,26 +129,26 @@ fn labelled(
     }
 }
 
-/// `generator.layer4.encoder.layer1.attention` → `layer4`, `encoder.layer1.attention`
+/// Splits a name such as `generator.layer4.encoder.layer1.attention` into `layer4` and `encoder.layer1.attention`.
 fn layer_and_part(name: &str) -> (&str, &str) {
     let below = name.strip_prefix("generator.").unwrap_or(name);
     below.split_once('.').unwrap_or((below, ""))
 }
 
-/// Writes one picture for each generated layer (a row for each attention, a column for each head), and all numbers to
-/// `attention.safetensors`; returns the paths.
+/// Writes one picture per generated layer to `folder`, with a row for each attention and a column for each head, and all
+/// weights to `attention.safetensors`. Returns the paths of the files.
 ///
 /// # Errors
-/// If a file cannot be written.
+/// If the folder or a file cannot be written.
 pub fn write_attention_maps(maps: &[AttentionMap], folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder)?;
     let mut layers: BTreeMap<&str, Vec<Vec<Heatmap>>> = BTreeMap::new();
     for map in maps {
-        let (layer, what) = layer_and_part(&map.name);
+        let (layer, part) = layer_and_part(&map.name);
         layers
             .entry(layer)
             .or_default()
-            .push(panels(map, what).collect());
+            .push(panels(map, part).collect());
     }
     let mut paths = Vec::new();
     for (layer, rows) in layers {
@@ -156,25 +157,26 @@ pub fn write_attention_maps(maps: &[AttentionMap], folder: &Path) -> std::io::Re
         paths.push(path);
     }
     let path = folder.join("attention.safetensors");
-    atomic::write(&path, &numbers(maps)?)?;
+    atomic::write(&path, &encode(maps)?)?;
     paths.push(path);
     Ok(paths)
 }
 
-fn panels<'a>(map: &'a AttentionMap, what: &'a str) -> impl Iterator<Item = Heatmap> + 'a {
+/// One panel per head; `part` is the name of the attention inside the layer.
+fn panels<'a>(map: &'a AttentionMap, part: &'a str) -> impl Iterator<Item = Heatmap> + 'a {
     map.weights
         .outer_iter()
         .enumerate()
         .map(move |(head, weights)| Heatmap {
-            title: format!("{what} head {}", head + 1),
+            title: format!("{part} head {}", head + 1),
             row_groups: groups(&map.rows),
             column_groups: groups(&map.columns),
             values: weights.to_owned(),
         })
 }
 
-/// Runs of like tokens: what to write beside them and how many there are. `W` are weight slices, numbers class slots,
-/// `U` unlabelled samples.
+/// Groups consecutive equal tokens and returns the label and length of each group: `W` for weight slices, the class slot
+/// for labelled samples, `U` for unlabelled ones.
 fn groups(tokens: &[Token]) -> Vec<(String, usize)> {
     tokens
         .chunk_by(|left, right| left == right)
@@ -189,7 +191,8 @@ fn groups(tokens: &[Token]) -> Vec<(String, usize)> {
         .collect()
 }
 
-fn numbers(maps: &[AttentionMap]) -> std::io::Result<Vec<u8>> {
+/// Encodes the weights of all maps as safetensors.
+fn encode(maps: &[AttentionMap]) -> std::io::Result<Vec<u8>> {
     let bytes: Vec<Vec<u8>> = maps
         .iter()
         .map(|map| {

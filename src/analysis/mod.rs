@@ -1,4 +1,4 @@
-//! What a trained model does inside, and what its CNN could do at best: for figures, not for training.
+//! Analyses for figures: attention inside a trained model, and an upper bound on the accuracy of its CNN.
 
 pub mod attention;
 pub mod oracle;

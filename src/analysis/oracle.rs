@@ -1,9 +1,9 @@
-//! The oracle CNN of Figure 3: the target CNN trained in the ordinary way on all images of a few classes, and how well it
-//! then knows these very images. No weight generator can fit its episodes better.
+//! The oracle of Figure 3: the target CNN, trained with gradient descent on all images of the classes of an episode. Its
+//! accuracy on these training images bounds what a weight generator can reach.
 use serde::Serialize;
 use tch::Tensor;
 
-use crate::base::compute::{Compute, Together};
+use crate::base::compute::{BatchSize, Compute};
 use crate::episode::sampler::EpisodeSampler;
 use crate::evaluate::summary::EpisodeRecord;
 use crate::model::batch::tensor_of_images;
@@ -15,19 +15,19 @@ use crate::settings::train::{OptimizerKind, ScheduleKind, TrainConfig};
 use crate::train::optimizer::Optimizer;
 use crate::train::schedule::learning_rate;
 
-/// How an oracle is trained: AdamW on all images at once, warm-up and cosine.
+/// Training of an oracle: AdamW on all images in one batch, with warm-up and a cosine schedule.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct OracleOptions {
-    /// Steps of training.
+    /// Number of training steps.
     pub steps: u64,
     /// Highest learning rate.
     pub learning_rate: f64,
 }
 
-/// Accuracy on its own training images of an oracle for the classes of each of these episodes.
+/// Trains an oracle for the classes of each of `episodes` and returns its accuracy on its own training images.
 ///
 /// # Errors
-/// If the images are too small for the CNN.
+/// [`ImagesTooSmall`] if the images are too small for `cnn`.
 pub fn oracle(
     compute: &Compute,
     cnn: &CnnOptions,
@@ -38,15 +38,16 @@ pub fn oracle(
     let image = sampler.pack().shape();
     let image = (image.channels, image.height, image.width);
     let model = PlainCnn::new(cnn, image, sampler.shape().way)?;
-    let nothing = Tensor::from_slice::<f32>(&[]);
-    let train = |group: &[u64], _: [Tensor; 2]| -> Vec<EpisodeRecord> {
+    let empty = Tensor::from_slice::<f32>(&[]);
+    let train = |batch: &[u64], _: [Tensor; 2]| -> Vec<EpisodeRecord> {
         let one = |&episode: &u64| train_one(compute, &model, sampler, episode, options);
-        group.iter().map(one).collect()
+        batch.iter().map(one).collect()
     };
-    let records = compute.map(episodes, Together::ALONE, [&nothing, &nothing], train);
+    let records = compute.map(episodes, BatchSize::ONE, [&empty, &empty], train);
     Ok(records.into_iter().flatten().collect())
 }
 
+/// Trains the oracle of one episode.
 fn train_one(
     compute: &Compute,
     model: &PlainCnn,
@@ -54,7 +55,7 @@ fn train_one(
     episode: u64,
     options: OracleOptions,
 ) -> EpisodeRecord {
-    let all = sampler.all_images(episode);
+    let all = sampler.all_class_images(episode);
     let images = tensor_of_images(&all, compute.device);
     let labels = Tensor::from_slice(&all.labels).to_device(compute.device);
     let config = TrainConfig {

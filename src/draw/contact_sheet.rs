@@ -1,4 +1,4 @@
-//! Contact sheets: the images of classes, or of an episode as the model gets them.
+//! Contact sheets: the images of classes, or of an episode as the model sees them.
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -13,25 +13,25 @@ use crate::episode::sampler::EpisodeSampler;
 use crate::pack::pack::Pack;
 use crate::settings::augmentation::PhotoOptions;
 
-/// Room between images and around rows.
+/// Space between images and around rows, in pixels.
 const GAP: u32 = 4;
-/// Thickness of a frame.
+/// Thickness of a frame in pixels.
 const FRAME: u32 = 3;
-/// Images are magnified by a whole number, to about this many pixels a side at least.
-const LEAST_SIDE: u32 = 56;
+/// Images are magnified by the smallest whole number that makes their longer side at least this many pixels.
+const MIN_SIDE: u32 = 56;
 
-/// What an image is to the model; told by the colour of its frame.
+/// Role of an image in an episode, shown by the colour of its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// No frame: an image of a pack.
+    /// No frame: an image of a pack, outside an episode.
     Plain,
-    /// Green: a support image with its label.
+    /// Green: a labelled support image.
     Labeled,
-    /// Orange: a support image without.
+    /// Orange: an unlabelled support image.
     Unlabeled,
-    /// Red: one of a class that is not asked for.
+    /// Red: an unlabelled support image of a distractor class.
     Distractor,
-    /// Blue.
+    /// Blue: a query image.
     Query,
 }
 
@@ -47,16 +47,16 @@ impl Role {
     }
 }
 
-/// A title and the images below it.
+/// A row of a contact sheet: a title and the images below it.
 #[derive(Clone, Debug)]
 pub struct SheetRow {
-    /// Written above the images.
+    /// Text above the images.
     pub title: String,
-    /// What each image is, and its pixels.
+    /// The images with their roles.
     pub images: Vec<(Role, RgbImage)>,
 }
 
-/// The first `images` images of `classes`.
+/// Makes one row for each of `classes`, with the first `images` images of the class.
 pub fn class_rows(pack: &Pack, classes: &[usize], images: usize) -> Vec<SheetRow> {
     let shape = pack.shape();
     let size = (shape.height, shape.width, shape.channels);
@@ -83,24 +83,25 @@ pub fn class_rows(pack: &Pack, classes: &[usize], images: usize) -> Vec<SheetRow
     classes.iter().map(row).collect()
 }
 
-/// What is done to each image.
+/// Names of the augmentations that apply to each image.
 fn augmentations(draw: &EpisodeDraw) -> Vec<&'static str> {
     let photo = draw.photo.as_ref();
     let colors = |photo: &PhotoOptions| [photo.hue, photo.brightness, photo.contrast] != [0.0; 3];
     let all = [
         ("jittered", !draw.jitter.is_none()),
-        ("mirrored or not", photo.is_some_and(|photo| photo.flip)),
+        ("randomly mirrored", photo.is_some_and(|photo| photo.flip)),
         ("recoloured", photo.is_some_and(colors)),
         ("cropped", photo.is_some_and(|photo| photo.crop < 1.0)),
     ];
-    let done = all.into_iter().filter(|(_, done)| *done);
-    done.map(|(name, _)| name).collect()
+    let active = all.into_iter().filter(|(_, active)| *active);
+    active.map(|(name, _)| name).collect()
 }
 
-/// Episode `index`: a row a class with its support and query images, then what the model sees without labels.
+/// Makes one row for each class of episode `index` with its labelled support and query images, then a row of unlabelled
+/// images.
 pub fn episode_rows(sampler: &EpisodeSampler, index: u64) -> Vec<SheetRow> {
     let plan = sampler.plan(index);
-    let episode = sampler.images_of(index, &plan);
+    let episode = sampler.episode_of_plan(index, &plan);
     let way = sampler.shape().way;
     let names = &sampler.pack().metadata().class_names;
     let augmented = match augmentations(sampler.draw()) {
@@ -112,12 +113,12 @@ pub fn episode_rows(sampler: &EpisodeSampler, index: u64) -> Vec<SheetRow> {
         .enumerate()
         .map(|(slot, &class)| {
             let turn = f32::from(plan.quarter_turns[slot]) * 90.0 + plan.angles[slot];
-            let turned = if turn == 0.0 {
+            let rotated = if turn == 0.0 {
                 String::new()
             } else {
-                format!(", turned by {turn} degrees")
+                format!(", rotated by {turn} degrees")
             };
-            let title = format!("class {slot}: {}{turned}{augmented}", names[class]);
+            let title = format!("class {slot}: {}{rotated}{augmented}", names[class]);
             (
                 slot,
                 SheetRow {
@@ -135,7 +136,7 @@ pub fn episode_rows(sampler: &EpisodeSampler, index: u64) -> Vec<SheetRow> {
             } else {
                 way
             };
-            let title = "without labels".to_owned();
+            let title = "unlabelled".to_owned();
             let row = rows.entry(row).or_insert(SheetRow {
                 title,
                 images: Vec::new(),
@@ -156,7 +157,7 @@ pub fn episode_rows(sampler: &EpisodeSampler, index: u64) -> Vec<SheetRow> {
     rows.into_values().collect()
 }
 
-/// `[C, H, W]` to colours; of other than three channels the first is shown as grey.
+/// Converts an image, `[C, H, W]`, to RGB. If it does not have three channels, the first one is shown as grey.
 fn to_picture(image: ArrayView3<'_, u8>) -> RgbImage {
     let (channels, height, width) = image.dim();
     RgbImage::from_fn(width as u32, height as u32, |x, y| {
@@ -169,7 +170,7 @@ fn to_picture(image: ArrayView3<'_, u8>) -> RgbImage {
     })
 }
 
-/// Writes rows as a PNG file.
+/// Draws `rows` and writes them to `path` as PNG, atomically.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -183,7 +184,7 @@ fn draw(rows: &[SheetRow]) -> RgbImage {
         .flat_map(|row| &row.images)
         .map(|(_, image)| image.dimensions());
     let (width, height) = shown.max().unwrap_or((1, 1));
-    let times = LEAST_SIDE.div_ceil(width.max(height)).max(1);
+    let times = MIN_SIDE.div_ceil(width.max(height)).max(1);
     let (width, height) = (width * times, height * times);
     let (step, row_height) = (
         width + 2 * FRAME + GAP,

@@ -1,31 +1,31 @@
-//! Matrices as pictures: panels with titles, and names beside groups of rows and columns.
+//! Heat maps: matrices as panels with titles and with labels for groups of rows and columns.
 use image::{Rgb, RgbImage};
 use ndarray::Array2;
 
 use crate::draw::canvas::{LETTER, fill, write};
 
-/// One panel.
+/// A matrix to draw as one panel.
 #[derive(Clone, Debug)]
 pub struct Heatmap {
-    /// Written above it.
+    /// Text above the panel.
     pub title: String,
-    /// Names of groups of rows, and how many rows each has.
+    /// Name and number of rows of each group of consecutive rows.
     pub row_groups: Vec<(String, usize)>,
-    /// The same of columns.
+    /// Name and number of columns of each group of consecutive columns.
     pub column_groups: Vec<(String, usize)>,
-    /// `[rows, columns]`, from 0 (white) to the largest (dark).
+    /// Non-negative values, `[rows, columns]`; 0 is drawn white, the largest value dark blue.
     pub values: Array2<f32>,
 }
 
-/// Room around a panel, and between its parts.
+/// Space around a panel and between its parts, in pixels.
 const GAP: u32 = 8;
-/// Room for the names of rows.
+/// Width of the column of row labels.
 const MARGIN: u32 = 4 * LETTER;
 const LINE: Rgb<u8> = Rgb([0xd0, 0xd0, 0xd0]);
-/// The colour of the largest value.
+/// Colour of the largest value.
 const DARK: [f32; 3] = [8.0, 48.0, 107.0];
 
-/// Draws rows of panels.
+/// Draws panels, arranged in rows.
 pub fn draw(rows: &[Vec<Heatmap>]) -> RgbImage {
     let cell = cell_size(rows);
     let size = |panel: &Heatmap| {
@@ -54,7 +54,7 @@ pub fn draw(rows: &[Vec<Heatmap>]) -> RgbImage {
     picture
 }
 
-/// Pixels of a cell: the largest matrix gets about 480 a side.
+/// Size of a cell in pixels, such that the longer side of the largest matrix is about 480 pixels.
 fn cell_size(rows: &[Vec<Heatmap>]) -> u32 {
     let longest = |panel: &Heatmap| panel.values.dim().0.max(panel.values.dim().1);
     let longest = rows.iter().flatten().map(longest).max().unwrap_or(1).max(1);
@@ -76,29 +76,29 @@ impl Heatmap {
         let (rows, columns) = self.values.dim();
         let largest = self.largest().max(f32::MIN_POSITIVE);
         for ((row, column), &value) in self.values.indexed_iter() {
-            let share = (value / largest).clamp(0.0, 1.0);
-            let colour = DARK.map(|dark| (255.0 + share * (dark - 255.0)) as u8);
+            let fraction = (value / largest).clamp(0.0, 1.0);
+            let colour = DARK.map(|dark| (255.0 + fraction * (dark - 255.0)) as u8);
             let (left, top) = (left + column as u32 * cell, top + row as u32 * cell);
             fill(picture, (left, top), (cell, cell), Rgb(colour));
         }
         let (height, width) = (rows as u32 * cell, columns as u32 * cell);
         let mut start = 0;
         for (name, count) in &self.row_groups {
-            let (place, extent) = (top + start * cell, *count as u32 * cell);
-            fill(picture, (left, place), (width, 1), LINE);
+            let (position, extent) = (top + start * cell, *count as u32 * cell);
+            fill(picture, (left, position), (width, 1), LINE);
             if extent >= LETTER {
                 let text_left = left - LETTER * name.chars().count() as u32 - 2;
-                write(picture, name, (text_left, place + (extent - LETTER) / 2));
+                write(picture, name, (text_left, position + (extent - LETTER) / 2));
             }
             start += *count as u32;
         }
         let mut start = 0;
         for (name, count) in &self.column_groups {
-            let (place, extent) = (left + start * cell, *count as u32 * cell);
-            fill(picture, (place, top), (1, height), LINE);
+            let (position, extent) = (left + start * cell, *count as u32 * cell);
+            fill(picture, (position, top), (1, height), LINE);
             let length = LETTER * name.chars().count() as u32;
             if extent >= length {
-                let text_left = place + (extent - length) / 2;
+                let text_left = position + (extent - length) / 2;
                 write(picture, name, (text_left, top - LETTER - 1));
             }
             start += *count as u32;

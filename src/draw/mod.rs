@@ -1,4 +1,4 @@
-//! Pictures that the program draws: contact sheets and heat maps.
+//! Draws pictures: contact sheets and heat maps.
 
 pub mod canvas;
 pub mod contact_sheet;

@@ -1,4 +1,4 @@
-//! What a generated CNN is, on one page: for people as HTML, for programs as JSON.
+//! The card of a generated CNN: a summary on one page, as HTML for people and as JSON for programs.
 use std::fmt::Write;
 use std::io::Cursor;
 
@@ -12,73 +12,73 @@ use crate::export::standalone::{Cost, Origin, StandaloneCnn};
 use crate::pictures::labelled::LabelledPictures;
 use crate::pictures::preparation::Preparation;
 
-/// What is said of the accuracy where no picture could be held out.
+/// Text in place of the accuracy if no picture could be held out.
 pub const NOT_KNOWN: &str =
-    "not known: no class has two pictures; `evaluate-folder` measures it on others";
+    "not known: no class has two pictures; measure it on other pictures with `evaluate-folder`";
 
-/// What is said of it where pictures could have been held out and were not: that takes as many CNNs as pictures.
-const NOT_MEASURED: &str =
-    "not measured with `generate --list`; `generate --support` or `evaluate-folder` measures it";
+/// Text in place of the accuracy if pictures could have been held out but were not, because each costs a generation.
+const NOT_MEASURED: &str = "not measured with `generate --list`; measure it with `generate --support` or `evaluate-folder`";
 
-/// What a generated CNN is.
+/// The card of a generated CNN.
 #[derive(Clone, Debug, Serialize)]
 pub struct Card {
-    /// Of the CNN.
+    /// Name of the CNN.
     pub name: String,
-    /// Its classes.
+    /// Classes, in the order of the logits.
     pub classes: Vec<CardClass>,
-    /// Unlabelled pictures that it was made from, too.
+    /// Number of unlabelled pictures that were used.
     pub unlabeled: usize,
-    /// Parameters and multiply-adds.
+    /// Numbers of parameters and multiply-adds.
     #[serde(flatten)]
     pub cost: Cost,
-    /// Size of the ONNX file.
+    /// Size of the ONNX file in bytes.
     pub onnx_bytes: usize,
-    /// Size of the safetensors file.
+    /// Size of the safetensors file in bytes.
     pub safetensors_bytes: usize,
-    /// From prepared pictures to weights.
+    /// Time from prepared pictures to weights, in milliseconds.
     pub generation_milliseconds: f64,
-    /// Each picture asked of the CNN that the others give, where there were enough.
+    /// Leave-one-out accuracy, if it was measured.
     pub held_out: Option<HeldOut>,
-    /// Why there is none.
+    /// Why it was not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out_missing: Option<&'static str>,
-    /// What is done to a picture before.
+    /// How a picture is prepared.
     pub preprocessing: String,
-    /// The run.
+    /// The run that generated the CNN.
     pub origin: Origin,
 }
 
-/// A class and the pictures it was made from.
+/// A class and its labelled pictures.
 #[derive(Clone, Debug, Serialize)]
 pub struct CardClass {
-    /// Its name.
+    /// Name of the class.
     pub label: String,
-    /// Files.
+    /// Files of its pictures.
     pub pictures: Vec<String>,
 }
 
-/// Accuracy on pictures that were held out one by one.
+/// Leave-one-out accuracy: each picture is classified by the CNN generated from all others.
 #[derive(Clone, Debug, Serialize)]
 pub struct HeldOut {
-    /// Pictures.
+    /// Number of pictures that were held out.
     pub pictures: usize,
-    /// Of these, answered right.
+    /// Number of correct answers.
     pub right: usize,
-    /// Fraction.
+    /// Fraction of correct answers.
     pub accuracy: f64,
-    /// Ends of Wilson's 95 % interval.
+    /// Lower and upper end of Wilson's 95 % interval.
     pub interval: [f64; 2],
-    /// Pictures there were.
-    pub of: usize,
+    /// Number of labelled pictures.
+    #[serde(rename = "of")]
+    pub available: usize,
     text: String,
 }
 
 impl HeldOut {
-    /// Of counted answers, some or all of so many pictures.
+    /// Summarises `answers` to some or all of `pictures` labelled pictures.
     pub fn new(answers: &Answers, pictures: usize) -> HeldOut {
         HeldOut {
-            of: pictures,
+            available: pictures,
             pictures: answers.total(),
             right: answers.right(),
             accuracy: answers.accuracy(),
@@ -89,10 +89,11 @@ impl HeldOut {
 }
 
 impl Card {
-    /// Of a CNN and what it was made from; `sizes` are the bytes of its ONNX and safetensors files.
+    /// Describes `cnn`, which was generated from `support` and `unlabeled` unlabelled pictures. `sizes` are the sizes of its
+    /// ONNX and safetensors files in bytes.
     ///
     /// # Errors
-    /// If its layers do not fit together.
+    /// If the layers of `cnn` do not fit together.
     pub fn new(
         name: &str,
         cnn: &StandaloneCnn,
@@ -131,7 +132,7 @@ impl Card {
         })
     }
 
-    /// One page, which needs nothing else; it shows the pictures as the model saw them.
+    /// Renders a self-contained HTML page that shows the pictures as the model saw them.
     pub fn html(&self, support: &LabelledPictures, preparation: &Preparation) -> String {
         let mut rows = String::new();
         for (class, of_class) in self.classes.iter().enumerate() {
@@ -139,28 +140,28 @@ impl Card {
             for picture in &support.pictures {
                 if picture.class == class {
                     let source = data_url(&picture.pixels, preparation);
-                    let file = escaped(&picture.file.display().to_string());
+                    let file = escape_html(&picture.file.display().to_string());
                     let _ = write!(
                         pictures,
                         r#"<img src="{source}" alt="{file}" title="{file}">"#
                     );
                 }
             }
-            let label = escaped(&of_class.label);
+            let label = escape_html(&of_class.label);
             let _ = writeln!(rows, "<tr><th>{label}</th><td>{pictures}</td></tr>");
         }
         let held_out = self.held_out.as_ref().map_or_else(
             || self.held_out_missing.unwrap_or_default().to_owned(),
             |held_out| {
                 format!(
-                    "{}; {} of {} pictures, each asked of the CNN that all others give",
-                    held_out.text, held_out.pictures, held_out.of
+                    "{}; {} of {} pictures, each classified by the CNN generated from all others",
+                    held_out.text, held_out.pictures, held_out.available
                 )
             },
         );
         let unlabeled = match self.unlabeled {
             0 => String::new(),
-            count => format!(", and {count} unlabelled ones"),
+            count => format!(" and {count} unlabelled ones"),
         };
         let facts = [
             ("classes", self.classes.len().to_string()),
@@ -168,7 +169,7 @@ impl Card {
             ("parameters", self.cost.parameters.to_string()),
             (
                 "multiply-adds",
-                format!("{} a picture", self.cost.multiply_adds),
+                format!("{} per picture", self.cost.multiply_adds),
             ),
             (
                 "size",
@@ -179,7 +180,7 @@ impl Card {
             ),
             ("input", self.preprocessing.clone()),
             (
-                "made",
+                "generated",
                 format!(
                     "from {} pictures{unlabeled} in {:.1} ms by {}, checkpoint step {}, batch-norm {}; {}",
                     support.pictures.len(),
@@ -193,9 +194,11 @@ impl Card {
         ];
         let facts: String = facts
             .iter()
-            .map(|(name, value)| format!("<tr><th>{name}</th><td>{}</td></tr>\n", escaped(value)))
+            .map(|(name, value)| {
+                format!("<tr><th>{name}</th><td>{}</td></tr>\n", escape_html(value))
+            })
             .collect();
-        let name = escaped(&self.name);
+        let name = escape_html(&self.name);
         format!(
             r#"<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>
@@ -206,7 +209,7 @@ img {{ width: 56px; height: 56px; margin: 2px; border: 1px solid #ccc; image-ren
 <h1>{name}</h1>
 <table>
 {facts}</table>
-<h2>The pictures it was made from, as the model saw them</h2>
+<h2>Labelled pictures, as the model saw them</h2>
 <table>
 {rows}</table>
 </body></html>
@@ -215,7 +218,7 @@ img {{ width: 56px; height: 56px; margin: 2px; border: 1px solid #ccc; image-ren
     }
 }
 
-/// `[C, H, W]` bytes as a PNG in a URL.
+/// Encodes a picture, `[C, H, W]` bytes, as a PNG in a data URL; returns an empty string if that fails.
 fn data_url(pixels: &[u8], preparation: &Preparation) -> String {
     let (width, height) = (preparation.width as u32, preparation.height as u32);
     let area = preparation.width * preparation.height;
@@ -236,7 +239,7 @@ fn data_url(pixels: &[u8], preparation: &Preparation) -> String {
     }
 }
 
-fn escaped(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

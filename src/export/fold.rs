@@ -1,4 +1,4 @@
-//! θ → a CNN that stands alone, batch-norm folded into the convolutions that it follows.
+//! Converts θ to the layers of a stand-alone CNN and folds batch-norm into the convolutions that it directly follows.
 use ndarray::ArrayD;
 use tch::{Kind, Tensor};
 
@@ -9,7 +9,7 @@ use crate::model::cnn::shapes::CnnConfig;
 use crate::model::hypertransformer::Theta;
 use crate::settings::cnn::{Activation, BlockOperation, Head, Padding, Pooling};
 
-/// The layers of one task's θ; of its logits those of the first `classes` slots.
+/// Converts the θ of a single task to layers. The logits layer keeps the first `classes` class slots.
 pub(crate) fn layers(config: &CnnConfig, theta: &Theta, classes: usize) -> Vec<Layer> {
     let options = &config.options;
     let mut layers = Vec::new();
@@ -20,7 +20,7 @@ pub(crate) fn layers(config: &CnnConfig, theta: &Theta, classes: usize) -> Vec<L
         let (scale, shift) = (scale.view([-1]), shift.view([-1]));
         let kernel = weights.kernel.reshape(last_four(&weights.kernel));
         let bias = weights.bias.as_ref().map(|bias| bias.view([-1]));
-        // Right after the convolution it is part of it: scale · (K ∗ x + b) + shift.
+        // Directly after the convolution, batch-norm becomes part of it: scale · (K ∗ x + b) + shift.
         let folds = before.is_empty();
         let (kernel, bias) = match (folds, bias) {
             (true, None) => (kernel * scale.view([-1, 1, 1, 1]), shift.shallow_clone()),
@@ -53,7 +53,10 @@ pub(crate) fn layers(config: &CnnConfig, theta: &Theta, classes: usize) -> Vec<L
                 },
                 BlockOperation::Convolution | BlockOperation::BatchNorm => return None,
             };
-            Some(Layer::plain(format!("{name}.{suffix}"), operation))
+            Some(Layer::without_weights(
+                format!("{name}.{suffix}"),
+                operation,
+            ))
         };
         layers.extend(before.iter().filter_map(plain));
         if !folds {
@@ -69,8 +72,8 @@ pub(crate) fn layers(config: &CnnConfig, theta: &Theta, classes: usize) -> Vec<L
         layers.extend(after.iter().filter_map(plain));
     }
     layers.push(match options.head {
-        Head::Flatten => Layer::plain("features".to_owned(), Operation::Flatten),
-        Head::Average => Layer::plain("features".to_owned(), Operation::GlobalAverage),
+        Head::Flatten => Layer::without_weights("features".to_owned(), Operation::Flatten),
+        Head::Average => Layer::without_weights("features".to_owned(), Operation::GlobalAverage),
     });
     let first = |values: &Tensor| values.get(0).narrow(0, 0, classes as i64);
     layers.push(Layer {
@@ -84,7 +87,7 @@ pub(crate) fn layers(config: &CnnConfig, theta: &Theta, classes: usize) -> Vec<L
     layers
 }
 
-/// `[O, I, k, k]` of a kernel that all tasks share, or of the only one.
+/// The shape `[O, I, k, k]` of a kernel that all tasks share, or of the kernel of a single task, `[1, O, I, k, k]`.
 fn last_four(kernel: &Tensor) -> Vec<i64> {
     let size = kernel.size();
     size[size.len() - 4..].to_vec()

@@ -1,7 +1,7 @@
-//! A trained HyperTransformer and labelled pictures → a CNN that stands alone.
+//! Generates a stand-alone CNN from labelled pictures with a trained HyperTransformer.
 use tch::Tensor;
 
-use crate::base::compute::{Compute, Together};
+use crate::base::compute::{BatchSize, Compute};
 use crate::evaluate::answers::Answers;
 use crate::export::error::ExportError;
 use crate::export::fold;
@@ -13,10 +13,10 @@ use crate::pictures::preparation::Preparation;
 use crate::settings::cnn::BatchNormMode;
 use crate::settings::experiment::Experiment;
 
-/// Pictures that are held out at most, one after the other; each costs a generation.
-const MOST_HELD_OUT: usize = 100;
+/// Largest number of pictures that are held out in turn; each costs one generation.
+const MAX_HELD_OUT: usize = 100;
 
-/// A trained HyperTransformer that writes CNNs; φ comes in as an argument.
+/// Writes stand-alone CNNs with a HyperTransformer; φ is passed to each call.
 #[derive(Clone, Debug)]
 pub struct CnnWriter {
     model: HyperTransformer,
@@ -28,10 +28,12 @@ pub struct CnnWriter {
 }
 
 impl CnnWriter {
-    /// Of a model, its experiment, and how its pictures are prepared; `batch_norm` overrides the experiment's.
+    /// Creates a writer for a model that was trained with `experiment`. `batch_norm` overrides the experiment's mode; `run`
+    /// and `checkpoint_step` name the origin of φ.
     ///
     /// # Errors
-    /// If the CNN's batch-norm would depend on the pictures that it is asked about.
+    /// [`ExportError::NotExportable`] if the mode is [`BatchNormMode::Query`], in which answers depend on the other
+    /// queries.
     pub fn new(
         model: HyperTransformer,
         experiment: &Experiment,
@@ -42,9 +44,9 @@ impl CnnWriter {
         let mode = batch_norm.unwrap_or(experiment.batch_norm);
         if mode == BatchNormMode::Query {
             return Err(ExportError::NotExportable(format!(
-                "{run} normalises each batch of queries by itself (batch_norm: query): a CNN that stands alone meets \
-                 one picture at a time and has no such batch\nhint: train with `batch_norm: support`, as \
-                 presets/fast.yaml does; or try `--batch-norm support`, and expect less accuracy than in training"
+                "{run} normalises each batch of queries with its own statistics (batch_norm: query), but a stand-alone \
+                 CNN sees one picture at a time\nhint: train with `batch_norm: support`, as presets/fast.yaml does, or \
+                 use `--batch-norm support` and expect a lower accuracy than in training"
             )));
         }
         Ok(CnnWriter {
@@ -62,7 +64,7 @@ impl CnnWriter {
         })
     }
 
-    /// Splits φ and the moving averages, for any number of CNNs.
+    /// Splits φ and the moving averages into named tensors, once for any number of CNNs.
     pub fn views(&self, phi: &Tensor, buffers: &Tensor) -> Views {
         self.model.views(phi, buffers)
     }
@@ -72,36 +74,39 @@ impl CnnWriter {
         &self.preparation
     }
 
-    /// Most classes.
+    /// Largest number of classes.
     pub fn way(&self) -> usize {
         self.way
     }
 
-    /// Whether the support set fits the model, before anything is computed.
+    /// Checks that the model can use `support` and `unlabeled` unlabelled pictures, before anything is computed.
     ///
     /// # Errors
-    /// What does not fit, and what to train.
+    /// [`ExportError::Support`] if there are too many classes, or if the model was trained without unlabelled pictures.
     pub fn check(&self, support: &LabelledPictures, unlabeled: usize) -> Result<(), ExportError> {
         let (classes, way, run) = (support.classes.len(), self.way, &self.origin.run);
         if classes > way {
             return Err(ExportError::Support(format!(
-                "{classes} classes, and {run} was trained for {way} at most\nhint: train with `episode.way: {classes}` \
-                 or more, e.g. `hypertransformer train EXPERIMENT.yaml --set episode.way={classes}`"
+                "there are {classes} classes, but {run} was trained for at most {way}\nhint: train with \
+                 `episode.way: {classes}` or more, e.g. \
+                 `hypertransformer train EXPERIMENT.yaml --set episode.way={classes}`"
             )));
         }
         if unlabeled > 0 && !self.takes_unlabeled {
             return Err(ExportError::Support(format!(
-                "{run} was trained without unlabelled pictures and cannot read any\nhint: leave --unlabeled out, or \
+                "{run} was trained without unlabelled pictures and cannot use any\nhint: leave out --unlabeled, or \
                  train with `episode.unlabeled: 1` or more"
             )));
         }
         Ok(())
     }
 
-    /// The CNN for these pictures, which fill the first slots of the trained way; `unlabeled` are `[C, H, W]` bytes.
+    /// Generates the CNN for `support`, whose classes take the first class slots. Each element of `unlabeled` is a
+    /// prepared picture, `[C, H, W]` bytes.
     ///
     /// # Errors
-    /// If they do not fit the model or give weights that are not finite.
+    /// [`ExportError::Support`] if the model cannot use the pictures, [`ExportError::NotFinite`] if a generated weight is
+    /// not finite.
     pub fn write(
         &self,
         views: &Views,
@@ -142,11 +147,12 @@ impl CnnWriter {
         }
     }
 
-    /// Each picture asked of the CNN that all others give; of classes with at least two pictures, a hundred at most.
-    /// None where no class has two.
+    /// Leave-one-out accuracy: classifies each picture with the CNN generated from all others. Uses pictures of classes with
+    /// at least two pictures, at most a hundred, spread over the classes. Returns `None` if no class has two. The tensors
+    /// `shared` are φ and the moving averages.
     ///
     /// # Errors
-    /// As of [`CnnWriter::write`].
+    /// The errors of [`CnnWriter::write`].
     pub fn leave_one_out(
         &self,
         compute: &Compute,
@@ -161,21 +167,21 @@ impl CnnWriter {
         if candidates.is_empty() {
             return Ok(None);
         }
-        // Pictures lie class by class: with equal steps every class has its share.
-        let step = candidates.len().div_ceil(MOST_HELD_OUT);
+        // Pictures are sorted by class, so equal steps represent every class.
+        let step = candidates.len().div_ceil(MAX_HELD_OUT);
         let held_out: Vec<usize> = candidates.into_iter().step_by(step).collect();
         let answer = |views: &Views, &index: &usize| {
             let mut others = support.clone();
-            let asked = others.pictures.remove(index);
+            let held_out = others.pictures.remove(index);
             let cnn = self.write(views, &others, unlabeled)?;
             Ok((
-                asked.class,
-                most_probable(&cnn.probabilities(&asked.pixels)),
+                held_out.class,
+                most_probable(&cnn.probabilities(&held_out.pixels)),
             ))
         };
         let pairs = compute.map(
             &held_out,
-            Together::ALONE,
+            BatchSize::ONE,
             shared,
             |group, [phi, buffers]| {
                 let views = self.views(&phi, &buffers);
@@ -189,11 +195,11 @@ impl CnnWriter {
     }
 }
 
-/// Index of the largest.
+/// Index of the largest probability, the first one among equals; 0 if there are none.
 pub fn most_probable(probabilities: &[f64]) -> usize {
     let ranked = |left: &usize, right: &usize| {
         let order = probabilities[*left].total_cmp(&probabilities[*right]);
-        // The first of equals, as argmax has it.
+        // Equal values are ordered such that the first one wins.
         order.then(right.cmp(left))
     };
     (0..probabilities.len()).max_by(ranked).unwrap_or(0)

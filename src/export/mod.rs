@@ -1,5 +1,5 @@
-//! A trained HyperTransformer as a tool: pictures of a user's own → a small CNN that stands alone → ONNX, safetensors, a
-//! card (§5.2, §5.3 of the paper).
+//! Generates a stand-alone CNN from a user's labelled pictures and writes it as ONNX and safetensors, with a summary (its
+//! "card") as HTML and JSON.
 
 pub mod card;
 pub mod error;

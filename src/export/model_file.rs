@@ -1,30 +1,30 @@
-//! Files of stand-alone CNNs: written whole or not at all, read by what they hold.
+//! Encodes stand-alone CNNs as ONNX or safetensors, and reads both formats.
 use std::path::Path;
 
 use crate::export::error::ExportError;
 use crate::export::format::{onnx, safetensors};
 use crate::export::standalone::StandaloneCnn;
 
-/// Largest file that is read, in bytes.
-const LARGEST: u64 = 1 << 30;
+/// Largest accepted file in bytes.
+const MAX_BYTES: u64 = 1 << 30;
 
-/// The bytes of an ONNX model.
+/// Encodes `cnn` as an ONNX model with input `pictures`, `[N, C, H, W]`, values 0 to 1, and output `logits`, `[N, n]`.
 pub fn onnx_bytes(cnn: &StandaloneCnn) -> Vec<u8> {
     onnx::to_bytes(cnn)
 }
 
-/// The bytes of a safetensors file.
+/// Encodes `cnn` as a safetensors file with a JSON description in its metadata.
 ///
 /// # Errors
-/// If a tensor cannot be written down.
+/// [`ExportError::NotExportable`] if the tensors cannot be encoded.
 pub fn safetensors_bytes(cnn: &StandaloneCnn) -> Result<Vec<u8>, ExportError> {
     safetensors::to_bytes(cnn).map_err(ExportError::NotExportable)
 }
 
-/// Reads an `.onnx` or `.safetensors` file of `hypertransformer generate`.
+/// Reads an ONNX or safetensors file that `hypertransformer generate` wrote; the contents determine the format.
 ///
 /// # Errors
-/// If it cannot be read or is something else.
+/// [`ExportError::Access`] if the file cannot be read, [`ExportError::NotAModel`] if it is not such a CNN.
 pub fn read(path: &Path) -> Result<StandaloneCnn, ExportError> {
     let failed = |source| ExportError::Access {
         action: "read",
@@ -36,11 +36,14 @@ pub fn read(path: &Path) -> Result<StandaloneCnn, ExportError> {
         problem,
     };
     let facts = std::fs::metadata(path).map_err(failed)?;
-    if facts.len() > LARGEST {
-        return Err(refuse(format!("it has {} bytes", facts.len())));
+    if facts.len() > MAX_BYTES {
+        return Err(refuse(format!(
+            "it has {} bytes, expected at most {MAX_BYTES}",
+            facts.len()
+        )));
     }
     let bytes = std::fs::read(path).map_err(failed)?;
-    // A safetensors file has its JSON header after eight bytes of length.
+    // The JSON header of a safetensors file begins after eight bytes of length.
     let cnn = match bytes.get(8) {
         Some(b'{') => safetensors::from_bytes(&bytes),
         _ => onnx::from_bytes(&bytes),

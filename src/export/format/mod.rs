@@ -1,4 +1,4 @@
-//! The files that a generated CNN is written to.
+//! File formats of stand-alone CNNs.
 
 pub(crate) mod onnx;
 mod onnx_messages;

@@ -1,5 +1,5 @@
-//! The messages of `onnx.proto` (Open Neural Network Exchange, Apache-2.0) that an exported CNN needs, as prost would
-//! generate them; fields that are left out are skipped on reading.
+//! The messages of `onnx.proto` (Open Neural Network Exchange, Apache-2.0) that an exported CNN needs, in the form that
+//! prost generates. Fields that are not listed are skipped on decoding.
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
@@ -64,7 +64,7 @@ pub(crate) struct NodeProto {
     pub(crate) attribute: Vec<AttributeProto>,
 }
 
-/// Kinds of attributes.
+/// Attribute types (`AttributeProto.AttributeType`).
 pub(crate) const FLOAT: i32 = 1;
 pub(crate) const INT: i32 = 2;
 pub(crate) const INTS: i32 = 7;
@@ -83,7 +83,7 @@ pub(crate) struct AttributeProto {
     pub(crate) r#type: i32,
 }
 
-/// Single precision, as an element of tensors.
+/// Element type of single-precision tensors (`TensorProto.DataType.FLOAT`).
 pub(crate) const FLOAT_ELEMENT: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]
@@ -133,7 +133,7 @@ pub(crate) struct DimensionProto {
 }
 
 pub(crate) mod dimension {
-    /// A length, or the name of one that is free.
+    /// A fixed length, or the name of a variable one.
     #[derive(Clone, PartialEq, prost::Oneof)]
     pub(in crate::export) enum Value {
         #[prost(int64, tag = "1")]

@@ -1,4 +1,4 @@
-//! What both formats write and read: a description as JSON, and weights by name.
+//! Parts shared by both formats: the description as JSON, and weights by name.
 use std::collections::HashMap;
 
 use ndarray::ArrayD;
@@ -8,23 +8,26 @@ use crate::export::standalone::{FORMAT_VERSION, StandaloneCnn};
 /// Tensors by name.
 pub(crate) type Weights = HashMap<String, ArrayD<f32>>;
 
-/// All but the weights, as JSON.
+/// Describes everything except the weights as JSON.
 pub(crate) fn description(cnn: &StandaloneCnn) -> String {
     serde_json::to_string(cnn).unwrap_or_default()
 }
 
-/// A CNN of its description and its weights, checked to fit together.
+/// Builds a CNN from its description and weights, and checks that they fit together.
+///
+/// # Errors
+/// A description of what is wrong.
 pub(crate) fn assemble(description: &str, mut weights: Weights) -> Result<StandaloneCnn, String> {
     let mut cnn: StandaloneCnn = serde_json::from_str(description)
         .map_err(|error| format!("its description cannot be read ({error})"))?;
     if cnn.format_version != FORMAT_VERSION {
         return Err(format!(
-            "it has format version {}, expected {FORMAT_VERSION}",
+            "it has format version {}, but this program reads version {FORMAT_VERSION}",
             cnn.format_version
         ));
     }
     for layer in &mut cnn.layers {
-        if layer.is_weighted() {
+        if layer.has_weights() {
             let mut take = |kind: &str| {
                 let name = format!("{}.{kind}", layer.name);
                 let found = weights.remove(&name);
@@ -37,7 +40,7 @@ pub(crate) fn assemble(description: &str, mut weights: Weights) -> Result<Standa
     Ok(cnn)
 }
 
-/// Little-endian numbers of a shape; none where they do not fill it.
+/// Decodes little-endian numbers; `None` if their count does not match `shape`.
 pub(crate) fn array(shape: &[i64], bytes: &[u8]) -> Option<ArrayD<f32>> {
     let shape: Vec<usize> = shape
         .iter()
@@ -50,7 +53,7 @@ pub(crate) fn array(shape: &[i64], bytes: &[u8]) -> Option<ArrayD<f32>> {
     ArrayD::from_shape_vec(shape, numbers).ok()
 }
 
-/// The numbers as bytes, of which [`array()`] makes them again.
+/// Encodes numbers as little-endian bytes, the inverse of [`array()`].
 pub(crate) fn little_endian(values: &ArrayD<f32>) -> Vec<u8> {
     let numbers = values.iter();
     numbers.flat_map(|value| value.to_le_bytes()).collect()

@@ -1,4 +1,4 @@
-//! A stand-alone CNN as a safetensors file with its description in the metadata, and back.
+//! Encodes and decodes stand-alone CNNs as safetensors files with a description in the metadata.
 use std::collections::HashMap;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -9,6 +9,10 @@ use crate::export::standalone::StandaloneCnn;
 /// Key of the description in the file's metadata.
 const METADATA_KEY: &str = "cnn";
 
+/// Encodes `cnn`.
+///
+/// # Errors
+/// If the tensors cannot be encoded.
 pub(crate) fn to_bytes(cnn: &StandaloneCnn) -> Result<Vec<u8>, String> {
     let mut tensors = Vec::new();
     for layer in &cnn.layers {
@@ -28,23 +32,24 @@ pub(crate) fn to_bytes(cnn: &StandaloneCnn) -> Result<Vec<u8>, String> {
     safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
 }
 
-/// Reads what [`to_bytes`] wrote.
+/// Decodes a file that [`to_bytes`] encoded.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of what is wrong with the file.
 pub(crate) fn from_bytes(bytes: &[u8]) -> Result<StandaloneCnn, String> {
-    let damaged =
-        |error: safetensors::SafeTensorError| format!("it is no whole safetensors file ({error})");
+    let damaged = |error: safetensors::SafeTensorError| {
+        format!("it is not a complete safetensors file ({error})")
+    };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let metadata = header.metadata().as_ref();
     let text = metadata
         .and_then(|metadata| metadata.get(METADATA_KEY))
         .ok_or_else(|| {
             if metadata.is_some_and(|metadata| metadata.contains_key("checkpoint")) {
-                "it holds a weight generator, not a CNN; `hypertransformer generate` makes a CNN with it"
+                "it holds a weight generator, not a CNN\nhint: use it with `hypertransformer generate`"
                     .to_owned()
             } else {
-                format!("its metadata lack `{METADATA_KEY}`")
+                format!("its metadata has no key `{METADATA_KEY}`")
             }
         })?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
@@ -56,7 +61,7 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> Result<StandaloneCnn, String> {
                 Dtype::F32 => array(&shape, view.data()),
                 _ => None,
             };
-            let values = values.ok_or_else(|| format!("the tensor `{name}` is not in F32"))?;
+            let values = values.ok_or_else(|| format!("the tensor `{name}` is not of type F32"))?;
             Ok((name.to_owned(), values))
         })
         .collect::<Result<Weights, String>>()?;
