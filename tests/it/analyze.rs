@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::common::{Setup, hypertransformer};
+use crate::common::models::{Setup, setup};
+use crate::common::{data_pack, glyphs, hypertransformer, sampler};
 use hypertransformer::evaluate::adaptation::MeanWeights;
 use hypertransformer::evaluate::summary::EpisodeRecord;
 use hypertransformer::model::trained::Trained;
@@ -12,7 +13,7 @@ use tch::Tensor;
 
 /// A run of one step in `folder`, 5-way, with 2 labelled and 1 unlabelled sample a class.
 fn trained(folder: &Path, sets: &[&str]) {
-    let pack = format!("data.pack={}", crate::common::small_pack(folder).display());
+    let pack = data_pack(glyphs());
     let mut command = hypertransformer();
     command
         .args([
@@ -127,14 +128,14 @@ fn a_separate_generator_has_maps_of_samples_weights_and_between_them() {
 #[test]
 fn the_oracle_of_a_cnn_of_some_size_knows_its_images_better_than_a_tiny_ones() {
     let folder = tempfile::tempdir().unwrap();
-    let pack = crate::common::small_pack(folder.path());
+    let pack = data_pack(glyphs());
     let accuracy = |channels: u32| {
         let output = folder.path().join(format!("oracle-{channels}.json"));
-        crate::common::hypertransformer()
+        hypertransformer()
             .args(["analyze", "oracle", "experiments/synthetic.yaml"])
             .args(["--sets", "2", "--steps", "60", "--output"])
             .arg(&output)
-            .args(["--set", &format!("data.pack={}", pack.display())])
+            .args(["--set", &pack])
             .args(["--set", "episode.way=5"])
             .args(["--set", &format!("cnn.channels={channels}")])
             .assert()
@@ -189,9 +190,8 @@ fn without_a_generated_convolution_there_is_nothing_to_compare() {
 #[test]
 fn deviation_is_that_of_kernels_and_vanishes_where_a_generator_looks_at_nothing() {
     let overrides = ["generator.generates=last 1", "generator.learned_base=true"];
-    let setup = crate::common::setup(&overrides, 0.05);
-    let folder = tempfile::tempdir().unwrap();
-    let sampler = crate::common::sampler(&crate::common::small_pack(folder.path()), (5, 1, 4));
+    let setup = setup(&overrides, 0.05);
+    let sampler = sampler(5, 1, 4);
     let mode = BatchNormMode::Support;
     let over = |setup: &Setup, episodes| {
         let trained = Trained {

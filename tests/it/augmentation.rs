@@ -16,6 +16,8 @@ use hypertransformer::settings::augmentation::{ColorDraw, PhotoOptions};
 use hypertransformer::settings::episode::Rotations;
 use ndarray::Axis;
 
+use crate::common::{data_pack, experiment, glyphs, hypertransformer, pack_metadata};
+
 /// Six classes of six images in training, as many in validation, 12×12; `pixel` tells a value by class, row, column and channel.
 fn pack(path: &Path, channels: usize, pixel: impl Fn(usize, [usize; 3]) -> u8) -> Arc<Pack> {
     let all = SplitScheme {
@@ -24,7 +26,7 @@ fn pack(path: &Path, channels: usize, pixel: impl Fn(usize, [usize; 3]) -> u8) -
         test: Vec::new(),
     };
     let class_names = (0..12).map(|class| format!("class {class}")).collect();
-    let metadata = crate::common::pack_metadata("made", class_names, all);
+    let metadata = pack_metadata("made", class_names, all);
     let shape = ImageShape {
         height: 12,
         width: 12,
@@ -179,7 +181,7 @@ fn evaluation_is_augmented_only_where_the_experiment_says_so() {
     let path = folder.path().join("grey.safetensors");
     let grey = pack(&path, 3, |_, _| 100);
     let shown = |overrides: &[&str]| {
-        let experiment = crate::common::experiment(&[&["episode.photo={}"], overrides].concat());
+        let experiment = experiment(&[&["episode.photo={}"], overrides].concat());
         let validation = evaluation_sampler(&experiment, &grey, Part::Validation, 0).unwrap();
         let training = training_sampler(&experiment, &grey).unwrap();
         let first = |sampler: EpisodeSampler| sampler.episode(0).support.images[[0, 0, 0, 0]];
@@ -204,7 +206,7 @@ fn the_hue_of_grey_images_is_refused_and_so_is_a_crop_of_nothing() {
         error.contains("`episode.photo.hue` is 0.2, expected 0"),
         "{error}"
     );
-    crate::common::hypertransformer()
+    hypertransformer()
         .args([
             "inspect",
             "experiments/synthetic.yaml",
@@ -222,10 +224,9 @@ fn the_hue_of_grey_images_is_refused_and_so_is_a_crop_of_nothing() {
 #[test]
 fn a_preview_frames_each_image_by_what_it_is_to_the_model() {
     let folder = tempfile::tempdir().unwrap();
-    let pack = crate::common::small_pack(folder.path());
     let sheet = folder.path().join("sheet.png");
     let count = |arguments: &[&str], color: [u8; 3]| {
-        crate::common::hypertransformer()
+        hypertransformer()
             .args(["data", "preview"])
             .args(arguments)
             .arg("--output")
@@ -236,7 +237,7 @@ fn a_preview_frames_each_image_by_what_it_is_to_the_model() {
         let framed = picture.pixels().filter(|pixel| pixel.0 == color).count();
         framed as f64 / f64::from(62 * 62 - 56 * 56)
     };
-    let data = format!("data.pack={}", pack.display());
+    let data = data_pack(glyphs());
     let sizes = [
         &data,
         "episode.way=3",
@@ -251,7 +252,7 @@ fn a_preview_frames_each_image_by_what_it_is_to_the_model() {
     assert_eq!(count(&episode, [0x1f, 0x77, 0xb4]), 12.0);
     assert_eq!(count(&episode, [0xff, 0x7f, 0x0e]), 6.0);
     assert_eq!(count(&episode, [0xd6, 0x27, 0x28]), 2.0);
-    let path = pack.display().to_string();
+    let path = glyphs().display().to_string();
     let classes = [&path, "--classes", "3", "--images", "5"];
     assert_eq!(count(&classes, [0x2c, 0xa0, 0x2c]), 0.0);
     let size = image::open(&sheet).unwrap();

@@ -1,15 +1,13 @@
 //! What `bench` tells.
 
-use crate::common::{hypertransformer, small_pack};
+use crate::common::{data_pack, glyphs, hypertransformer};
 use serde_json::Value;
 
 /// The JSON of `bench` with these words, on a small pack, 5-way.
 fn told(words: &[&str]) -> Value {
-    let folder = tempfile::tempdir().unwrap();
-    let pack = format!("data.pack={}", small_pack(folder.path()).display());
     let mut command = hypertransformer();
     command.arg("bench").args(words).arg("--json");
-    command.args(["--set", &pack, "--set", "episode.way=5"]);
+    command.args(["--set", &data_pack(glyphs()), "--set", "episode.way=5"]);
     serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap()
 }
 

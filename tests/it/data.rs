@@ -16,6 +16,10 @@ use hypertransformer::pack::writer::PackWriter;
 use hypertransformer::settings::episode::{QuerySampling, Rotations};
 use proptest::prelude::*;
 
+use crate::common::{
+    glyph_sampler, glyphs, hypertransformer, pack_metadata, sampler, write_glyphs,
+};
+
 /// Three classes of 2×2 images, the first byte of each its own number.
 fn tiny_pack(path: &Path, split: SplitScheme) {
     tiny_pack_called("tiny", path, split);
@@ -23,7 +27,7 @@ fn tiny_pack(path: &Path, split: SplitScheme) {
 
 fn tiny_pack_called(name: &str, path: &Path, split: SplitScheme) {
     let class_names = vec!["a".into(), "b".into(), "c".into()];
-    let metadata = crate::common::pack_metadata(name, class_names, split);
+    let metadata = pack_metadata(name, class_names, split);
     let shape = ImageShape {
         height: 2,
         width: 2,
@@ -98,12 +102,11 @@ fn a_truncated_or_changed_pack_is_told() {
 #[test]
 fn synthetic_glyphs_are_the_same_each_time_and_their_classes_can_be_told_apart() {
     let folder = tempfile::tempdir().unwrap();
-    let path = crate::common::small_pack(folder.path());
-    let bytes = std::fs::read(&path).unwrap();
-    crate::common::small_pack(folder.path());
-    assert_eq!(bytes, std::fs::read(&path).unwrap());
+    let again = folder.path().join("glyphs.safetensors");
+    write_glyphs(&again, 0);
+    assert!(std::fs::read(glyphs()).unwrap() == std::fs::read(again).unwrap());
     // Nearest neighbour in pixels, 20-way 1-shot.
-    let sampler = crate::common::sampler(&path, (20, 1, 5));
+    let sampler = sampler(20, 1, 5);
     let mut right = 0;
     for index in 0..20 {
         let episode = sampler.episode(index);
@@ -138,16 +141,20 @@ proptest! {
     #[test]
     fn support_and_query_are_disjoint_and_counted_right(
         seed in any::<u64>(), index in 0..1u64 << 59, way in 2..20usize, shot in 1..6usize,
-        query in 1..6usize, random in any::<bool>(), turns in 0..3usize,
+        query in 1..6usize, unlabeled in 0..6usize, distractors in 0..4usize,
+        random in any::<bool>(), turns in 0..3usize,
     ) {
-        let folder = tempfile::tempdir().unwrap();
-        let pack = Arc::new(Pack::open(&crate::common::small_pack(folder.path())).unwrap());
+        let pack = Arc::new(Pack::open(glyphs()).unwrap());
         let draw = EpisodeDraw {
             query_sampling: if random { QuerySampling::Random } else { QuerySampling::Balanced },
             rotations: [Rotations::None, Rotations::PerClass, Rotations::AsClasses][turns],
             ..EpisodeDraw::PLAIN
         };
-        let shape = EpisodeShape::labeled(way, shot, query);
+        let shape = EpisodeShape {
+            unlabeled,
+            distractors,
+            ..EpisodeShape::labeled(way, shot, query)
+        };
         let new = || {
             EpisodeSampler::new(Arc::clone(&pack), "default", Part::Train, shape, draw, seed).unwrap()
         };
@@ -155,16 +162,19 @@ proptest! {
         prop_assert_eq!(&plan, &new().plan(index));
         let support: HashSet<_> =
             plan.support.iter().map(|sample| (sample.image, plan.quarter_turns[sample.slot])).collect();
-        prop_assert_eq!(support.len(), way * shot);
+        prop_assert_eq!(support.len(), way * (shot + unlabeled) + distractors * unlabeled);
         prop_assert_eq!(plan.query.len(), way * query);
+        prop_assert_eq!(support.len() + plan.query.len(), shape.images());
         for sample in plan.support.iter().chain(&plan.query) {
             prop_assert!(pack.class_range(plan.classes[sample.slot]).contains(&sample.image));
         }
         for sample in &plan.query {
+            prop_assert!(sample.slot < way);
             prop_assert!(!support.contains(&(sample.image, plan.quarter_turns[sample.slot])));
         }
         for label in 0..way {
-            prop_assert_eq!(plan.support.iter().filter(|sample| sample.slot == label).count(), shot);
+            let labeled = plan.support.iter().filter(|sample| sample.labeled && sample.slot == label);
+            prop_assert_eq!(labeled.count(), shot);
             if !random {
                 prop_assert_eq!(plan.query.iter().filter(|sample| sample.slot == label).count(), query);
             }
@@ -174,8 +184,7 @@ proptest! {
 
 #[test]
 fn overlapping_queries_hit_the_support_as_often_as_chance_says() {
-    let folder = tempfile::tempdir().unwrap();
-    let pack = Arc::new(Pack::open(&crate::common::small_pack(folder.path())).unwrap());
+    let pack = Arc::new(Pack::open(glyphs()).unwrap());
     let draw = EpisodeDraw {
         query_sampling: QuerySampling::Overlapping,
         ..EpisodeDraw::PLAIN
@@ -205,8 +214,7 @@ fn overlapping_queries_hit_the_support_as_often_as_chance_says() {
 
 #[test]
 fn every_class_comes_to_every_slot() {
-    let folder = tempfile::tempdir().unwrap();
-    let sampler = crate::common::sampler(&crate::common::small_pack(folder.path()), (5, 1, 1));
+    let sampler = sampler(5, 1, 1);
     // 42 training classes × 5 slots; each pair is expected 4,000 / 42 = 95 times.
     let mut count = BTreeMap::new();
     for index in 0..4000 {
@@ -220,15 +228,12 @@ fn every_class_comes_to_every_slot() {
 
 #[test]
 fn turns_are_counter_clockwise_and_alike_for_support_and_query() {
-    let folder = tempfile::tempdir().unwrap();
-    let pack = Arc::new(Pack::open(&crate::common::small_pack(folder.path())).unwrap());
+    let pack = Pack::open(glyphs()).unwrap();
     let draw = EpisodeDraw {
         rotations: Rotations::PerClass,
         ..EpisodeDraw::PLAIN
     };
-    let shape = EpisodeShape::labeled(5, 1, 1);
-    let sampler =
-        EpisodeSampler::new(Arc::clone(&pack), "default", Part::Train, shape, draw, 0).unwrap();
+    let sampler = glyph_sampler(EpisodeShape::labeled(5, 1, 1), draw);
     let mut seen = HashSet::new();
     for index in 0..10 {
         let (plan, episode) = (sampler.plan(index), sampler.episode(index));
@@ -277,11 +282,7 @@ fn a_pack_with_a_known_name_must_hold_what_that_data_set_holds() {
 
 #[test]
 fn the_loader_hands_out_every_episode_once_in_order() {
-    let folder = tempfile::tempdir().unwrap();
-    let sampler = Arc::new(crate::common::sampler(
-        &crate::common::small_pack(folder.path()),
-        (5, 1, 1),
-    ));
+    let sampler = Arc::new(sampler(5, 1, 1));
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build();
     let pool = Arc::new(pool.unwrap());
     let loader = EpisodeLoader::new(Arc::clone(&sampler), 3..30, 4, pool, |batch| batch);
@@ -292,8 +293,7 @@ fn the_loader_hands_out_every_episode_once_in_order() {
 
 #[test]
 fn too_few_images_name_the_class() {
-    let folder = tempfile::tempdir().unwrap();
-    let pack = Arc::new(Pack::open(&crate::common::small_pack(folder.path())).unwrap());
+    let pack = Arc::new(Pack::open(glyphs()).unwrap());
     let shape = EpisodeShape::labeled(5, 18, 5);
     let sampler = EpisodeSampler::new(pack, "default", Part::Train, shape, EpisodeDraw::PLAIN, 0);
     let error = sampler.err().unwrap().to_string();
@@ -304,12 +304,12 @@ fn too_few_images_name_the_class() {
 }
 
 #[test]
-fn info_tells_mean_and_deviation_and_verify_names_twins() {
+fn info_tells_mean_and_deviation_and_verify_names_duplicates() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.safetensors");
     tiny_pack(&path, split());
     let told = |command: &str| {
-        let mut program = crate::common::hypertransformer();
+        let mut program = hypertransformer();
         let output = program.args(["data", command]).arg(&path).output().unwrap();
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap()
@@ -319,8 +319,7 @@ fn info_tells_mean_and_deviation_and_verify_names_twins() {
     assert!(info.contains("mean     0.0083\n"), "{info}");
     assert!(info.contains("σ        0.0044\n"), "{info}");
     assert!(told("verify").contains("byte-identical pairs: 0"));
-    let metadata =
-        crate::common::pack_metadata("twins", vec!["a".into(), "b".into()], split_of_two());
+    let metadata = pack_metadata("twins", vec!["a".into(), "b".into()], split_of_two());
     let shape = ImageShape {
         height: 1,
         width: 2,
@@ -355,21 +354,21 @@ fn verify_counts_all_pairs_of_identical_images_and_holds_the_first() {
         test: vec![2],
         ..SplitScheme::default()
     };
-    let metadata = crate::common::pack_metadata("alike", class_names, split);
+    let metadata = pack_metadata("alike", class_names, split);
     let mut writer = PackWriter::create(&path, shape, &[3, 1, 1, 60], metadata).unwrap();
     for image in images {
         writer.push(&[image]).unwrap();
     }
     writer.finish().unwrap();
     let report = verify(&Pack::open(&path).unwrap()).unwrap();
-    assert_eq!(report.twins.len(), 6 + 60 * 59 / 2);
-    assert_eq!(report.twins_across_parts, 2);
-    let first: Vec<_> = report.twins.iter().copied().collect();
+    assert_eq!(report.duplicates.len(), 6 + 60 * 59 / 2);
+    assert_eq!(report.duplicates_across_parts, 2);
+    let first: Vec<_> = report.duplicates.iter().copied().collect();
     assert_eq!(first.len(), 1000);
     assert_eq!(first[..6], [(0, 1), (0, 3), (0, 4), (1, 3), (1, 4), (3, 4)]);
     tiny_pack(&path, split_of_two());
     let report = verify(&Pack::open(&path).unwrap()).unwrap();
-    assert!(report.twins.is_empty());
+    assert!(report.duplicates.is_empty());
 }
 
 fn split_of_two() -> SplitScheme {

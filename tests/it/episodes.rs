@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::common::{hypertransformer, small_pack};
+use crate::common::{glyphs, hypertransformer};
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 use hypertransformer::run::assemble::evaluation_sampler;
@@ -27,11 +27,11 @@ fn rows(file: &SafeTensors, name: &str) -> Vec<Vec<i64>> {
 #[test]
 fn exported_episodes_are_those_that_evaluate_uses() {
     let folder = tempfile::tempdir().unwrap();
-    let pack = small_pack(folder.path());
+    let pack = glyphs();
     let list = folder.path().join("episodes.safetensors");
     hypertransformer()
         .args(["episodes", "export"])
-        .arg(&pack)
+        .arg(pack)
         .args([
             "--split", "test", "--way", "4", "--shot", "2", "--query", "3",
         ])
@@ -45,7 +45,7 @@ fn exported_episodes_are_those_that_evaluate_uses() {
     let episode = &mut experiment.episode;
     (episode.way, episode.shot, episode.evaluation_query) = (4, 2, 3);
     (episode.unlabeled, episode.distractors) = (1, 1);
-    let pack = Arc::new(Pack::open(&pack).unwrap());
+    let pack = Arc::new(Pack::open(pack).unwrap());
     let sampler = evaluation_sampler(&experiment, &pack, Part::Test, 5).unwrap();
     let bytes = std::fs::read(&list).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -86,16 +86,16 @@ fn exported_episodes_are_those_that_evaluate_uses() {
 #[test]
 fn episodes_that_the_pack_cannot_give_are_refused_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
-    let pack = small_pack(folder.path());
+    let pack = glyphs();
     let list = folder.path().join("episodes.safetensors");
     let export = |extra: &[&str]| {
         let mut command = hypertransformer();
-        command.args(["episodes", "export"]).arg(&pack).args(extra);
+        command.args(["episodes", "export"]).arg(pack).args(extra);
         command.arg("--output").arg(&list).assert()
     };
     export(&["--way", "1000"])
         .code(1)
-        .stderr(contains("1000 ways asked for"));
+        .stderr(contains("the episodes need 1000 classes"));
     export(&["--way", "5", "--scheme", "defualt"])
         .code(1)
         .stderr(contains("did you mean `default`?"));

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
-use crate::common::{VARIANTS, experiment, farthest, of_variant, repository};
 use hypertransformer::episode::episode::{Episode, ImageSet};
 use hypertransformer::export::generation::CnnWriter;
 use hypertransformer::export::model_file::{onnx_bytes, read, safetensors_bytes};
@@ -16,6 +16,10 @@ use hypertransformer::pictures::preparation::{Filter, Invert, Preparation};
 use hypertransformer::settings::cnn::BatchNormMode;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Tensor};
+
+use crate::common::models::largest_difference;
+use crate::common::variants::{VARIANTS, setup_with_episodes, variant};
+use crate::common::{experiment, repository};
 
 const PREPARATION: Preparation = Preparation {
     channels: 1,
@@ -46,18 +50,18 @@ fn support(episode: &Episode, way: usize) -> (LabelledPictures, Vec<Vec<u8>>) {
 }
 
 /// The CNN of an episode, its pictures `[Q, C, H, W]`, and the logits that the whole model gives them, `[Q, n]`.
-fn case(
-    overrides: &[&str],
-    mode: BatchNormMode,
-    episode: usize,
-) -> (StandaloneCnn, Tensor, Tensor) {
-    let (mut setup, episodes) = of_variant(overrides);
-    // Moving averages as training leaves them, of another episode.
+struct Case {
+    name: String,
+    cnn: StandaloneCnn,
+    pictures: Tensor,
+    logits: Tensor,
+}
+
+fn case(name: &str, overrides: &[&str], mode: BatchNormMode, episode: usize) -> Case {
+    let (mut setup, episodes) = setup_with_episodes(overrides);
+    // Moving averages as training on another episode leaves them.
     let other = EpisodeBatch::new(&episodes[(episode + 1) % 3..][..1], Device::Cpu);
-    let views = setup.model.views(&setup.phi, &setup.buffers);
-    let trained = setup
-        .model
-        .forward(&views, &other, mode, true, Hooks::default());
+    let trained = setup.forward(&setup.phi, &other, (mode, true), Hooks::default());
     setup.buffers = trained.observed.unwrap().detach();
     let episode = &episodes[episode];
     let writer = CnnWriter::new(
@@ -73,46 +77,53 @@ fn case(
     let cnn = writer.write(&views, &support, &unlabeled).unwrap();
     let expected = setup.predict(std::slice::from_ref(episode), mode).logits;
     let pictures = tensor_of_images(&episode.query, Device::Cpu);
-    (cnn, pictures, expected.squeeze_dim(0))
+    Case {
+        name: format!("{name}-{mode}"),
+        cnn,
+        pictures,
+        logits: expected.squeeze_dim(0),
+    }
 }
 
-/// Every variant, with both kinds of statistics that a CNN can take along.
-fn cases() -> Vec<(String, StandaloneCnn, Tensor, Tensor)> {
-    let modes = [BatchNormMode::Support, BatchNormMode::Running];
-    let all = VARIANTS.iter().enumerate();
-    all.flat_map(|(index, overrides)| {
-        modes.map(|mode| {
-            let (cnn, pictures, logits) = case(overrides, mode, index % 3);
-            (format!("{index:02}-{mode}"), cnn, pictures, logits)
-        })
-    })
-    .collect()
+/// Runs `test` on the CNN of every variant with both kinds of statistics that a CNN can take along. The cases are made
+/// once for all tests.
+fn for_each_case(mut test: impl FnMut(&Case)) {
+    static CASES: LazyLock<Mutex<Vec<Case>>> = LazyLock::new(|| {
+        let modes = [BatchNormMode::Support, BatchNormMode::Running];
+        let cases = VARIANTS.iter().enumerate().flat_map(|(index, variant)| {
+            modes.map(|mode| case(variant.name, variant.overrides, mode, index % 3))
+        });
+        Mutex::new(cases.collect())
+    });
+    let cases = CASES.lock().unwrap_or_else(PoisonError::into_inner);
+    cases.iter().for_each(&mut test);
 }
 
 #[test]
 fn a_cnn_alone_gives_the_logits_of_the_whole_model() {
-    for (name, cnn, pictures, logits) in cases() {
-        let difference = farthest(&cnn.logits(&pictures), &logits);
-        assert!(difference < 1e-4, "{name}: {difference}");
-        assert!(logits.std(false).double_value(&[]) > 1e-3, "{name}");
-    }
+    for_each_case(|case| {
+        let difference = largest_difference(&case.cnn.logits(&case.pictures), &case.logits);
+        assert!(difference < 1e-4, "{}: {difference}", case.name);
+        let spread = case.logits.std(false).double_value(&[]);
+        assert!(spread > 1e-3, "{}: {spread}", case.name);
+    });
 }
 
 #[test]
 fn files_read_back_as_what_was_written() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, cnn, ..) in cases() {
+    for_each_case(|Case { name, cnn, .. }| {
         let path = folder.path().join("model");
-        std::fs::write(&path, onnx_bytes(&cnn)).unwrap();
-        assert_eq!(read(&path).unwrap(), cnn, "{name}");
-        std::fs::write(&path, safetensors_bytes(&cnn).unwrap()).unwrap();
-        assert_eq!(read(&path).unwrap(), cnn, "{name}");
-    }
+        for bytes in [onnx_bytes(cnn), safetensors_bytes(cnn).unwrap()] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(read(&path).unwrap(), *cnn, "{name}");
+        }
+    });
 }
 
 #[test]
 fn batch_norm_right_after_a_convolution_is_part_of_it() {
-    let (cnn, ..) = case(VARIANTS[0], BatchNormMode::Support, 0);
+    let cnn = case("fast", variant("fast").overrides, BatchNormMode::Support, 0).cnn;
     let is_affine = |cnn: &StandaloneCnn| {
         let mut operations = cnn.layers.iter().map(|layer| layer.operation);
         operations.any(|operation| operation == Operation::Affine)
@@ -122,7 +133,7 @@ fn batch_norm_right_after_a_convolution_is_part_of_it() {
     let parameters = (9 + 1) * 8 + 3 * (8 * 9 + 1) * 8 + 5 * (8 + 1);
     assert_eq!(cnn.cost().unwrap().parameters, parameters);
     let after_pooling = ["cnn.block=[convolution, activation, pool, batch_norm]"];
-    let (cnn, ..) = case(&after_pooling, BatchNormMode::Support, 0);
+    let cnn = case("after pooling", &after_pooling, BatchNormMode::Support, 0).cnn;
     assert!(is_affine(&cnn));
 }
 
@@ -143,11 +154,11 @@ fn onnxruntime_gives_the_same_logits() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    for (name, cnn, pictures, logits) in cases() {
-        let path = folder.path().join(format!("{name}.onnx"));
-        std::fs::write(&path, onnx_bytes(&cnn)).unwrap();
-        write_cases(&path, &pictures, &logits);
-    }
+    for_each_case(|case| {
+        let path = folder.path().join(format!("{}.onnx", case.name));
+        std::fs::write(&path, onnx_bytes(&case.cnn)).unwrap();
+        write_expected(&path, case);
+    });
     let output = Command::new(python)
         .arg(repository("python/check_onnx.py"))
         .arg(folder.path())
@@ -161,7 +172,8 @@ fn onnxruntime_gives_the_same_logits() {
     assert!(told.starts_with(&all), "{told}");
 }
 
-fn write_cases(onnx: &Path, pictures: &Tensor, logits: &Tensor) {
+/// Writes pictures and expected logits beside a model, where `check_onnx.py` reads them.
+fn write_expected(onnx: &Path, case: &Case) {
     let bytes = |tensor: &Tensor| {
         let tensor = tensor.contiguous();
         let mut numbers = vec![0f32; tensor.numel()];
@@ -173,7 +185,7 @@ fn write_cases(onnx: &Path, pictures: &Tensor, logits: &Tensor) {
         let size = tensor.size();
         size.iter().map(|&length| length as usize).collect()
     };
-    let stored = [("pictures", pictures), ("logits", logits)].map(|(name, tensor)| {
+    let stored = [("pictures", &case.pictures), ("logits", &case.logits)].map(|(name, tensor)| {
         let (shape, bytes): (Vec<usize>, _) = (shape(tensor), bytes(tensor));
         (name, shape, bytes)
     });

@@ -1,14 +1,17 @@
 //! A GPU computes what a CPU does. Skipped where libtorch sees none.
 
-use crate::common::{VARIANTS, double, double_batch, hypertransformer, of_variant};
 use hypertransformer::base::compute::{Compute, DeviceChoice};
 use hypertransformer::model::batch::EpisodeBatch;
 use hypertransformer::model::kernels::tape::Tape;
 use hypertransformer::model::parameters::leaf;
 use hypertransformer::model::pass::Hooks;
 use hypertransformer::settings::cnn::BatchNormMode;
-use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
-use tch::{Cuda, Device, Kind, Tensor};
+use hypertransformer::train::gradient::Objective;
+use tch::{Cuda, Device, Tensor};
+
+use crate::common::models::{Setup, cpu, double, double_batch, relative_difference};
+use crate::common::variants::{VARIANTS, setup_with_episodes};
+use crate::common::{data_pack, experiment, glyphs, hypertransformer};
 
 fn there_is_a_gpu() -> bool {
     let there = Cuda::is_available();
@@ -21,7 +24,7 @@ fn there_is_a_gpu() -> bool {
 /// Logits and the gradient of their loss, in double precision, on a device.
 fn computed_on(
     device: Device,
-    (setup, batch): (&crate::common::Setup, &EpisodeBatch),
+    (setup, batch): (&Setup, &EpisodeBatch),
     mode: BatchNormMode,
 ) -> [Tensor; 2] {
     let there = |tensor: &Tensor| tensor.to_device(device);
@@ -33,16 +36,12 @@ fn computed_on(
         query_labels: there(&batch.query_labels),
     };
     let phi = leaf(&there(&double(&setup.phi)));
-    let views = setup.model.views(&phi, &there(&double(&setup.buffers)));
     let tape = Tape::default();
     let hooks = Hooks {
         tape: Some(&tape),
         ..Hooks::default()
     };
-    let logits = setup
-        .model
-        .forward(&views, &batch, mode, true, hooks)
-        .logits;
+    let logits = setup.forward(&phi, &batch, (mode, true), hooks).logits;
     let loss = logits
         .flatten(0, 1)
         .cross_entropy_for_logits(&batch.query_labels.flatten(0, 1));
@@ -50,31 +49,25 @@ fn computed_on(
     [logits, gradient].map(|tensor| tensor.to_device(Device::Cpu))
 }
 
-/// The norm of the difference over that of the first.
-fn apart(one: &Tensor, other: &Tensor) -> f64 {
-    let norm = |values: &Tensor| values.square().sum(Kind::Double).sqrt().double_value(&[]);
-    norm(&(one - other)) / norm(one)
-}
-
 #[test]
 fn every_variant_has_the_cpus_logits_and_gradients() {
     if !there_is_a_gpu() {
         return;
     }
-    for overrides in VARIANTS {
-        let (setup, episodes) = of_variant(overrides);
+    for variant in &VARIANTS {
+        let (setup, episodes) = variant.setup();
+        let name = variant.name;
         let batch = double_batch(&episodes);
         for mode in [BatchNormMode::Support, BatchNormMode::Query] {
             let [cpu, gpu] = [Device::Cpu, Device::Cuda(0)]
                 .map(|device| computed_on(device, (&setup, &batch), mode));
-            assert!(
-                apart(&cpu[0], &gpu[0]) < 1e-12,
-                "{overrides:?}, {mode}: logits"
-            );
+            let of_logits = relative_difference(&cpu[0], &gpu[0]);
+            assert!(of_logits < 1e-12, "{name}, {mode}: logits {of_logits:e}");
             // Libtorch's cross-entropy on a GPU has a gradient of single precision.
+            let of_gradients = relative_difference(&cpu[1], &gpu[1]);
             assert!(
-                apart(&cpu[1], &gpu[1]) < 1e-5,
-                "{overrides:?}, {mode}: gradient"
+                of_gradients < 1e-5,
+                "{name}, {mode}: gradients {of_gradients:e}"
             );
         }
     }
@@ -100,25 +93,22 @@ fn a_training_step_has_the_cpus_loss_and_gradient() {
         "train.warmup_head_steps=100",
         "train.real_class_head={weight: 0.5, classes: 38}",
     ];
-    let (setup, episodes) = of_variant(&overrides);
-    let step = |choice| {
-        let compute = Compute::new(choice, Some(1)).unwrap();
-        let [phi, buffers] =
-            [&setup.phi, &setup.buffers].map(|values| values.to_device(compute.device));
-        let prepared = Prepared::new(episodes.clone(), compute.device);
-        let together = episodes.len();
+    let (setup, episodes) = setup_with_episodes(&overrides);
+    let step = |compute: Compute| {
+        let batch_size = episodes.len();
         let objective = Objective {
-            together,
-            ..Objective::at(&crate::common::experiment(&overrides), 0)
+            batch_size,
+            ..Objective::at(&experiment(&overrides), 0)
         };
-        let found = step_gradient(&compute, &setup.model, &phi, &buffers, &prepared, objective);
+        let found = setup.step(&compute, episodes.clone(), objective);
         (found.loss, found.gradient.to_device(Device::Cpu))
     };
-    let (cpu_loss, cpu) = step(DeviceChoice::Cpu);
-    let (gpu_loss, gpu) = step(DeviceChoice::Cuda(0));
+    let (cpu_loss, cpu) = step(cpu(1));
+    let (gpu_loss, gpu) = step(Compute::new(DeviceChoice::Cuda(0), Some(1)).unwrap());
     assert!((cpu_loss - gpu_loss).abs() < 1e-4, "{cpu_loss} {gpu_loss}");
     // Single precision: here and there a ReLU or a maximum tips over.
-    assert!(apart(&cpu, &gpu) < 0.05, "{}", apart(&cpu, &gpu));
+    let difference = relative_difference(&cpu, &gpu);
+    assert!(difference < 0.05, "{difference}");
 }
 
 #[test]
@@ -127,7 +117,6 @@ fn a_run_of_a_gpu_answers_alike_on_a_cpu() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let pack = crate::common::small_pack(folder.path());
     let run = folder.path().join("run");
     hypertransformer()
         .args([
@@ -138,7 +127,7 @@ fn a_run_of_a_gpu_answers_alike_on_a_cpu() {
         ])
         .args(["--set=train.steps=40", "--set=train.warmup_steps=4"])
         .args(["--set=validation.episodes=8", "--set=episode.way=5"])
-        .arg(format!("--set=data.pack={}", pack.display()))
+        .args(["--set", &data_pack(glyphs())])
         .arg(format!("--run-dir={}", run.display()))
         .assert()
         .success();

@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::common::{hypertransformer, small_pack, train};
+use crate::common::runs::{ONE_STEP, STEPS, finished_run, train};
+use crate::common::{glyphs, hypertransformer};
 use predicates::str::contains;
 
 /// `evaluate` of the run in `folder`.
@@ -18,7 +19,7 @@ fn evaluate(folder: &Path, episodes: &str, more: &[&OsStr]) -> assert_cmd::asser
 #[test]
 fn an_evaluation_replaces_neither_other_files_nor_a_longer_one() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "run", &[]).assert().success();
+    finished_run(folder.path(), "run");
     for name in ["run.json", "metrics.json"] {
         let output = folder.path().join("run").join(name);
         let [run, metrics] = ["run.json", "metrics.jsonl"]
@@ -29,7 +30,7 @@ fn an_evaluation_replaces_neither_other_files_nor_a_longer_one() {
             &["--output".as_ref(), output.as_os_str()],
         )
         .code(1)
-        .stderr(contains("is there and is no evaluation"));
+        .stderr(contains("exists and is not an evaluation"));
         assert!(run == fs::read(folder.path().join("run/run.json")).unwrap());
         assert!(metrics == fs::read(folder.path().join("run/metrics.jsonl")).unwrap());
     }
@@ -43,7 +44,8 @@ fn an_evaluation_replaces_neither_other_files_nor_a_longer_one() {
 #[test]
 fn pictures_and_lists_replace_their_own_kind_only() {
     let folder = tempfile::tempdir().unwrap();
-    let pack = small_pack(folder.path());
+    let pack = folder.path().join("pack.safetensors");
+    fs::copy(glyphs(), &pack).unwrap();
     let before = fs::read(&pack).unwrap();
     let ask = |what: &[&str], output: &Path| {
         let mut command = hypertransformer();
@@ -57,12 +59,14 @@ fn pictures_and_lists_replace_their_own_kind_only() {
         .stderr(contains("ends in .png"));
     ask(&export, &pack)
         .code(1)
-        .stderr(contains("is no list of episodes"));
+        .stderr(contains("is not a list of episodes"));
     assert!(before == fs::read(&pack).unwrap());
     let [text, picture, list] =
         ["notes.png", "classes.png", "list.safetensors"].map(|name| folder.path().join(name));
     fs::write(&text, "notes").unwrap();
-    ask(&preview, &text).code(1).stderr(contains("is no PNG"));
+    ask(&preview, &text)
+        .code(1)
+        .stderr(contains("is not a PNG"));
     for _ in 0..2 {
         ask(&preview, &picture).success();
         ask(&export, &list).success();
@@ -72,7 +76,7 @@ fn pictures_and_lists_replace_their_own_kind_only() {
 #[test]
 fn force_removes_what_a_run_writes_and_leaves_the_rest() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "run", &[]).assert().success();
+    finished_run(folder.path(), "run");
     let run = folder.path().join("run");
     evaluate(folder.path(), "4", &[]).success();
     fs::create_dir(run.join("evaluation-mine")).unwrap();
@@ -80,7 +84,10 @@ fn force_removes_what_a_run_writes_and_leaves_the_rest() {
     fs::create_dir(run.join("analysis")).unwrap();
     fs::write(run.join("analysis/adaptation.json"), "{}").unwrap();
     fs::write(run.join("analysis/notes.txt"), "mine").unwrap();
-    train(folder.path(), "run", &["--force"]).assert().success();
+    train(folder.path(), "run", &["--force"])
+        .args(ONE_STEP)
+        .assert()
+        .success();
     for kept in [
         "evaluation-mine",
         "evaluation-notes.txt",
@@ -97,7 +104,7 @@ fn force_removes_what_a_run_writes_and_leaves_the_rest() {
 #[test]
 fn a_run_can_be_resumed_from_its_first_moment_on() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "run", &[]).assert().success();
+    finished_run(folder.path(), "run");
     let best = folder.path().join("run/checkpoints/best.safetensors");
     let start = format!("train.start_from={}", best.display());
     // The first step's gradient throws φ out of all bounds: the run ends before it keeps anything of its own.
@@ -110,19 +117,19 @@ fn a_run_can_be_resumed_from_its_first_moment_on() {
     train(folder.path(), "run", &[&["--resume"], &more[..]].concat())
         .assert()
         .code(1)
-        .stderr(contains("steps 0 to 50"));
+        .stderr(contains(format!("steps 0 to {STEPS}")));
     // Left by a process that was killed before the folder was a run.
     let early = folder.path().join("early");
     fs::create_dir(&early).unwrap();
     fs::write(early.join(".partial-x"), "").unwrap();
     fs::write(early.join("run.json"), "{}").unwrap();
-    train(folder.path(), "early", &[]).assert().success();
+    train(folder.path(), "early", &ONE_STEP).assert().success();
 }
 
 #[test]
 fn names_that_are_not_utf_8_are_no_fault() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "run", &[]).assert().success();
+    finished_run(folder.path(), "run");
     let output = folder.path().join(OsStr::from_bytes(b"e\xff.json"));
     evaluate(
         folder.path(),

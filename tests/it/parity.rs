@@ -5,9 +5,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::{
-    Setup, VARIANTS, double, double_batch, experiment, hide_in_double, of_variant,
-};
 use hypertransformer::episode::episode::Episode;
 use hypertransformer::model::batch::{EpisodeBatch, real_classes};
 use hypertransformer::model::hypertransformer::{Prediction, Theta};
@@ -20,12 +17,16 @@ use hypertransformer::train::optimizer::{Optimizer, clip};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Reduction, Tensor};
 
+use crate::common::models::{MODES, Setup, double, double_batch, hide_in_double, setup};
+use crate::common::variants::{VARIANTS, Variant};
+use crate::common::{episodes, experiment, repository};
+
 /// Factor of the penalties in the compared loss, which has every term of training.
 const PENALTY: f64 = 0.01;
 
 /// A Python with torch: `PYTORCH`, or that of `make parity`.
 fn pytorch() -> Option<PathBuf> {
-    let here = crate::common::repository(".venv-baselines/bin/python");
+    let here = repository(".venv-baselines/bin/python");
     let python = std::env::var_os("PYTORCH").map_or(here, PathBuf::from);
     let there = Command::new(&python)
         .args(["-c", "import torch, safetensors, yaml"])
@@ -48,12 +49,11 @@ fn objective(
     classes: &Tensor,
     (mode, training): (BatchNormMode, bool),
 ) -> (Tensor, Prediction) {
-    let views = setup.model.views(phi, &double(&setup.buffers));
     let hooks = Hooks {
         heads: training,
         ..Hooks::default()
     };
-    let prediction = setup.model.forward(&views, batch, mode, training, hooks);
+    let prediction = setup.forward(phi, batch, (mode, training), hooks);
     let labels = batch.query_labels.get(0);
     let cross_entropy = |logits: &Tensor, labels: &Tensor, smoothing: f64| {
         logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, smoothing)
@@ -185,7 +185,7 @@ fn compare(python: &Path, folder: &Path) -> serde_json::Map<String, Value> {
     let output = Command::new(python)
         .args(["-m", "baselines.parity"])
         .arg(folder)
-        .env("PYTHONPATH", crate::common::repository("python"))
+        .env("PYTHONPATH", repository("python"))
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
@@ -194,26 +194,23 @@ fn compare(python: &Path, folder: &Path) -> serde_json::Map<String, Value> {
 }
 
 /// A model whose heads lead the way and tell real classes.
-const HEADS: [&str; 3] = [
-    "train.warmup_head_steps=10",
-    "train.real_class_head={weight: 0.1, classes: 60}",
-    "generator.generates=last 1",
-];
+const HEADS: Variant = Variant {
+    name: "training-heads",
+    overrides: &[
+        "train.warmup_head_steps=10",
+        "train.real_class_head={weight: 0.1, classes: 60}",
+        "generator.generates=last 1",
+    ],
+};
 
 #[test]
 fn theta_logits_and_gradients_of_every_variant_equal_those_of_pytorch() {
     let Some(python) = pytorch() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let variants: Vec<&[&str]> = VARIANTS.iter().copied().chain([&HEADS[..]]).collect();
-    let modes = [
-        BatchNormMode::Query,
-        BatchNormMode::Support,
-        BatchNormMode::Running,
-    ];
-    for (number, overrides) in variants.iter().enumerate() {
-        let (mut setup, episodes) = of_variant(overrides);
+    for (number, variant) in VARIANTS.iter().chain([&HEADS]).enumerate() {
+        let (mut setup, episodes) = variant.setup();
         stir_buffers(&mut setup);
-        for (place, mode) in modes.into_iter().enumerate() {
+        for (place, mode) in MODES.into_iter().enumerate() {
             let episode: &[Episode] = &episodes[place..=place];
             let mut batch = double_batch(episode);
             // Each mode with and without hidden samples, each variant too.
@@ -233,14 +230,14 @@ fn theta_logits_and_gradients_of_every_variant_equal_those_of_pytorch() {
                 .into_iter()
                 .map(|(name, tensor)| (name, tensor.contiguous()))
                 .collect();
-            let path = folder.path().join(format!("{number:02}-{mode}"));
+            let path = folder.path().join(format!("{}-{mode}", variant.name));
             let case = json!({"mode": mode, "training": training});
-            write_case(&path, &setup, overrides, &case);
+            write_case(&path, &setup, variant.overrides, &case);
             Tensor::write_safetensors(&tensors, path.join("episode.safetensors")).unwrap();
         }
     }
     let found = compare(&python, folder.path());
-    assert_eq!(found.len(), 3 * variants.len());
+    assert_eq!(found.len(), 3 * (VARIANTS.len() + 1));
     for (case, differences) in found {
         // Moving averages far from the data enlarge rounding a hundred thousand times on its way from θ to logits.
         let of_gradient = if case.ends_with("running") {
@@ -250,37 +247,40 @@ fn theta_logits_and_gradients_of_every_variant_equal_those_of_pytorch() {
         };
         for (what, limit) in [("theta", 1e-8), ("logits", 1e-8), ("gradient", of_gradient)] {
             let far = differences[what].as_f64().unwrap();
-            let number: usize = case[..2].parse().unwrap();
-            assert!(far < limit, "{case} {:?}: {differences}", variants[number]);
+            assert!(far < limit, "{case}: {differences}");
         }
     }
 }
 
 #[test]
 fn twenty_training_steps_equal_those_of_pytorch() {
-    const STEPS: usize = 20;
+    const STEPS: u64 = 20;
     let Some(python) = pytorch() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let pack = tempfile::tempdir().unwrap();
-    let sampler = crate::common::sampler(&crate::common::small_pack(pack.path()), (5, 1, 4));
-    let batches: Vec<EpisodeBatch> = (0..STEPS as u64)
-        .map(|index| double_batch(&[sampler.episode(index)]))
+    let batches: Vec<EpisodeBatch> = episodes(STEPS, 1, 4)
+        .into_iter()
+        .map(|episode| double_batch(&[episode]))
         .collect();
     let everything: &[&str] = &["generator.generates=all", "generator.learned_base=true"];
-    for (name, variant) in [("logits", &[][..]), ("all", everything)] {
-        for (optimizer, rate, decayed) in [
-            ("sgd", 0.02, "matrices"),
-            ("momentum", 0.005, "matrices"),
-            ("adamw", 0.006, "matrices"),
-            ("adamw", 0.006, "all"),
-        ] {
+    let adamw = ("adamw", 0.006, "matrices");
+    let optimizers = [
+        ("sgd", 0.02, "matrices"),
+        ("momentum", 0.005, "matrices"),
+        adamw,
+        ("adamw", 0.006, "all"),
+    ];
+    for (name, variant, optimizers) in [
+        ("logits", &[][..], &optimizers[..]),
+        ("all", everything, &[adamw]),
+    ] {
+        for &(optimizer, rate, decayed) in optimizers {
             let chosen = [
                 format!("train.optimizer={optimizer}"),
                 format!("train.weight_decay_on={decayed}"),
             ];
             let chosen = chosen.iter().map(String::as_str);
             let overrides: Vec<&str> = variant.iter().copied().chain(chosen).collect();
-            let setup = crate::common::setup(&overrides, 0.05);
+            let setup = setup(&overrides, 0.05);
             let config = experiment(&overrides).train;
             let (mode, longest) = (BatchNormMode::Support, 0.5);
             let mut phi = double(&setup.phi);

@@ -2,16 +2,18 @@
 
 use std::fs::{self, File};
 
-use crate::common::{checkpoint, hypertransformer, train};
-use hypertransformer::import::sources::synthetic::{SyntheticOptions, write_synthetic_pack};
+use crate::common::runs::{
+    CHECKPOINT_EVERY, ONE_STEP, STEPS, finished_run, last_checkpoint, train,
+};
+use crate::common::{data_pack, hypertransformer, write_glyphs};
 use predicates::prelude::*;
 use predicates::str::contains;
 
 #[test]
 fn a_run_is_never_overwritten_silently() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "run", &[]).assert().success();
-    let before = checkpoint(folder.path(), "run");
+    finished_run(folder.path(), "run");
+    let before = last_checkpoint(folder.path(), "run");
     train(folder.path(), "run", &[])
         .assert()
         .code(1)
@@ -20,16 +22,17 @@ fn a_run_is_never_overwritten_silently() {
     train(folder.path(), "run", &other)
         .assert()
         .code(1)
-        .stderr(contains("train.seed: began with 0, now 7"));
+        .stderr(contains("train.seed: started with 0, now 7"));
     train(folder.path(), "run", &["--resume"])
         .assert()
         .success()
         .stderr(contains("nothing left to do"));
-    assert!(before == checkpoint(folder.path(), "run"));
-    train(folder.path(), "run", &["--force", "--set", "train.seed=7"])
+    assert!(before == last_checkpoint(folder.path(), "run"));
+    train(folder.path(), "run", &["--force"])
+        .args(ONE_STEP)
         .assert()
         .success();
-    assert!(before != checkpoint(folder.path(), "run"));
+    assert!(before != last_checkpoint(folder.path(), "run"));
 }
 
 #[test]
@@ -47,33 +50,31 @@ fn a_folder_with_other_files_is_left_alone_even_by_force() {
 #[test]
 fn a_run_stopped_before_its_first_step_can_be_resumed() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "whole", &[]).assert().success();
+    finished_run(folder.path(), "whole");
     let config = fs::read(folder.path().join("whole/config.yaml")).unwrap();
     fs::create_dir(folder.path().join("stopped")).unwrap();
     fs::write(folder.path().join("stopped/config.yaml"), config).unwrap();
     let resume = ["--resume"];
     train(folder.path(), "stopped", &resume).assert().success();
-    assert!(checkpoint(folder.path(), "whole") == checkpoint(folder.path(), "stopped"));
+    assert!(last_checkpoint(folder.path(), "whole") == last_checkpoint(folder.path(), "stopped"));
 }
 
 #[test]
 fn a_run_can_start_from_another_ones_parameters_but_not_from_other_shapes() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "first", &[]).assert().success();
-    let best = folder.path().join("first/checkpoints/best.safetensors");
+    let best = finished_run(folder.path(), "first").join("checkpoints/best.safetensors");
     let start = format!("train.start_from={}", best.display());
     let more = [
-        "--set",
-        &start,
-        "--set",
-        "episode.shot=3",
-        "--set",
-        "train.learning_rate=1e-12",
-    ];
+        &ONE_STEP[..],
+        &["--set", &start],
+        &["--set", "episode.shot=3"],
+        &["--set", "train.learning_rate=1e-12"],
+    ]
+    .concat();
     train(folder.path(), "second", &more).assert().success();
     // With next to no learning rate φ stays what it was.
     let phi = |run: &str| {
-        let bytes = checkpoint(folder.path(), run);
+        let bytes = last_checkpoint(folder.path(), run);
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         tensors
             .tensor("phi.cnn.layer1.kernel")
@@ -111,20 +112,20 @@ fn a_run_can_start_from_another_ones_parameters_but_not_from_other_shapes() {
 #[test]
 fn settings_of_a_layer_that_a_run_did_not_begin_with_are_told() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "run", &[]).assert().success();
+    finished_run(folder.path(), "run");
     let dropout = "generator.per_layer.logits.dropout=0.1";
     let other = ["--resume", "--set", dropout];
     train(folder.path(), "run", &other)
         .assert()
         .code(1)
-        .stderr(contains("generator.per_layer.logits: began with null"));
+        .stderr(contains("generator.per_layer.logits: started with null"));
 }
 
 /// Weight decay acted on all of φ before there was a choice: a run of that time has no such key.
 #[test]
 fn a_run_older_than_the_choice_of_weight_decay_goes_on_with_all() {
     let folder = tempfile::tempdir().unwrap();
-    let all = ["--set", "train.weight_decay_on=all"];
+    let all = [&ONE_STEP[..], &["--set", "train.weight_decay_on=all"]].concat();
     train(folder.path(), "run", &all).assert().success();
     let config = folder.path().join("run/config.yaml");
     let text = fs::read_to_string(&config).unwrap();
@@ -132,10 +133,11 @@ fn a_run_older_than_the_choice_of_weight_decay_goes_on_with_all() {
     assert!(older.len() < text.len());
     fs::write(&config, older).unwrap();
     train(folder.path(), "run", &["--resume"])
+        .args(ONE_STEP)
         .assert()
         .code(1)
         .stderr(contains(
-            r#"train.weight_decay_on: began with "all", now "matrices""#,
+            r#"train.weight_decay_on: started with "all", now "matrices""#,
         ));
     let resume = [&["--resume"], &all[..]].concat();
     train(folder.path(), "run", &resume).assert().success();
@@ -144,28 +146,30 @@ fn a_run_older_than_the_choice_of_weight_decay_goes_on_with_all() {
 #[test]
 fn a_run_without_its_last_checkpoint_is_not_begun_anew() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "run", &[]).assert().success();
+    finished_run(folder.path(), "run");
     let last = folder.path().join("run/checkpoints/last.safetensors");
     let metrics = folder.path().join("run/metrics.jsonl");
+    let step = STEPS / CHECKPOINT_EVERY * CHECKPOINT_EVERY;
+    let kept = format!("step-{step}.safetensors");
     fs::remove_file(&last).unwrap();
     let before = fs::read(&metrics).unwrap();
     train(folder.path(), "run", &["--resume"])
         .assert()
         .code(1)
-        .stderr(contains("last.safetensors is missing").and(contains("step-40.safetensors")));
+        .stderr(contains("last.safetensors is missing").and(contains(&*kept)));
     assert!(before == fs::read(&metrics).unwrap());
-    fs::copy(last.with_file_name("step-40.safetensors"), &last).unwrap();
+    fs::copy(last.with_file_name(kept), &last).unwrap();
     train(folder.path(), "run", &["--resume"])
         .assert()
         .success()
-        .stderr(contains("steps 40 to 50"));
+        .stderr(contains(format!("steps {step} to {STEPS}")));
 }
 
 #[test]
 fn a_start_that_cannot_be_read_costs_no_run_and_one_in_the_run_is_read_before_it_goes() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "run", &[]).assert().success();
-    let before = checkpoint(folder.path(), "run");
+    finished_run(folder.path(), "run");
+    let before = last_checkpoint(folder.path(), "run");
     let wrong = ["--force", "--set", "train.start_from=nowhere.safetensors"];
     train(folder.path(), "run", &wrong)
         .assert()
@@ -173,22 +177,23 @@ fn a_start_that_cannot_be_read_costs_no_run_and_one_in_the_run_is_read_before_it
         .stderr(contains(
             "train.start_from: nowhere.safetensors: expected a checkpoint",
         ));
-    assert!(before == checkpoint(folder.path(), "run"));
+    assert!(before == last_checkpoint(folder.path(), "run"));
     let best = folder.path().join("run/checkpoints/best.safetensors");
     let start = format!("train.start_from={}", best.display());
     train(folder.path(), "run", &["--force", "--set", &start])
+        .args(ONE_STEP)
         .assert()
         .success();
     // A first try that failed leaves no folder that the second would trip over.
     train(folder.path(), "new", &wrong[1..]).assert().code(1);
-    train(folder.path(), "new", &[]).assert().success();
+    train(folder.path(), "new", &ONE_STEP).assert().success();
 }
 
 #[test]
 fn two_trainings_do_not_share_a_folder() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "run", &[]).assert().success();
-    let before = checkpoint(folder.path(), "run");
+    finished_run(folder.path(), "run");
+    let before = last_checkpoint(folder.path(), "run");
     let held = File::open(folder.path().join("run")).unwrap();
     held.lock().unwrap();
     for option in ["--resume", "--force"] {
@@ -197,35 +202,38 @@ fn two_trainings_do_not_share_a_folder() {
             .code(1)
             .stderr(contains("another process trains there"));
     }
-    assert!(before == checkpoint(folder.path(), "run"));
+    assert!(before == last_checkpoint(folder.path(), "run"));
 }
 
 #[test]
 fn a_run_knows_its_pack() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "run", &[]).assert().success();
-    let pack = folder.path().join("synthetic.safetensors");
-    let options = SyntheticOptions {
-        classes: 60,
-        seed: 1,
-        ..SyntheticOptions::default()
-    };
-    write_synthetic_pack(&pack, &options).unwrap();
-    let refused = contains("holds other images than when");
-    train(folder.path(), "run", &["--resume"])
+    let path = folder.path().join("own.safetensors");
+    write_glyphs(&path, 0);
+    let pack = data_pack(&path);
+    let own = [&ONE_STEP[..], &["--set", &pack]].concat();
+    train(folder.path(), "run", &own).assert().success();
+    write_glyphs(&path, 1);
+    let refused = contains("its images differ");
+    train(folder.path(), "run", &[&["--resume"], &own[..]].concat())
         .assert()
         .code(1)
         .stderr(refused.clone());
     let run = folder.path().join("run");
     let bundle = folder.path().join("bundle.safetensors");
-    let glyphs = ["--support", "examples/glyphs/support", "--out", "nowhere"];
+    let glyphs = [
+        "--support",
+        "examples/glyphs/support",
+        "--output",
+        "nowhere",
+    ];
     for (command, more) in [("evaluate", &[][..]), ("generate", &glyphs)] {
         let mut program = hypertransformer();
         program.arg(command).arg(&run).args(more);
         program.assert().code(1).stderr(refused.clone());
     }
     let mut program = hypertransformer();
-    program.arg("bundle").arg(&run).arg("--out").arg(&bundle);
+    program.arg("bundle").arg(&run).arg("--output").arg(&bundle);
     program.assert().code(1).stderr(refused);
     assert!(!bundle.exists());
 }

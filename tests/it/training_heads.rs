@@ -1,29 +1,17 @@
 //! Heads that only training has: warm-up heads after the convolutions, and real classes from the image embedding.
 
-use crate::common::{Setup, experiment, sampler, setup, small_pack};
-use hypertransformer::base::compute::{Compute, DeviceChoice};
-use hypertransformer::episode::episode::Episode;
-use hypertransformer::train::gradient::{Objective, Prepared, StepGradient, step_gradient};
+use hypertransformer::train::gradient::{Objective, StepGradient};
 use predicates::str::contains;
 use tch::Tensor;
 
-fn episodes() -> Vec<Episode> {
-    let folder = tempfile::tempdir().unwrap();
-    let sampler = sampler(&small_pack(folder.path()), (5, 2, 3));
-    (0..2).map(|index| sampler.episode(index)).collect()
-}
+use crate::common::models::{Setup, cpu, setup};
+use crate::common::runs::train;
+use crate::common::{episodes, experiment, sampler};
 
+/// Step number `step` on two episodes of 2 shots.
 fn step(setup: &Setup, overrides: &[&str], step: u64) -> StepGradient {
-    let compute = Compute::new(DeviceChoice::Cpu, Some(1)).unwrap();
     let objective = Objective::at(&experiment(overrides), step);
-    step_gradient(
-        &compute,
-        &setup.model,
-        &setup.phi,
-        &setup.buffers,
-        &Prepared::new(episodes(), compute.device),
-        objective,
-    )
+    setup.step(&cpu(1), episodes(2, 2, 3), objective)
 }
 
 /// Which of these parameters the gradient reaches.
@@ -124,7 +112,7 @@ fn a_hidden_sample_is_no_example_of_its_class() {
         .ln();
     let masking = Objective::at(&experiment(&overrides), 0).masking.unwrap();
     let (mut expected, mut hidden) = (0.0, 0);
-    for episode in episodes() {
+    for episode in episodes(2, 2, 3) {
         let seen = masking.seen(episode.index, &episode.support);
         let examples = episode
             .support
@@ -150,11 +138,14 @@ fn a_hidden_sample_is_no_example_of_its_class() {
 
 #[test]
 fn episodes_carry_the_real_classes_of_their_labels() {
-    let folder = tempfile::tempdir().unwrap();
-    let sampler = sampler(&small_pack(folder.path()), (5, 2, 3));
+    let sampler = sampler(5, 2, 3);
     for index in 0..20 {
         let (plan, episode) = (sampler.plan(index), sampler.episode(index));
-        let classes: Vec<i64> = plan.class_indices.iter().map(|&place| place as i64).collect();
+        let classes: Vec<i64> = plan
+            .class_indices
+            .iter()
+            .map(|&place| place as i64)
+            .collect();
         assert_eq!(episode.classes, classes);
         assert!(
             plan.class_indices
@@ -167,12 +158,8 @@ fn episodes_carry_the_real_classes_of_their_labels() {
 #[test]
 fn another_number_of_real_classes_than_there_are_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let pack = crate::common::small_pack(folder.path());
-    crate::common::hypertransformer()
-        .args(["train", "experiments/synthetic.yaml", "--run-dir"])
-        .arg(folder.path().join("run"))
-        .args(["--set", &format!("data.pack={}", pack.display())])
-        .args(["--set", "train.real_class_head={weight: 1, classes: 7}"])
+    let head = ["--set", "train.real_class_head={weight: 1, classes: 7}"];
+    train(folder.path(), "run", &head)
         .assert()
         .failure()
         .stderr(contains("train.real_class_head.classes: 7: expected 42"));

@@ -17,7 +17,7 @@ pub(crate) fn generate(support: &Path, out: &Path) -> Command {
     command
         .args(["generate", MODEL, "--threads", "1", "--support"])
         .arg(support)
-        .arg("--out")
+        .arg("--output")
         .arg(out);
     command
 }

@@ -2,10 +2,12 @@
 use std::path::Path;
 
 use assert_cmd::Command;
+use hypertransformer::export::model_file::read;
 use image::GrayImage;
 use predicates::prelude::*;
 use predicates::str::contains;
 
+use crate::common::runs::{ONE_STEP, train};
 use crate::common::{hypertransformer, repository};
 use crate::own_pictures::{MODEL, QUERY, SUPPORT, examples, generate};
 
@@ -164,7 +166,7 @@ fn a_write_that_fails_is_told_and_leaves_nothing_behind() {
         .current_dir(repository(""))
         .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"])
         .arg(program)
-        .args(["generate", MODEL, "--support", SUPPORT, "--out"])
+        .args(["generate", MODEL, "--support", SUPPORT, "--output"])
         .arg(folder.path().join("mine"))
         .assert()
         .code(1)
@@ -186,16 +188,17 @@ fn what_is_no_generated_cnn_is_told() {
         assert!(!told.contains("internal fault"), "{told}");
         told
     };
-    assert!(classify(Path::new(MODEL)).contains("`hypertransformer generate` makes a CNN with it"));
-    assert!(classify(Path::new("README.md")).contains("is no model"));
+    assert!(classify(Path::new(MODEL)).contains("use it with `hypertransformer generate`"));
+    assert!(classify(Path::new("README.md")).contains("is not a CNN made by"));
     for extension in ["onnx", "safetensors"] {
         let bytes = std::fs::read(out.with_extension(extension)).unwrap();
         let cut = folder.path().join("cut");
         for length in [0, 1, 9, bytes.len() / 2, bytes.len() - 1] {
             std::fs::write(&cut, &bytes[..length]).unwrap();
+            let error = read(&cut).unwrap_err().to_string();
             assert!(
-                classify(&cut).contains("is no model"),
-                "{extension} {length}"
+                error.contains("is not a CNN made by"),
+                "{extension}, {length}: {error}"
             );
         }
     }
@@ -205,33 +208,14 @@ fn what_is_no_generated_cnn_is_told() {
 fn a_checkpoint_is_not_taken_for_a_bundle_nor_a_query_model_for_an_inductive_one() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let pack = crate::common::small_pack(folder.path());
-    let pack = format!("data.pack={}", pack.display());
-    let mut train = hypertransformer();
-    train.args([
-        "train",
-        "experiments/synthetic.yaml",
-        "--quiet",
-        "--run-dir",
-    ]);
-    train.arg(&run);
-    for set in [
-        &*pack,
-        "episode.way=5",
-        "train.steps=2",
-        "train.warmup_steps=1",
-        "validation.episodes=2",
-        "batch_norm=query",
-    ] {
-        train.args(["--set", set]);
-    }
-    train.assert().success();
+    let by_query = [&ONE_STEP[..], &["--set", "batch_norm=query"]].concat();
+    train(folder.path(), "run", &by_query).assert().success();
     let with = |model: &Path, extra: &[&str]| {
         let mut command = hypertransformer();
         command.arg("generate").arg(model).args(["--support"]);
         command.arg(examples(folder.path()));
         command
-            .arg("--out")
+            .arg("--output")
             .arg(folder.path().join("mine"))
             .args(extra);
         command.assert()
@@ -242,7 +226,7 @@ fn a_checkpoint_is_not_taken_for_a_bundle_nor_a_query_model_for_an_inductive_one
         .stderr(contains("hypertransformer bundle"));
     let bundle = folder.path().join("bundle.safetensors");
     hypertransformer()
-        .args(["bundle", "--checkpoint", "last", "--out"])
+        .args(["bundle", "--checkpoint", "last", "--output"])
         .args([&bundle, &run])
         .assert()
         .success();
@@ -253,7 +237,7 @@ fn a_checkpoint_is_not_taken_for_a_bundle_nor_a_query_model_for_an_inductive_one
     }
     with(&bundle, &["--checkpoint", "last"])
         .code(1)
-        .stderr(contains("--checkpoint goes with a run folder only"));
+        .stderr(contains("--checkpoint: expected a run folder"));
     // The model is 5-way, the examples have six classes.
     let support = ["--checkpoint", "last", "--batch-norm", "support"];
     with(&run, &support)
@@ -262,7 +246,7 @@ fn a_checkpoint_is_not_taken_for_a_bundle_nor_a_query_model_for_an_inductive_one
     std::fs::remove_dir_all(folder.path().join("support")).unwrap();
     let unlabeled = ["--unlabeled", "examples/glyphs/query/glyph0001"];
     hypertransformer()
-        .args(["generate", MODEL, "--support", SUPPORT, "--out"])
+        .args(["generate", MODEL, "--support", SUPPORT, "--output"])
         .arg(folder.path().join("mine"))
         .args(unlabeled)
         .assert()

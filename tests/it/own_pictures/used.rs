@@ -173,9 +173,9 @@ fn many_tasks_of_a_list_are_done_and_the_failed_ones_named() {
     let one = folder.path().join("one");
     generate(&support, &one).assert().success();
     let list = folder.path().join("tasks.jsonl");
-    let lines = r#"{"support": "support", "out": "made/first"}
-{"support": "absent", "out": "made/second"}
-{"support": "support", "out": "made/third"}
+    let lines = r#"{"support": "support", "output": "made/first"}
+{"support": "absent", "output": "made/second"}
+{"support": "support", "output": "made/third"}
 "#;
     std::fs::write(&list, lines).unwrap();
     let run = |list: &Path| {
@@ -190,13 +190,14 @@ fn many_tasks_of_a_list_are_done_and_the_failed_ones_named() {
         .stderr(contains("second").and(contains("1 of 3 tasks failed")));
     let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     assert!(bytes("one.onnx") == bytes("made/third.onnx"));
+    // The column of outputs was named `out` in earlier versions.
     let table = folder.path().join("tasks.csv");
     std::fs::write(&table, "support,out\nsupport,made/fourth\n").unwrap();
     run(&table).assert().success();
-    std::fs::write(&table, "support,out\nsupport,a\nsupport,a\n").unwrap();
+    std::fs::write(&table, "support,output\nsupport,a\nsupport,a\n").unwrap();
     run(&table).assert().code(1).stderr(contains("a twice"));
     // By another way to the same file, too.
-    std::fs::write(&table, "support,out\nsupport,a\nsupport,made/../a\n").unwrap();
+    std::fs::write(&table, "support,output\nsupport,a\nsupport,made/../a\n").unwrap();
     run(&table).assert().code(1).stderr(contains("a twice"));
 }
 
@@ -207,12 +208,12 @@ fn what_is_there_is_not_overwritten_unasked() {
     generate(Path::new(SUPPORT), Path::new("nowhere/"))
         .assert()
         .code(1)
-        .stderr(contains("expected a name for the files, e.g. nowhere/mine"));
+        .stderr(contains("use e.g. nowhere/mine"));
     std::fs::write(out.with_extension("html"), "my page").unwrap();
     generate(Path::new(SUPPORT), &out)
         .assert()
         .code(1)
-        .stderr(contains("mine.html is there").and(contains("--force")));
+        .stderr(contains("mine.html exists").and(contains("--force")));
     generate(Path::new(SUPPORT), &out)
         .arg("--force")
         .assert()
