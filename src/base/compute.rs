@@ -189,3 +189,126 @@ pub fn set_precision(precision: Precision) {
 pub fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use tch::Kind;
+
+    use super::*;
+
+    fn cpu(threads: usize) -> Compute {
+        Compute::new(DeviceChoice::Cpu, Some(threads)).unwrap()
+    }
+
+    fn batches_of(cpu: usize) -> BatchSize {
+        BatchSize {
+            cpu,
+            ..BatchSize::ONE
+        }
+    }
+
+    #[test]
+    fn map_returns_the_results_of_all_batches_in_order() {
+        let items: Vec<usize> = (0..23).collect();
+        let shared = Tensor::from(0.0);
+        for threads in [1, 2, 5] {
+            for size in [1, 4, 100] {
+                let found =
+                    cpu(threads).map(&items, batches_of(size), [&shared, &shared], |batch, _| {
+                        batch.to_vec()
+                    });
+                let expected: Vec<_> = items.chunks(size).map(<[usize]>::to_vec).collect();
+                assert_eq!(found, expected, "{threads} threads, batches of {size}");
+            }
+        }
+    }
+
+    /// A sum in single precision, whose bits would show another order of addition or another split of a product.
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits() {
+        let values: Vec<f32> = (0..300 * 300).map(|index| (index as f32).sin()).collect();
+        let weights = Tensor::from_slice(&values).view([300, 300]);
+        let items: Vec<i64> = (0..12).collect();
+        let sum = |threads| {
+            let parts = cpu(threads).map(
+                &items,
+                batches_of(5),
+                [&weights, &weights],
+                |batch, [weights, _]| {
+                    let leaf = weights.detach().set_requires_grad(true);
+                    let products = batch.iter().map(|row| leaf.matmul(&weights.get(*row)));
+                    let loss = products
+                        .map(|product| product.tanh().sum(Kind::Float))
+                        .reduce(|sum, one| sum + one)
+                        .unwrap();
+                    Tensor::run_backward(&[&loss], &[&leaf], false, false).swap_remove(0)
+                },
+            );
+            parts.into_iter().reduce(|sum, part| sum + part).unwrap()
+        };
+        let one = sum(1);
+        assert!(one.abs().max().double_value(&[]) > 0.0);
+        for threads in [2, 3] {
+            assert_eq!(sum(threads), one, "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn each_batch_gets_handles_to_the_shared_tensors_and_one_thread_of_libtorch() {
+        let [one, other] = [Tensor::from(1.0), Tensor::from(2.0)];
+        let places = [one.data_ptr() as usize, other.data_ptr() as usize];
+        let found = cpu(2).map(&[(); 4], BatchSize::ONE, [&one, &other], |_, shared| {
+            let places = shared.map(|tensor| tensor.data_ptr() as usize);
+            (places, tch::get_num_threads())
+        });
+        assert_eq!(found, [(places, 1); 4]);
+    }
+
+    #[test]
+    fn a_panic_in_a_worker_reaches_the_caller_and_the_workers_go_on() {
+        let compute = cpu(2);
+        let shared = Tensor::from(0.0);
+        let run = |broken: Option<u32>| {
+            let work = |batch: &[u32], _: [Tensor; 2]| {
+                assert_ne!(Some(batch[0]), broken, "item {} is broken", batch[0]);
+                batch[0]
+            };
+            let items = [0, 1, 2, 3];
+            catch_unwind(AssertUnwindSafe(|| {
+                compute.map(&items, BatchSize::ONE, [&shared, &shared], work)
+            }))
+        };
+        let panic = run(Some(2)).unwrap_err();
+        let message = panic.downcast_ref::<String>().unwrap();
+        assert!(message.contains("item 2 is broken"), "{message}");
+        assert_eq!(run(None).unwrap(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn parallel_work_runs_on_the_workers() {
+        for threads in [1, 3] {
+            let compute = cpu(threads);
+            assert_eq!(compute.threads, threads);
+            assert_eq!(compute.in_parallel(rayon::current_num_threads), threads);
+            let name = compute.in_parallel(|| std::thread::current().name().map(str::to_owned));
+            assert!(name.unwrap().starts_with("worker-"));
+        }
+    }
+
+    #[test]
+    fn devices_are_read_as_they_are_written_and_others_are_refused() {
+        let choice = |text: &str| text.parse::<DeviceChoice>();
+        assert_eq!(choice("auto"), Ok(DeviceChoice::Auto));
+        assert_eq!(choice("cpu"), Ok(DeviceChoice::Cpu));
+        assert_eq!(choice("cuda"), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!(choice("cuda:3"), Ok(DeviceChoice::Cuda(3)));
+        for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:x"] {
+            let error = choice(wrong).unwrap_err();
+            assert!(error.contains("expected auto, cpu or cuda:N"), "{error}");
+        }
+        let absent = Compute::new(DeviceChoice::Cuda(1000), Some(1));
+        assert!(matches!(absent, Err(ComputeError::NoSuchGpu(1000, _))));
+    }
+}

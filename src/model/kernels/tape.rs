@@ -121,3 +121,109 @@ fn added(one: Tensor, other: Tensor) -> Tensor {
         (true, false) => one,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    /// A leaf of these values in double precision.
+    fn leaf(values: &[f64]) -> Tensor {
+        Tensor::from_slice(values).set_requires_grad(true)
+    }
+
+    /// left · right, recorded on the tape as an operation that libtorch does not know.
+    fn recorded_product(tape: &Tape, left: &Tensor, right: &Tensor) -> Tensor {
+        let output = tch::no_grad(|| left * right);
+        let inputs = [left.shallow_clone(), right.shallow_clone()];
+        let [one, other] = [left.detach(), right.detach()];
+        tape.record(inputs, &output, move |gradient| {
+            [gradient * &other, gradient * &one]
+        })
+    }
+
+    fn assert_close(found: &Tensor, expected: &Tensor) {
+        let difference = (found - expected).abs().max().double_value(&[]);
+        assert!(difference < 1e-12, "{found} is not {expected}");
+    }
+
+    #[test]
+    fn gradients_of_recorded_operations_equal_those_of_autograd() {
+        let [x, y] = [leaf(&[0.5, -1.0, 2.0]), leaf(&[1.5, 0.3, -0.7])];
+        // The loss reads the products, and x directly; the second product has an input that needs no gradient.
+        let loss = |product: &dyn Fn(&Tensor, &Tensor) -> Tensor| {
+            let first = product(&x.sin(), &(&y * &x));
+            let second = product(&y.exp(), &Tensor::from_slice(&[1.0, 2.0, 3.0]));
+            (first.square() + second.cos() + &x).sum(Kind::Double)
+        };
+        let plain = loss(&|left, right| left * right);
+        let expected = Tensor::run_backward(&[&plain], &[&x, &y], false, false);
+        let tape = Tape::default();
+        let recorded = loss(&|left, right| recorded_product(&tape, left, right));
+        assert_close(&recorded, &plain);
+        let found = tape.gradients(&recorded, &[x.shallow_clone(), y.shallow_clone()]);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_close(found, expected);
+        }
+    }
+
+    #[test]
+    fn gradients_from_the_loss_and_from_recorded_operations_are_summed_at_a_meeting() {
+        let x = leaf(&[0.5, -1.0, 2.0]);
+        let loss = |embedded: &Tensor, product: &dyn Fn(&Tensor, &Tensor) -> Tensor| {
+            let first = product(embedded, &embedded.cos());
+            let second = product(&(embedded + 1.0), &x);
+            (first + second.square() + embedded.sin()).sum(Kind::Double)
+        };
+        let plain = loss(&x.exp(), &|left, right| left * right);
+        let expected = Tensor::run_backward(&[&plain], &[&x], false, false).swap_remove(0);
+        let tape = Tape::default();
+        let embedded = tape.meet(x.exp());
+        let recorded = loss(&embedded, &|left, right| {
+            recorded_product(&tape, left, right)
+        });
+        assert_close(&tape.gradient(&recorded, &x), &expected);
+    }
+
+    #[test]
+    fn the_backward_pass_of_an_operation_runs_once_and_only_if_the_loss_reads_it() {
+        let x = leaf(&[0.5, -1.0]);
+        let tape = Tape::default();
+        let calls = [0, 1].map(|_| Rc::new(Cell::new(0)));
+        let [read, ignored] = calls.each_ref().map(|calls| {
+            let calls = Rc::clone(calls);
+            let inputs = [x.shallow_clone(), x.shallow_clone()];
+            tape.record(inputs, &(&x * 2.0), move |gradient| {
+                calls.set(calls.get() + 1);
+                [gradient.shallow_clone(), gradient.shallow_clone()]
+            })
+        });
+        let gradient = tape.gradient(&(&read * &read).sum(Kind::Double), &x);
+        // d(2x)²/dx
+        assert_close(&gradient, &(&x * 8.0));
+        assert_eq!(calls.map(|calls| calls.get()), [1, 0]);
+        drop(ignored);
+    }
+
+    #[test]
+    fn a_leaf_that_the_loss_does_not_depend_on_has_an_undefined_gradient() {
+        let [x, unused] = [leaf(&[1.0]), leaf(&[1.0])];
+        let tape = Tape::default();
+        let product = recorded_product(&tape, &x, &x);
+        let found = tape.gradients(&product.sum(Kind::Double), &[x.shallow_clone(), unused]);
+        assert_close(&found[0], &(&x * 2.0));
+        assert!(!found[1].defined());
+    }
+
+    #[test]
+    fn a_tape_without_operations_gives_the_gradients_of_autograd() {
+        let x = leaf(&[3.0]);
+        let loss = x.square().sum(Kind::Double);
+        let expected = Tensor::full([1], 6.0, (Kind::Double, Device::Cpu));
+        assert_close(&Tape::default().gradient(&loss, &x), &expected);
+    }
+}
