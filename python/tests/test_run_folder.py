@@ -46,6 +46,7 @@ def test_tensorboard_shows_what_the_metrics_file_says(run):
         shown = [(event.step, event.value) for event in events.Scalars(tag)]
         expected = [(line["step"], np.float32(line[tag])) for line in written if tag in line]
         assert shown == expected
+        assert events.SummaryMetadata(tag).summary_description
 
 
 def test_a_checkpoint_names_every_tensor(run):

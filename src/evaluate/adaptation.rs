@@ -1,5 +1,5 @@
-//! How much generated convolutions differ between tasks, and what that is worth. A generator can settle on kernels that
-//! are the same whatever the support set; it is then learned kernels in disguise, and accuracy alone does not tell.
+//! How much generated convolutions vary between tasks, and how much accuracy that gains. A generator can converge to
+//! kernels that ignore the support set and are effectively constant, which accuracy alone does not show.
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
@@ -11,35 +11,35 @@ use crate::model::trained::Trained;
 use crate::model::weights::LayerWeights;
 use crate::settings::cnn::BatchNormMode;
 
-/// Of one generated convolution, its learned base included.
+/// How much one generated convolution varies between tasks, its learned base included.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LayerDeviation {
-    /// Counted from 1.
+    /// Number of the layer, counted from 1.
     pub layer: usize,
-    /// Norm of the mean kernel.
+    /// Norm of the mean of the kernels over tasks.
     pub norm: f64,
-    /// Root mean square, over tasks, of the distance of a task's kernel from the mean kernel.
+    /// Root mean square, over tasks, of the distance between the kernel of a task and the mean kernel.
     pub deviation: f64,
 }
 
 impl LayerDeviation {
-    /// Deviation as a share of the norm.
+    /// Deviation as a fraction of the norm.
     pub fn share(&self) -> f64 {
         self.deviation / self.norm
     }
 }
 
-/// Means over tasks of what is generated for convolutions.
+/// Weights of generated convolutions, averaged over tasks.
 #[derive(Debug)]
 pub struct MeanWeights {
-    /// Of each generated convolution.
+    /// One entry per generated convolution.
     pub deviations: Vec<LayerDeviation>,
-    /// Of each convolution, the mean if it is generated.
+    /// One entry per convolution: the mean of its weights if it is generated.
     weights: Vec<Option<LayerWeights>>,
 }
 
 impl MeanWeights {
-    /// Over episodes 0 … `episodes` of `sampler`.
+    /// Averages over episodes 0 … `episodes` − 1 of `sampler`.
     pub fn over_tasks(
         trained: &Trained,
         sampler: &EpisodeSampler,
@@ -52,7 +52,7 @@ impl MeanWeights {
         let some = (0..depth).any(|layer| trained.model.is_generated(layer));
         let episodes = if some { episodes } else { 0 };
         for index in 0..episodes {
-            // A task alone: its weights then have the shapes of shared ones.
+            // One task per batch, so that generated weights have the shapes of learned ones.
             let batch = EpisodeBatch::new(&[sampler.episode(index)], trained.phi.device());
             let theta = tch::no_grad(|| trained.model.theta(&views, &batch, batch_norm));
             for (layer, (weights, _)) in theta.layers.iter().enumerate() {
@@ -87,8 +87,8 @@ impl MeanWeights {
         }
     }
 
-    /// Records of episodes 0 … `episodes` where every task has these means instead of what is generated for it; the
-    /// logits layer is generated as ever.
+    /// Evaluates episodes 0 … `episodes` − 1 of `sampler` with these means in place of the convolutions generated for each
+    /// task. The logits layer is generated per task as usual.
     pub fn evaluate(
         &self,
         trained: &Trained,

@@ -1,18 +1,21 @@
-//! Answers of one classifier to single pictures: right ones, their interval, the confusion matrix.
+//! Answers of one classifier to single pictures: accuracy, its interval, and the confusion matrix.
 use ndarray::Array2;
 
 /// z of a two-sided 95 % interval.
 const Z: f64 = 1.96;
 
-/// Answers of one classifier, counted.
+/// Counts of the answers of one classifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answers {
-    /// `[n, n]`: pictures of the class of the row that were taken for the class of the column.
+    /// `[n, n]`: number of pictures by true class (row) and answer (column).
     pub confusion: Array2<usize>,
 }
 
 impl Answers {
-    /// Of (true class, answer) pairs of `classes` classes.
+    /// Counts pairs (true class, answer) of `classes` classes.
+    ///
+    /// # Panics
+    /// If a pair has a class that is not below `classes`.
     pub fn of(classes: usize, pairs: impl IntoIterator<Item = (usize, usize)>) -> Answers {
         let mut confusion = Array2::zeros((classes, classes));
         for pair in pairs {
@@ -21,22 +24,22 @@ impl Answers {
         Answers { confusion }
     }
 
-    /// Right answers.
+    /// Number of correct answers.
     pub fn right(&self) -> usize {
         self.confusion.diag().sum()
     }
 
-    /// All answers.
+    /// Number of answers.
     pub fn total(&self) -> usize {
         self.confusion.sum()
     }
 
-    /// Fraction of right answers.
+    /// Fraction of correct answers.
     pub fn accuracy(&self) -> f64 {
         self.right() as f64 / self.total() as f64
     }
 
-    /// Ends of Wilson's 95 % interval of the accuracy, which holds for few answers too, and near 0 and 1.
+    /// Ends of the 95 % Wilson interval of the accuracy, which is valid for few answers and near 0 and 1 too.
     pub fn interval(&self) -> [f64; 2] {
         let (count, mean) = (self.total() as f64, self.accuracy());
         let shrink = 1.0 / (1.0 + Z * Z / count);

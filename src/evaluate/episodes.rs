@@ -1,8 +1,8 @@
-//! The evaluation protocol: a fixed list of episodes, one record each.
+//! Evaluation of a model on a fixed list of episodes.
 use rayon::prelude::*;
 use tch::Device;
 
-use crate::base::compute::{Compute, Together};
+use crate::base::compute::{BatchSize, Compute};
 use crate::episode::sampler::EpisodeSampler;
 use crate::evaluate::summary::EpisodeRecord;
 use crate::model::batch::EpisodeBatch;
@@ -10,14 +10,14 @@ use crate::model::pass::Hooks;
 use crate::model::trained::Trained;
 use crate::settings::cnn::BatchNormMode;
 
-/// Episodes computed between two reports of progress.
+/// Number of episodes between two reports of progress.
 const ROUND: u64 = 64;
 
-/// Episodes in one batch.
-const TOGETHER: Together = Together { cpu: 4, gpu: 16 };
+/// Number of episodes in one batch.
+const BATCH_SIZE: BatchSize = BatchSize { cpu: 4, gpu: 16 };
 
-/// Episodes 0 … `episodes` of `sampler`, one record each, in order. `advance` is told how many are done after each
-/// round and says whether to go on; if not, the records so far are returned.
+/// Evaluates episodes 0 … `episodes` − 1 of `sampler` and returns one record each, in order. `advance` gets the records so
+/// far after every 64 episodes; if it returns false, evaluation stops and these records are returned.
 pub fn evaluate(
     compute: &Compute,
     trained: &Trained,
@@ -27,15 +27,15 @@ pub fn evaluate(
     mut advance: impl FnMut(&[EpisodeRecord]) -> bool,
 ) -> Vec<EpisodeRecord> {
     let mut records = Vec::with_capacity(episodes as usize);
-    // φ and the buffers travel as handles: tensors may be sent to a thread but not shared.
+    // Each thread gets its own handles of φ and the buffers, because tensors can be sent to a thread but not shared.
     let model = trained.model;
     let device = compute.device;
     for start in (0..episodes).step_by(ROUND as usize) {
         let indices: Vec<u64> = (start..(start + ROUND).min(episodes)).collect();
         let shared = [trained.phi, trained.buffers];
-        let found = compute.map(&indices, TOGETHER, shared, |group, [phi, buffers]| {
+        let found = compute.map(&indices, BATCH_SIZE, shared, |group, [phi, buffers]| {
             tch::no_grad(|| {
-                // Beside a GPU all cores draw; on a CPU each worker draws its own.
+                // For a GPU all cores draw episodes; on a CPU each worker draws its own.
                 let drawn: Vec<_> = match device {
                     Device::Cpu => group.iter().map(|&index| sampler.episode(index)).collect(),
                     _ => compute.in_parallel(|| {

@@ -1,4 +1,4 @@
-//! Evaluation: a fixed list of episodes, their accuracies, the mean and its interval.
+//! Evaluation: accuracy on a fixed list of episodes, with its interval, and what adaptation to the task gains.
 
 pub mod adaptation;
 pub mod answers;

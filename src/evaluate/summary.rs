@@ -1,27 +1,27 @@
-//! Accuracy of an episode, and the mean over episodes with its interval.
+//! Accuracy of one episode, and the mean over episodes with its 95 % interval.
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 /// Accuracy and loss of one episode.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct EpisodeRecord {
-    /// Episode index under the seed and part.
+    /// Index of the episode under its seed and part.
     pub episode: u64,
-    /// Fraction of queries answered right.
+    /// Fraction of queries that are classified correctly.
     pub accuracy: f64,
     /// Mean cross-entropy of the queries.
     pub loss: f64,
 }
 
 impl EpisodeRecord {
-    /// Logits `[T, Q, n]` of these episodes against labels `[T, Q]`.
+    /// Compares logits `[T, Q, n]` with labels `[T, Q]`; `episodes` has the T indices.
     pub fn of(episodes: &[u64], logits: &Tensor, labels: &Tensor) -> Vec<EpisodeRecord> {
         let right = logits.argmax(-1, false).eq_tensor(labels);
         let losses = logits
             .log_softmax(-1, Kind::Double)
             .gather(-1, &labels.unsqueeze(-1), false)
             .squeeze_dim(-1);
-        // Both travel from a GPU at once.
+        // Stacked, so that a GPU copies both at once.
         let means = Tensor::stack(&[right.to_kind(Kind::Double), -losses], 0)
             .mean_dim(-1, false, Kind::Double)
             .to_device(Device::Cpu);
@@ -37,12 +37,13 @@ impl EpisodeRecord {
     }
 }
 
-/// Means over episodes.
+/// Accuracy and loss, averaged over episodes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// Mean accuracy, a fraction.
     pub accuracy_mean: f64,
-    /// Half width of the 95 % interval of the mean: 1.96 · s / √episodes, from the episodes' standard deviation s.
+    /// Half width of the 95 % interval of the mean accuracy: 1.96 · s / √episodes, with s the standard deviation over
+    /// episodes. NaN for a single episode.
     pub accuracy_ci95: f64,
     /// Mean cross-entropy.
     pub loss_mean: f64,
@@ -51,7 +52,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of at least one record.
+    /// Averages at least one record.
     pub fn of(records: &[EpisodeRecord]) -> Summary {
         let count = records.len() as f64;
         let mean =
@@ -75,7 +76,7 @@ impl Summary {
     }
 }
 
-/// The accuracy as results tables have it: `87.58 ± 0.10 %`.
+/// Prints the accuracy with its interval: `87.58 ± 0.10 %`.
 impl std::fmt::Display for Summary {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [mean, interval] = [self.accuracy_mean, self.accuracy_ci95].map(|value| 100.0 * value);

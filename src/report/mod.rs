@@ -1,18 +1,26 @@
-//! What a run tells: `metrics.jsonl`, TensorBoard events, and a bar or plain lines on stderr.
+//! What a run reports: `metrics.jsonl`, TensorBoard events, and a progress bar or plain lines on stderr.
 
-mod metrics;
+pub(crate) mod averages;
+mod jsonl;
 mod progress;
 mod tensorboard;
 use std::path::{Path, PathBuf};
 
-use metrics::Metrics;
-use progress::Progress;
-use tensorboard::TensorBoard;
 use thiserror::Error;
+
+use crate::base::atomic;
+use crate::report::averages::Averages;
+use crate::report::jsonl::MetricsFile;
+use crate::report::progress::Progress;
+use crate::report::tensorboard::TensorBoard;
+
+pub use tensorboard::is_handled_panic;
 
 /// Metrics could not be written.
 #[derive(Debug, Error)]
-#[error("could not write metrics to {path}: is the disk full, the folder gone?")]
+#[error(
+    "could not write metrics to {path}\nhint: check that the disk has space and that the folder exists"
+)]
 pub struct ReportError {
     path: PathBuf,
     #[source]
@@ -20,58 +28,64 @@ pub struct ReportError {
 }
 
 /// All places a run reports to.
-pub struct Report {
-    metrics: Metrics,
+pub(crate) struct Report {
+    folder: PathBuf,
+    metrics: MetricsFile,
     tensorboard: TensorBoard,
     progress: Progress,
 }
 
 impl Report {
-    /// Into `folder`; when resumed, metrics after `resumed_step` are dropped, they will come again.
+    /// Opens the report of a run of `steps` steps: the file `metrics`, and an event file beside it. Metrics after
+    /// `resumed_step` are dropped, because the resumed run records them again.
     ///
     /// # Errors
     /// If a file cannot be opened.
-    pub fn create(
-        folder: &Path,
+    pub(crate) fn create(
+        metrics: &Path,
         steps: u64,
         resumed_step: Option<u64>,
         quiet: bool,
     ) -> Result<Report, ReportError> {
+        let folder = atomic::folder_of(metrics);
         let failed = |source| ReportError {
             path: folder.to_path_buf(),
             source,
         };
         Ok(Report {
-            metrics: Metrics::open(&folder.join("metrics.jsonl"), resumed_step).map_err(failed)?,
+            folder: folder.to_path_buf(),
+            metrics: MetricsFile::open(metrics, resumed_step).map_err(failed)?,
             tensorboard: TensorBoard::open(folder).map_err(failed)?,
             progress: Progress::new(steps, resumed_step.unwrap_or(0), quiet),
         })
     }
 
-    /// Tagged numbers of a step, to `metrics.jsonl` and TensorBoard.
+    /// Writes averages at `step` to `metrics.jsonl` and TensorBoard.
     ///
     /// # Errors
     /// If they cannot be written.
-    pub fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> Result<(), ReportError> {
-        let path = self.metrics.path().to_path_buf();
-        let written = self.metrics.write(step, scalars);
-        written
-            .and_then(|()| self.tensorboard.scalars(step, scalars))
-            .map_err(|source| ReportError { path, source })
+    pub(crate) fn write(&mut self, step: u64, averages: &Averages) -> Result<(), ReportError> {
+        self.metrics
+            .write(step, averages)
+            .and_then(|()| self.tensorboard.write(step, averages))
+            .map_err(|source| ReportError {
+                path: self.folder.clone(),
+                source,
+            })
     }
 
-    /// Where training stands.
-    pub fn progress(&self, step: u64, loss: f64, accuracy: f64, rate: f64, speed: f64) {
+    /// Shows how far training is: loss, accuracy (a fraction), learning rate and episodes per second.
+    pub(crate) fn progress(&self, step: u64, loss: f64, accuracy: f64, rate: f64, speed: f64) {
         self.progress.show(step, loss, accuracy, rate, speed);
     }
 
-    /// A line for the reader, above the bar.
-    pub fn say(&self, text: &str) {
+    /// Prints a line, above the bar if there is one; nothing if quiet.
+    pub(crate) fn say(&self, text: &str) {
         self.progress.say(text);
     }
 
-    /// Takes the bar away.
-    pub fn finish(&self) {
+    /// Removes the bar.
+    pub(crate) fn finish(&self) {
         self.progress.finish();
     }
 }

@@ -1,37 +1,58 @@
 //! TensorBoard event files.
+use std::collections::HashSet;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::path::Path;
 
-use tensorboard_rs::summary_writer::SummaryWriter;
+use tensorboard_rs::summary::scalar;
+use tensorboard_rs::summary_writer::FileWriter;
 
-/// The writer has a thread of its own, which panics where it cannot write, and all that is then asked of the writer
-/// panics too, even to drop it.
+use crate::report::averages::Averages;
+
+/// The writer of tensorboard-rs runs its own thread, which panics when it cannot write. Every later call on the writer
+/// then panics too, even its drop; these panics become errors here.
 pub(crate) struct TensorBoard {
-    /// Until this is dropped.
-    writer: Option<SummaryWriter>,
+    /// None only while it is dropped.
+    writer: Option<FileWriter>,
+    /// Tags whose description has been written.
+    described: HashSet<String>,
+}
+
+/// Whether a panic at `place` is one that [`Report`](crate::report::Report) turns into an error, so that it need not be
+/// printed.
+pub fn is_handled_panic(place: &Location) -> bool {
+    place.file().contains("tensorboard-rs")
 }
 
 impl TensorBoard {
-    /// Whether the folder takes files is tried before.
+    /// Starts an event file in `folder`, after a test that files can be created there.
     pub(crate) fn open(folder: &Path) -> io::Result<TensorBoard> {
         tempfile::tempfile_in(folder)?;
         Ok(TensorBoard {
-            writer: Some(SummaryWriter::new(folder)),
+            writer: Some(FileWriter::new(folder)),
+            described: HashSet::new(),
         })
     }
 
-    /// Written and flushed; that this failed can come to light at the next call only.
-    pub(crate) fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> io::Result<()> {
+    /// Writes and flushes the averages. A failure may show only at the next call.
+    pub(crate) fn write(&mut self, step: u64, averages: &Averages) -> io::Result<()> {
         let written = catch_unwind(AssertUnwindSafe(|| {
-            if let Some(writer) = &mut self.writer {
-                for (tag, value) in scalars {
-                    writer.add_scalar(tag, *value as f32, step as usize);
+            let Some(writer) = &mut self.writer else {
+                return;
+            };
+            for found in averages.scalars() {
+                let mut summary = scalar(found.tag, found.value as f32);
+                if self.described.insert(found.tag.to_owned())
+                    && let Some(value) = summary.mut_value().first_mut()
+                {
+                    let description = found.description.to_owned();
+                    value.mut_metadata().set_summary_description(description);
                 }
-                writer.flush();
+                writer.add_summary(summary, step as usize);
             }
+            writer.flush();
         }));
-        written.map_err(|_| io::Error::other("an event file for TensorBoard"))
+        written.map_err(|_| io::Error::other("the TensorBoard event file could not be written"))
     }
 }
 

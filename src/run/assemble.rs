@@ -1,4 +1,4 @@
-//! Model and samplers of an experiment on a pack.
+//! Builds the model and the samplers of an experiment from its pack.
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -8,22 +8,23 @@ use crate::episode::sampler::EpisodeSampler;
 use crate::model::cnn::shapes::ImagesTooSmall;
 use crate::model::hypertransformer::HyperTransformer;
 use crate::pack::error::DataError;
-use crate::pack::pack::{Element, Pack};
+use crate::pack::pack::Pack;
 use crate::pack::part::Part;
+use crate::pack::shape::Element;
 use crate::settings::episode::QuerySampling;
 use crate::settings::experiment::Experiment;
 
-/// An experiment and a pack do not fit together.
+/// An experiment that does not fit its pack.
 #[derive(Debug, Error)]
 pub enum AssembleError {
-    /// s_φ is a CNN, and the pack does not hold images.
+    /// The experiment asks for an image embedding s_φ, which is a CNN, but the pack holds embeddings.
     #[error(
-        "generator.image_embedding: {width}: expected 0, for `{pack}` holds embeddings, not images"
+        "generator.image_embedding: {width}: expected 0, because `{pack}` holds embeddings, not images"
     )]
     EmbeddingOfEmbeddings {
-        /// What the experiment says.
+        /// `generator.image_embedding` of the experiment.
         width: usize,
-        /// The pack.
+        /// Path of the pack.
         pack: String,
     },
     /// Images are too small for the CNN.
@@ -31,10 +32,11 @@ pub enum AssembleError {
     Images(#[from] ImagesTooSmall),
 }
 
-/// The model of an experiment on the images of a pack.
+/// Builds the model of an experiment for the images of a pack.
 ///
 /// # Errors
-/// If the images are too small for the CNN, or are embeddings and there is to be an embedding of these.
+/// If the images are too small for the CNN, or if the pack holds embeddings and the experiment asks for an image
+/// embedding.
 pub fn build_model(
     experiment: &Experiment,
     pack: &Pack,
@@ -51,7 +53,7 @@ pub fn build_model(
     Ok(HyperTransformer::new(experiment, image)?)
 }
 
-/// Name of the class split an experiment uses.
+/// Name of the class split that an experiment uses: its own choice, or else the default of the pack.
 pub(crate) fn split_scheme<'a>(experiment: &'a Experiment, pack: &'a Pack) -> &'a str {
     experiment
         .data
@@ -60,8 +62,8 @@ pub(crate) fn split_scheme<'a>(experiment: &'a Experiment, pack: &'a Pack) -> &'
         .unwrap_or(&pack.metadata().default_split)
 }
 
-/// Episodes of validation and test: `evaluation_query` balanced queries, images as they are unless the experiment says
-/// `augment_evaluation`.
+/// Sampler of validation and test episodes under `seed`: `episode.evaluation_query` queries per class, and images that are
+/// not augmented unless the experiment sets `episode.augment_evaluation`.
 ///
 /// # Errors
 /// If the part holds too few classes or images.
@@ -74,7 +76,7 @@ pub fn evaluation_sampler(
     evaluation_sampler_with(experiment, pack, part, QuerySampling::Balanced, seed)
 }
 
-/// The same with queries drawn otherwise.
+/// Sampler of validation and test episodes as [`evaluation_sampler`], with another way to draw queries.
 ///
 /// # Errors
 /// If the part holds too few classes or images.
@@ -87,7 +89,7 @@ pub fn evaluation_sampler_with(
 ) -> Result<EpisodeSampler, DataError> {
     let episode = &experiment.episode;
     let images = match episode.augment_evaluation {
-        true => EpisodeDraw::of(episode),
+        true => EpisodeDraw::training(episode),
         false => EpisodeDraw::PLAIN,
     };
     let draw = EpisodeDraw {
@@ -97,7 +99,7 @@ pub fn evaluation_sampler_with(
     sampler(experiment, pack, part, episode.evaluation_query, draw, seed)
 }
 
-/// Episodes of training.
+/// Sampler of training episodes, under the seed of the experiment.
 ///
 /// # Errors
 /// If the part holds too few classes or images.
@@ -106,7 +108,7 @@ pub fn training_sampler(
     pack: &Arc<Pack>,
 ) -> Result<EpisodeSampler, DataError> {
     let episode = &experiment.episode;
-    let draw = EpisodeDraw::of(episode);
+    let draw = EpisodeDraw::training(episode);
     let seed = experiment.train.seed;
     sampler(experiment, pack, Part::Train, episode.query, draw, seed)
 }

@@ -1,4 +1,4 @@
-//! Checkpoints: one safetensors file that names every tensor, and holds all that an exact resume needs.
+//! Checkpoints: one safetensors file each, with every tensor by name and all that an exact resume needs.
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::pictures::preparation::Preparation;
 
 const FORMAT_VERSION: u32 = 1;
 
-/// Key of the JSON object in the file's metadata.
+/// Key of the JSON object in the metadata of the file.
 const METADATA_KEY: &str = "checkpoint";
 
 #[derive(Serialize, Deserialize)]
@@ -27,50 +27,56 @@ struct Facts {
     preparation: Option<Preparation>,
 }
 
-/// Everything a resumed run needs, on the CPU.
+/// The state of a run after some step, with tensors on the CPU.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// Optimizer steps done.
     pub step: u64,
-    /// Best step so far and its validation accuracy.
+    /// Best step so far and its validation accuracy, a fraction.
     pub best: Option<(u64, f64)>,
-    /// φ, flat.
+    /// φ, `[φ]`
     pub phi: Tensor,
-    /// Moving averages of batch-norm, flat.
+    /// Moving averages of batch-norm, `[buffers]`
     pub buffers: Tensor,
     /// The optimizer's state by name.
     pub optimizer: HashMap<String, Tensor>,
     /// The experiment as YAML.
     pub experiment: String,
-    /// How pictures are prepared: in a bundle, which has to do without its pack.
+    /// How pictures are prepared. Only a bundle has it, because it is used without its pack.
     pub preparation: Option<Preparation>,
 }
 
-/// What can be wrong with a checkpoint.
+/// A checkpoint that cannot be read or written.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
-    /// Nothing there.
-    #[error("{0} is not there: the run has no such checkpoint (yet)")]
+    /// The file does not exist.
+    #[error("{0} does not exist: the run has no such checkpoint yet")]
     Missing(PathBuf),
-    /// The operating system's refusal.
-    #[error("could not access {0}")]
-    Access(PathBuf, #[source] std::io::Error),
-    /// Not a checkpoint, or a torn one.
+    /// The file could not be read.
+    #[error("could not read {0}")]
+    Read(PathBuf, #[source] std::io::Error),
+    /// The file could not be written.
+    #[error("could not write {0}")]
+    Write(PathBuf, #[source] std::io::Error),
+    /// Surplus checkpoints could not be removed.
+    #[error("could not remove old checkpoints in {0}")]
+    Prune(PathBuf, #[source] std::io::Error),
+    /// The file is incomplete or not a checkpoint.
     #[error(
-        "{0} is not a whole checkpoint ({1}): put another one of its run in its place, or name one with --checkpoint"
+        "{0} is not a complete checkpoint ({1})\nhint: replace it by another checkpoint of its run, or name one with --checkpoint"
     )]
     Damaged(PathBuf, String),
-    /// Of another version of this program.
+    /// Another version of this program wrote the file.
     #[error(
         "{path} has format version {found}, expected {FORMAT_VERSION}: another version of this program wrote it"
     )]
     Version {
         /// The file.
         path: PathBuf,
-        /// What it says.
+        /// The format version of the file.
         found: u32,
     },
-    /// Written for another model.
+    /// The file was written for another model.
     #[error("{path}: tensor `{tensor}` {problem}: the checkpoint belongs to another configuration")]
     OtherModel {
         /// The file.
@@ -92,10 +98,11 @@ struct Entry {
     bytes: Vec<u8>,
 }
 
-/// Writes `path` whole or not at all.
+/// Writes a checkpoint of a model whose φ and moving averages have these layouts. The file is written completely or not
+/// at all.
 ///
 /// # Errors
-/// If φ is not finite or writing fails.
+/// If φ is not finite or the file cannot be written.
 pub fn save(
     path: &Path,
     layout: &ParameterLayout,
@@ -117,12 +124,12 @@ pub fn save(
         format_version: FORMAT_VERSION,
         step: checkpoint.step,
         best_step: checkpoint.best.map(|(step, _)| step),
-        // Rust prints the shortest text that reads back as the same number.
+        // As text, because Rust prints the shortest one that parses to the same number.
         best_validation_accuracy: checkpoint.best.map(|(_, accuracy)| accuracy.to_string()),
         experiment: checkpoint.experiment.clone(),
         preparation: checkpoint.preparation.clone(),
     };
-    // One key only: a map of several would be written in another order each time.
+    // A single key, because a map with several keys would be written in a different order each time.
     let facts = serde_json::to_string(&facts).unwrap_or_default();
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), facts)]);
     let damaged = |error: safetensors::SafeTensorError| {
@@ -137,13 +144,13 @@ pub fn save(
         .collect::<Result<Vec<_>, _>>()
         .map_err(damaged)?;
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
-    atomic::write(path, &bytes).map_err(|error| CheckpointError::Access(path.to_path_buf(), error))
+    atomic::write(path, &bytes).map_err(|error| CheckpointError::Write(path.to_path_buf(), error))
 }
 
-/// Reads what [`save`] wrote for a model of these layouts.
+/// Reads a checkpoint of a model whose φ and moving averages have these layouts.
 ///
 /// # Errors
-/// If the file is missing, damaged or another model's.
+/// If the file is missing, damaged, or belongs to another model.
 pub fn load(
     path: &Path,
     layout: &ParameterLayout,
@@ -173,12 +180,12 @@ pub fn load(
     })
 }
 
-/// φ and the moving averages of a new run that starts from a checkpoint, and which parameters of φ the checkpoint does
-/// not have: what it lacks is as at the start by `seed`.
+/// Reads φ and the moving averages for a new run that starts from a checkpoint. Parameters that the checkpoint lacks are
+/// initialised with `seed`; their names are returned too.
 ///
 /// # Errors
-/// If the file is missing or damaged, has a parameter in another shape, or shares none with this model.
-pub fn load_start(
+/// If the file is missing or damaged, has a parameter with another shape, or has no parameter of this model.
+pub(crate) fn load_start(
     path: &Path,
     layout: &ParameterLayout,
     buffers: &ParameterLayout,
@@ -211,7 +218,7 @@ pub fn load_start(
     Ok((phi, buffers, fresh))
 }
 
-/// The experiment of a checkpoint, as YAML, and how its pictures are prepared if it is a bundle.
+/// Reads the experiment of a checkpoint, as YAML, and, if it is a bundle, how pictures are prepared.
 ///
 /// # Errors
 /// If the file is missing or damaged.
@@ -224,7 +231,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, Facts), CheckpointError> {
     let damaged = |problem: String| CheckpointError::Damaged(path.to_path_buf(), problem);
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => CheckpointError::Missing(path.to_path_buf()),
-        _ => CheckpointError::Access(path.to_path_buf(), error),
+        _ => CheckpointError::Read(path.to_path_buf(), error),
     })?;
     let (_, header) =
         SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
@@ -244,12 +251,12 @@ fn read(path: &Path) -> Result<(Vec<u8>, Facts), CheckpointError> {
     Ok((bytes, facts))
 }
 
-/// Removes the oldest `step-N` checkpoints beyond `keep`.
+/// Removes the oldest `step-N` checkpoints of a folder until `keep` are left.
 ///
 /// # Errors
-/// If the folder cannot be read or a file not removed.
-pub fn prune(folder: &Path, keep: usize) -> Result<(), CheckpointError> {
-    let failed = |error| CheckpointError::Access(folder.to_path_buf(), error);
+/// If the folder cannot be read or a file cannot be removed.
+pub(crate) fn prune(folder: &Path, keep: usize) -> Result<(), CheckpointError> {
+    let failed = |error| CheckpointError::Prune(folder.to_path_buf(), error);
     let steps = steps(folder).map_err(failed)?;
     let surplus = steps.len().saturating_sub(keep);
     steps[..surplus]
@@ -258,7 +265,7 @@ pub fn prune(folder: &Path, keep: usize) -> Result<(), CheckpointError> {
         .map_err(failed)
 }
 
-/// The `step-N` checkpoints of a folder, from first to last.
+/// The `step-N` checkpoints of a folder, sorted by step.
 pub(crate) fn steps(folder: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     let mut steps: Vec<(u64, PathBuf)> = std::fs::read_dir(folder)?
         .flatten()
@@ -290,7 +297,7 @@ fn named(prefix: &str, layout: &ParameterLayout, flat: &Tensor) -> Vec<Entry> {
         .collect()
 }
 
-/// A parameter's name in the file.
+/// Name of a parameter in the file.
 fn name_of(prefix: &str, spec: &ParameterSpec) -> String {
     format!("{prefix}.{}", spec.name)
 }
@@ -348,7 +355,7 @@ fn flat(
     Ok(concatenated(&parts?, Device::Cpu))
 }
 
-/// The values of a parameter, flat, if the file has it.
+/// The values of a parameter, flattened, or `None` if the file lacks it.
 fn parameter(
     path: &Path,
     file: &SafeTensors,

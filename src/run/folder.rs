@@ -1,4 +1,4 @@
-//! The folder of a run: what lies where, and what may be overwritten.
+//! The folder of a run: the names of its files, and what may be overwritten.
 use std::collections::BTreeSet;
 use std::fs::{DirEntry, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -12,15 +12,17 @@ use crate::run::checkpoint::steps;
 use crate::settings::experiment::Experiment;
 use crate::settings::file::{ConfigError, load, parse, to_yaml};
 
-/// What a run was started with and by.
+/// How the run was started: version, device, seed, pack and command.
 const RUN: &str = "run.json";
-/// Where analyses of a run go.
+/// Recorded metrics, one JSON object a line.
+const METRICS: &str = "metrics.jsonl";
+/// Name of the subfolder with the results of `analyze`.
 pub const ANALYSIS: &str = "analysis";
 
-/// Which checkpoint of a run.
+/// A choice among the checkpoints of a run, written `best`, `last` or `step-N`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckpointChoice {
-    /// Best by validation accuracy.
+    /// The one with the best validation accuracy.
     Best,
     /// The newest.
     Last,
@@ -39,87 +41,92 @@ impl std::str::FromStr for CheckpointChoice {
                 .strip_prefix("step-")
                 .and_then(|step| step.parse().ok())
                 .map(CheckpointChoice::Step)
-                .ok_or_else(|| format!("`{text}` is no checkpoint: expected best, last or step-N")),
+                .ok_or_else(|| format!("`{text}`: expected best, last or step-N")),
         }
     }
 }
 
-/// What can be wrong with a run's folder.
+/// A run folder that cannot be used.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// Something is there and neither resuming nor overwriting was asked for.
+    /// The folder holds a run, and the caller asked neither to resume nor to replace it.
     #[error(
-        "{0} already holds a run: continue it with --resume, replace it with --force, or name another with --run-dir"
+        "{0} already holds a run\nhint: continue it with --resume, replace it with --force, or name another folder with --run-dir"
     )]
     Exists(PathBuf),
-    /// Other files are there.
-    #[error("{0} is not empty and holds no run: name another folder with --run-dir")]
+    /// The folder holds files, but no run.
+    #[error("{0} is not empty and holds no run\nhint: name another folder with --run-dir")]
     NotEmpty(PathBuf),
-    /// Resume asked for, nothing there.
-    #[error("{0} holds no run to resume: it has no config.yaml; leave --resume out to start one")]
-    NothingToResume(PathBuf),
-    /// Evaluate asked for, nothing there.
-    #[error("{0} is not a run folder: it has no config.yaml; `hypertransformer train` makes one")]
-    NotARun(PathBuf),
-    /// The experiment given differs from the run's.
+    /// The folder holds no run that could be resumed.
     #[error(
-        "{path} was started with another configuration; these keys differ:\n{differences}\nstart a new run with --run-dir, or resume with the settings it began with"
+        "{0} holds no run to resume: it has no config.yaml\nhint: leave out --resume to start a run"
+    )]
+    NothingToResume(PathBuf),
+    /// The folder holds no run that could be opened.
+    #[error(
+        "{0} is not a run folder: it has no config.yaml\nhint: `hypertransformer train` creates run folders"
+    )]
+    NotARun(PathBuf),
+    /// The run was started with other settings.
+    #[error(
+        "{path} was started with another configuration; these keys differ:\n{differences}\nhint: start a new run with --run-dir, or resume with the settings the run was started with"
     )]
     OtherConfiguration {
         /// The run's `config.yaml`.
         path: PathBuf,
-        /// One key a line.
+        /// The settings that differ, one per line.
         differences: String,
     },
-    /// A training is under way there.
+    /// Another process trains in the folder.
     #[error(
-        "{0} is in use: another process trains there; wait for it, or name another folder with --run-dir"
+        "{0} is in use: another process trains there\nhint: wait for it, or name another folder with --run-dir"
     )]
     Busy(PathBuf),
-    /// The pack is not the one that the run began with.
+    /// The images or splits of the pack have changed since the run was started.
     #[error(
-        "{pack} holds other {what} than when {run} began: put the pack of that time back in its place, or start a new run"
+        "{pack} has changed since {run} started: its {what} differ\nhint: restore it or start a new run"
     )]
     OtherPack {
         /// The pack.
         pack: PathBuf,
-        /// Its images or its splits.
+        /// `images` or `splits`.
         what: &'static str,
-        /// The run.
+        /// The run folder.
         run: PathBuf,
     },
-    /// The newest checkpoint is gone, others are there.
+    /// The last checkpoint is missing, although the run has others.
     #[error(
-        "{last} is missing, while {other} is there: copy it to {last} to go on from it, or replace the run with --force"
+        "{last} is missing, but {other} exists\nhint: copy {other} to {last} to continue from it, or replace the run with --force"
     )]
     LastMissing {
-        /// The one that resuming reads.
+        /// The checkpoint that a resumed run starts from.
         last: PathBuf,
-        /// Another of the run.
+        /// Another checkpoint of the run.
         other: PathBuf,
     },
-    /// Reading or writing failed.
+    /// A file or folder of the run could not be written.
     #[error("could not write {0}")]
     Write(PathBuf, #[source] std::io::Error),
-    /// The run's own configuration cannot be read.
+    /// The configuration of the run cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
 
-/// A run's folder.
+/// The folder of a run.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// Held while a training goes on, so that no other starts in the same folder.
+    /// Locked during training, so that no other process trains in the same folder.
     _lock: Option<File>,
 }
 
 impl RunFolder {
-    /// A fresh folder with the resolved configuration and `run.json` in it.
+    /// Creates the folder of a new run, with the resolved configuration and `run.json` (`facts`) in it.
     ///
     /// # Errors
-    /// If a run is there and `force` is not set, or writing fails.
-    pub fn create(
+    /// If the folder holds a run and `force` is not set, if it holds other files, if another process trains there, or if
+    /// writing fails.
+    pub(crate) fn create(
         path: &Path,
         experiment: &Experiment,
         facts: &Value,
@@ -132,11 +139,11 @@ impl RunFolder {
             return Err(RunError::Exists(path.to_path_buf()));
         }
         let foreign = |entry: std::io::Result<DirEntry>| {
-            // These a run leaves that was killed before it was one.
+            // Left by a run that was killed before its configuration was written.
             entry.is_ok_and(|entry| {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
-                !name.starts_with(atomic::PARTIAL) && name != RUN
+                !name.starts_with(atomic::PARTIAL_PREFIX) && name != RUN
             })
         };
         if !there
@@ -144,7 +151,7 @@ impl RunFolder {
                 .read_dir()
                 .is_ok_and(|mut entries| entries.any(foreign))
         {
-            // --force replaces runs, nothing more.
+            // --force replaces runs and nothing else.
             return Err(RunError::NotEmpty(path.to_path_buf()));
         }
         std::fs::create_dir_all(path).map_err(failed)?;
@@ -155,16 +162,16 @@ impl RunFolder {
         let facts = serde_json::to_vec_pretty(facts).unwrap_or_default();
         atomic::write(&path.join(RUN), &facts).map_err(failed)?;
         std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
-        // The configuration last: it makes the folder a run that can be resumed.
+        // The configuration comes last, because a folder with a configuration is a run that can be resumed.
         atomic::write(&folder.config(), to_yaml(experiment).as_bytes()).map_err(failed)?;
         Ok(folder)
     }
 
-    /// The folder of a run that was started before with the same experiment.
+    /// Opens the folder of a run to resume it.
     ///
     /// # Errors
-    /// If there is none, it began with another configuration or pack, or a training goes on there.
-    pub fn resume(
+    /// If it holds no run, if the run was started with another configuration or pack, or if another process trains there.
+    pub(crate) fn resume(
         path: &Path,
         experiment: &Experiment,
         pack: &Pack,
@@ -188,10 +195,10 @@ impl RunFolder {
         })
     }
 
-    /// An existing run with its configuration.
+    /// Opens the folder of a run to read it; returns its configuration too.
     ///
     /// # Errors
-    /// If it is none.
+    /// If it holds no run or its configuration is invalid.
     pub fn open(path: &Path) -> Result<(RunFolder, Experiment), RunError> {
         let folder = RunFolder::at(path);
         if !folder.config().exists() {
@@ -201,7 +208,7 @@ impl RunFolder {
         Ok((folder, experiment))
     }
 
-    /// The configuration as the run began with it: what it does not say goes on as it was done then.
+    /// The configuration that the run was started with. Keys it lacks get the values of the version that wrote it.
     fn began(&self) -> Result<Experiment, RunError> {
         let path = self.config();
         let text = std::fs::read_to_string(&path)
@@ -216,7 +223,7 @@ impl RunFolder {
         }
     }
 
-    /// Where the file system knows no locks, none is taken.
+    /// Locks the folder, on file systems that have locks.
     fn lock(&mut self) -> Result<(), RunError> {
         let Ok(folder) = File::open(&self.path) else {
             return Ok(());
@@ -228,10 +235,10 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Whether the pack is the one that the run began with, as far as `run.json` tells.
+    /// Checks that the pack has the images and splits recorded in `run.json`.
     ///
     /// # Errors
-    /// If it holds other images or other splits.
+    /// If they differ.
     pub fn check_pack(&self, pack: &Pack) -> Result<(), RunError> {
         let text = std::fs::read_to_string(self.path.join(RUN)).unwrap_or_default();
         let began: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -248,22 +255,27 @@ impl RunFolder {
         Ok(())
     }
 
-    /// The folder itself.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The resolved configuration.
-    pub fn config(&self) -> PathBuf {
+    /// Path of the resolved configuration.
+    pub(crate) fn config(&self) -> PathBuf {
         self.path.join("config.yaml")
     }
 
-    /// Where checkpoints lie.
-    pub fn checkpoints(&self) -> PathBuf {
+    /// Path of the folder of checkpoints.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
 
-    /// The file of a checkpoint.
+    /// Path of the recorded metrics.
+    pub(crate) fn metrics(&self) -> PathBuf {
+        self.path.join(METRICS)
+    }
+
+    /// Path of a checkpoint, whether it exists or not.
     pub fn checkpoint(&self, choice: &CheckpointChoice) -> PathBuf {
         self.checkpoints().join(match choice {
             CheckpointChoice::Best => "best.safetensors".to_owned(),
@@ -272,14 +284,14 @@ impl RunFolder {
         })
     }
 
-    /// Some checkpoint of the run, the newest by step if there are any such.
+    /// A checkpoint other than the last: the newest `step-N`, or else the best.
     pub(crate) fn any_checkpoint(&self) -> Option<PathBuf> {
         let newest = steps(&self.checkpoints()).ok()?.pop().map(|(_, path)| path);
         let best = self.checkpoint(&CheckpointChoice::Best);
         newest.or_else(|| best.exists().then_some(best))
     }
 
-    /// Removes what a run writes and nothing else.
+    /// Removes the files that a run writes and nothing else.
     fn clear(&self) -> std::io::Result<()> {
         let checkpoints = self.checkpoints();
         if checkpoints.exists() {
@@ -289,31 +301,31 @@ impl RunFolder {
         remove_files(&self.path, |name| {
             let evaluation = name.starts_with("evaluation-")
                 && (name.ends_with(".json") || name.ends_with(".jsonl"));
-            let report = name == "metrics.jsonl" || name.starts_with("events.out.tfevents.");
-            evaluation || report || name == RUN || name.starts_with(atomic::PARTIAL)
+            let report = name == METRICS || name.starts_with("events.out.tfevents.");
+            evaluation || report || name == RUN || name.starts_with(atomic::PARTIAL_PREFIX)
         })?;
         if analysis.exists() {
             let found = |name: &str| name.starts_with("attention") || name == "adaptation.json";
             remove_files(&analysis, found)?;
         }
-        // Last: as long as it is there, the folder is a run.
+        // Removed last: as long as it exists, the folder is a run.
         std::fs::remove_file(self.config())
     }
 }
 
-/// Removes the files of a folder, not its folders, whose names are such.
-fn remove_files(folder: &Path, such: impl Fn(&str) -> bool) -> std::io::Result<()> {
+/// Removes the files of a folder, but no folders, whose names are `chosen`.
+fn remove_files(folder: &Path, chosen: impl Fn(&str) -> bool) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_file() && such(&entry.file_name().to_string_lossy()) {
+        if entry.file_type()?.is_file() && chosen(&entry.file_name().to_string_lossy()) {
             std::fs::remove_file(entry.path())?;
         }
     }
     Ok(())
 }
 
-/// What `run.json` tells of how a run was started.
-pub fn facts(device: &str, threads: usize, seed: u64, pack: &Pack) -> Value {
+/// The contents of `run.json`: how a run was started.
+pub(crate) fn facts(device: &str, threads: usize, seed: u64, pack: &Pack) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "git_commit": env!("HYPERTRANSFORMER_GIT_COMMIT"),
@@ -326,7 +338,7 @@ pub fn facts(device: &str, threads: usize, seed: u64, pack: &Pack) -> Value {
     })
 }
 
-/// The words of the command; what is not UTF-8 in them is replaced.
+/// The command line of this process. Bytes that are not UTF-8 are replaced.
 pub fn argv() -> Vec<String> {
     let words = std::env::args_os();
     words
@@ -334,7 +346,7 @@ pub fn argv() -> Vec<String> {
         .collect()
 }
 
-/// What tells a pack from another: its images, and which classes are in which part.
+/// What identifies a pack: its images, and which class is in which part.
 fn identity(pack: &Pack) -> Value {
     let metadata = pack.metadata();
     let splits = serde_json::to_vec(&metadata.splits).unwrap_or_default();
@@ -344,7 +356,7 @@ fn identity(pack: &Pack) -> Value {
     })
 }
 
-/// `  key: began with A, now B`, for each leaf that differs.
+/// `  key: started with A, now B`, for each setting that differs.
 fn differences(began: &Experiment, now: &Experiment) -> Vec<String> {
     let tree = |experiment| serde_json::to_value(experiment).unwrap_or_default();
     let mut found = Vec::new();
@@ -355,7 +367,7 @@ fn differences(began: &Experiment, now: &Experiment) -> Vec<String> {
 fn compare(path: &str, began: &Value, now: &Value, found: &mut Vec<String>) {
     match (began.as_object(), now.as_object()) {
         (Some(began), Some(now)) => {
-            // A key that only one of them has, as a layer's settings may be, differs from null.
+            // A key that one side lacks, e.g. settings of a single layer, counts as null there.
             let keys: BTreeSet<&String> = began.keys().chain(now.keys()).collect();
             for key in keys {
                 let path = if path.is_empty() {
@@ -369,7 +381,7 @@ fn compare(path: &str, began: &Value, now: &Value, found: &mut Vec<String>) {
                 compare(&path, &of(began), &of(now), found);
             }
         }
-        _ if began != now => found.push(format!("  {path}: began with {began}, now {now}")),
+        _ if began != now => found.push(format!("  {path}: started with {began}, now {now}")),
         _ => {}
     }
 }

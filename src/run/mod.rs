@@ -1,4 +1,4 @@
-//! A run on disk: its folder, its checkpoints, and the model and samplers that its experiment asks for.
+//! A run on disk: its folder, its checkpoints, and how its experiment becomes a model and samplers.
 
 pub mod assemble;
 pub mod checkpoint;

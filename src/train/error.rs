@@ -1,4 +1,4 @@
-//! Why training stops.
+//! Errors that stop training.
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -11,40 +11,40 @@ use crate::run::checkpoint::CheckpointError;
 use crate::run::folder::RunError;
 use crate::train::optimizer::OptimizerError;
 
-/// Why training stopped.
+/// An error that stops training.
 #[derive(Debug, Error)]
 pub enum TrainError {
-    /// Loss or gradient is not a number.
+    /// The loss or the gradient is infinite or not a number.
     #[error(
-        "the {what} is not finite at step {step} (episodes {first_episode} to {last_episode}): φ is not saved; the last good checkpoint is {last_good}; try a smaller train.learning_rate or train.clip_norm"
+        "the {what} is not finite at step {step} (episodes {first_episode} to {last_episode}): φ is not saved, the last good checkpoint is {last_good}\nhint: try a smaller train.learning_rate or train.clip_norm"
     )]
     NotFinite {
-        /// `loss` or `gradient`.
+        /// `loss`, `gradient` or `validation loss`.
         what: &'static str,
-        /// The step, from 0.
+        /// The step, counted from 0.
         step: u64,
         /// First episode index of the step.
         first_episode: u64,
         /// Last episode index of the step.
         last_episode: u64,
-        /// Its path, or that there is none.
+        /// Path of the last good checkpoint, or a note that there is none.
         last_good: String,
     },
-    /// The head of real classes has another number of outputs than there are classes.
+    /// The real-class head has a number of outputs that is not the number of training classes.
     #[error(
-        "train.real_class_head.classes: {asked}: expected {classes}, the training classes of `{pack}`"
+        "train.real_class_head.classes: {asked}: expected {classes}, the number of training classes of `{pack}`"
     )]
     RealClasses {
-        /// What the experiment says.
+        /// Number of outputs in the experiment.
         asked: usize,
-        /// How many there are.
+        /// Number of training classes of the pack.
         classes: usize,
-        /// The pack.
+        /// Path of the pack.
         pack: String,
     },
-    /// What a run is to start from is not there.
+    /// The checkpoint that a run is to start from does not exist.
     #[error(
-        "train.start_from: {}: expected a checkpoint, and none is there: train the run that it belongs to first, or name another",
+        "train.start_from: {}: expected a checkpoint, found no such file\nhint: train the run that it belongs to first, or name another checkpoint",
         .0.display()
     )]
     NoStart(PathBuf),
@@ -54,19 +54,19 @@ pub enum TrainError {
     /// Episodes cannot be drawn.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// Trouble with the run's folder.
+    /// The run folder cannot be used.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// Trouble with a checkpoint.
+    /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The optimizer's state does not fit.
+    /// The optimizer state of a checkpoint does not fit.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
     /// Metrics cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
-    /// Threads could not be started, or a GPU is not there.
+    /// Threads could not be started, or there is no such GPU.
     #[error(transparent)]
     Compute(#[from] ComputeError),
 }

@@ -1,44 +1,46 @@
-//! Loss and gradient of one optimizer step: tasks computed apart, summed in task order.
+//! Loss and gradient of one optimizer step. Groups of tasks are computed in parallel and summed in task order.
 use rayon::prelude::*;
 use tch::{Device, Kind, Reduction, Tensor};
 
-use crate::base::compute::{Compute, Together};
+use crate::base::compute::{BatchSize, Compute};
 use crate::base::random::{Purpose, Random};
 use crate::episode::episode::Episode;
 use crate::model::batch::{EpisodeBatch, PASSED_OVER, real_classes};
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::kernels::tape::Tape;
 use crate::model::pass::{Dropout, Hooks};
+use crate::report::averages::Averages;
 use crate::settings::cnn::BatchNormMode;
 use crate::settings::experiment::Experiment;
 use crate::train::masking::Masking;
+use crate::train::metrics::{TRAINING_PASS, TrainingPass};
 use crate::train::schedule::warm_up_weights;
 
-/// What training asks of the model in a step.
+/// What a training step minimises, and how the model computes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Objective {
-    /// How batches are normalised.
+    /// Which statistics batch-norm normalises with.
     pub batch_norm: BatchNormMode,
-    /// Factor of Σ w² over the CNN's kernels and logits weights.
+    /// Factor of the penalty Σ w² over the CNN's kernels and logits weights.
     pub l2: f64,
-    /// Factor of Σ generated² / Σ learned² over kernels that are the sum of both.
+    /// Factor of the penalty Σ generated² / Σ learned² over kernels that are the sum of both.
     pub weight_variation: f64,
-    /// ε of the targets.
+    /// ε of label smoothing.
     pub label_smoothing: f64,
-    /// Step, counted from 0, and steps of the warm-up by heads.
+    /// The step, counted from 0, and how many steps the warm-up heads are trained.
     pub warm_up: (u64, u64),
-    /// Factor of the cross-entropy of real classes.
+    /// Factor of the cross-entropy of the real-class head.
     pub real_class_weight: f64,
-    /// Which support samples are hidden.
+    /// Which support samples are hidden; `None`: no sample is.
     pub masking: Option<Masking>,
-    /// Tasks computed as one batch on a CPU; on a GPU all are.
-    pub together: usize,
-    /// Seed of what dropout drops.
+    /// Tasks in one batch on a CPU; on a GPU all tasks of the step are one batch.
+    pub batch_size: usize,
+    /// Seed of dropout.
     pub seed: u64,
 }
 
 impl Objective {
-    /// That of a step, counted from 0.
+    /// The objective of `step`, counted from 0.
     pub fn at(experiment: &Experiment, step: u64) -> Objective {
         let train = &experiment.train;
         Objective {
@@ -49,26 +51,26 @@ impl Objective {
             warm_up: (step, train.warmup_head_steps),
             real_class_weight: train.real_class_head.weight,
             masking: Masking::at(experiment, step),
-            together: train.tasks_together(),
+            batch_size: train.tasks_together(),
             seed: train.seed,
         }
     }
 }
 
-/// Means over the T tasks of a step.
+/// Loss, gradient and statistics of a step, averaged over its T tasks.
 #[derive(Debug)]
 pub struct StepGradient {
     /// Cross-entropy and penalties.
     pub loss: f64,
-    /// Fraction of queries answered right.
-    pub accuracy: f64,
+    /// What is recorded of the step.
+    pub(crate) averages: Averages,
     /// ∂loss/∂φ, `[φ]`
     pub gradient: Tensor,
-    /// Support statistics, in the order of the buffers.
-    pub observed: Tensor,
+    /// Statistics of the support activations, `[buffers]`, in the order of the buffers.
+    pub(crate) observed: Tensor,
 }
 
-/// The episodes of a step; for a GPU already a batch, on its way there while the step before is computed.
+/// The episodes of a step. For a GPU they are already a batch, which is copied there during the step before.
 #[derive(Debug)]
 pub struct Prepared {
     episodes: Vec<Episode>,
@@ -76,19 +78,20 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Of at least one episode.
+    /// Prepares at least one episode for a step on `device`.
     pub fn new(episodes: Vec<Episode>, device: Device) -> Prepared {
         let batch = (device != Device::Cpu).then(|| EpisodeBatch::new(&episodes, device));
         Prepared { episodes, batch }
     }
 
-    /// How many episodes there are.
-    pub fn count(&self) -> usize {
+    /// Number of episodes.
+    pub(crate) fn count(&self) -> usize {
         self.episodes.len()
     }
 }
 
-/// Loss, accuracy and gradient of a step's episodes; on a CPU the same bits for any number of threads.
+/// Loss and gradient of the episodes of a step for φ (`phi`, `[φ]`) and the moving averages (`buffers`). On a CPU the
+/// result is bitwise the same for any number of threads.
 pub fn step_gradient(
     compute: &Compute,
     model: &HyperTransformer,
@@ -103,32 +106,35 @@ pub fn step_gradient(
         return group_gradient(model, [phi, buffers], (episodes, batch), objective);
     }
     let share = 1.0 / episodes.len() as f64;
-    let together = Together {
-        cpu: objective.together,
-        ..Together::ALONE
+    let batch_size = BatchSize {
+        cpu: objective.batch_size,
+        ..BatchSize::ONE
     };
     let parts = compute.map(
         episodes,
-        together,
+        batch_size,
         [phi, buffers],
         |group, [phi, buffers]| {
             let batch = EpisodeBatch::new(group, compute.device);
             let share = share * group.len() as f64;
             let mut part = group_gradient(model, [&phi, &buffers], (group, batch), objective);
-            // In place, for φ can be large.
+            // In place, because φ can be large.
             StepGradient {
                 loss: part.loss * share,
-                accuracy: part.accuracy * share,
+                averages: part.averages,
                 gradient: part.gradient.g_mul_scalar_(share),
                 observed: part.observed * share,
             }
         },
     );
-    let of_parts = |number: fn(&StepGradient) -> f64| parts.iter().map(number).sum();
+    let mut averages = Averages::default();
+    for part in &parts {
+        averages.merge(&part.averages);
+    }
     let observed = parts.iter().map(|part| part.observed.shallow_clone());
     StepGradient {
-        loss: of_parts(|part| part.loss),
-        accuracy: of_parts(|part| part.accuracy),
+        loss: parts.iter().map(|part| part.loss).sum(),
+        averages,
         observed: observed
             .reduce(|sum, part| sum + part)
             .expect("a step has at least one episode"),
@@ -139,10 +145,10 @@ pub fn step_gradient(
     }
 }
 
-/// Elements that stay in a core's cache while all parts are added to them.
+/// Number of elements that stay in the cache of a core while all gradients are added to them.
 const CACHED: i64 = 1 << 16;
 
-/// The sum of gradients, `[φ]`, at least one, in their order; all threads add, each to other elements.
+/// Sum of at least one gradient, `[φ]` each, added in their order. Each thread adds a range of elements.
 fn sum(compute: &Compute, mut gradients: Vec<Tensor>) -> Tensor {
     let length = gradients[0].numel() as i64;
     let piece = |start: i64| -> Vec<Tensor> {
@@ -166,8 +172,8 @@ fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64, over: Reducti
     logits.cross_entropy_loss(labels, None::<&Tensor>, over, PASSED_OVER, smoothing)
 }
 
-/// Mean over tasks of the cross-entropy of logits, `[T · N, classes]`, of each task's samples that are not passed over, so
-/// that a task weighs the same whatever it is computed with. `classes`: `[T, N]`.
+/// Cross-entropy of logits, `[T · N, classes]`, averaged over the counted samples of each task and then over tasks, so that
+/// the weight of a task does not depend on its batch. `classes`: `[T, N]`, `PASSED_OVER` for samples not counted.
 fn per_task(logits: &Tensor, classes: &Tensor, smoothing: f64) -> Tensor {
     let flat = classes.flatten(0, 1);
     let each = cross_entropy(logits, &flat, smoothing, Reduction::None);
@@ -216,7 +222,7 @@ fn group_gradient(
         }
         if let Some(logits) = &heads.real_classes {
             let mut classes = real_classes(episodes, phi.device());
-            // A hidden sample changes nothing, its class least of all.
+            // A hidden sample must not influence the loss.
             if let Some(seen) = &batch.support_mask {
                 classes = classes.masked_fill(&seen.eq(0.0), PASSED_OVER);
             }
@@ -231,14 +237,21 @@ fn group_gradient(
     {
         loss += variation * objective.weight_variation;
     }
-    let right = logits.detach().argmax(-1, false).eq_tensor(&labels);
-    let accuracy = right.to_kind(Kind::Float).mean(Kind::Float);
     let gradient = views.gradient(tape, &loss);
-    // Numbers are read last: a GPU is waited for where a step ends, not within it.
+    let pass = TrainingPass {
+        loss,
+        batch,
+        prediction,
+    };
+    // Metrics are read last, so that a GPU is waited for at the end of the step and not within it.
+    let mut averages = Averages::default();
+    let tasks = episodes.len() as f64;
+    tch::no_grad(|| averages.measure(&TRAINING_PASS, &pass, tasks));
     StepGradient {
-        loss: loss.double_value(&[]),
-        accuracy: accuracy.double_value(&[]),
+        loss: pass.loss.double_value(&[]),
+        averages,
         gradient,
-        observed: prediction.observed.expect("training notes statistics"),
+        observed: (pass.prediction.observed)
+            .expect("a forward pass of training returns statistics"),
     }
 }

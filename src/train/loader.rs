@@ -1,4 +1,4 @@
-//! Training episodes, drawn ahead.
+//! Training episodes, drawn in the background.
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::episode::sampler::EpisodeSampler;
 use crate::train::error::TrainError;
 use crate::train::gradient::Prepared;
 
-/// Steps of `tasks` consecutive episodes, drawn ahead and prepared for where they are computed.
+/// Draws training steps of `tasks` consecutive episodes in the background and prepares them for the device.
 ///
 /// # Errors
-/// If the threads that draw cannot be started.
+/// If the threads for drawing cannot be started.
 pub fn training_loader(
     compute: &Compute,
     sampler: Arc<EpisodeSampler>,

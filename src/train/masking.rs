@@ -1,10 +1,10 @@
-//! Support samples that a training step hides from the model, so that it learns to do with fewer (§5.3, footnote 4).
+//! Hides random support samples during training, so that the model learns to work with fewer (§5.3, footnote 4).
 use crate::base::random::{Purpose, Random};
 use crate::episode::episode::ImageSet;
 use crate::settings::experiment::Experiment;
 use crate::settings::train::MaskingSchedule;
 
-/// With which probability a step hides an unlabelled and a labelled sample.
+/// Probabilities with which a step hides unlabelled and labelled samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Masking {
     unlabeled: f64,
@@ -14,18 +14,18 @@ pub struct Masking {
 }
 
 impl Masking {
-    /// That of a step, counted from 0; none if nothing is hidden.
+    /// The masking of `step`, counted from 0; `None` if it hides nothing.
     pub fn at(experiment: &Experiment, step: u64) -> Option<Masking> {
         let (options, seed) = (&experiment.train.masking, experiment.train.seed);
         let mut random = Random::new(seed, Purpose::Masking, 1 << 63 | step);
-        let mut now = |highest: f64| match options.schedule {
+        let mut at_step = |highest: f64| match options.schedule {
             MaskingSchedule::Decay => {
                 let half = experiment.train.steps as f64 / 2.0;
                 highest * (1.0 - step as f64 / half).max(0.0)
             }
             MaskingSchedule::Uniform => highest * f64::from(random.unit_f32()),
         };
-        let (unlabeled, labeled) = (now(options.unlabeled), now(options.labeled));
+        let (unlabeled, labeled) = (at_step(options.unlabeled), at_step(options.labeled));
         (unlabeled > 0.0 || labeled > 0.0).then_some(Masking {
             unlabeled,
             labeled,
@@ -34,8 +34,8 @@ impl Masking {
         })
     }
 
-    /// 0 for each sample of an episode's support set that is hidden, 1 for the others. A class keeps its first labelled
-    /// sample where it would lose all.
+    /// One number per sample of the support set of episode `episode`: 0 if it is hidden, 1 otherwise. A class of which all
+    /// labelled samples would be hidden keeps the first.
     pub fn seen(&self, episode: u64, support: &ImageSet) -> Vec<f32> {
         let mut random = Random::new(self.seed, Purpose::Masking, episode);
         let mut seen: Vec<f32> = support
@@ -68,7 +68,7 @@ impl Masking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pack::pack::Element;
+    use crate::pack::shape::Element;
 
     fn support() -> ImageSet {
         let labels = (0..4).flat_map(|class| [class; 5]).chain([4; 200]);
@@ -96,7 +96,7 @@ mod tests {
                 let seen = masking.seen(7, &support());
                 assert!(
                     seen[..20].iter().all(|&seen| seen == 1.0),
-                    "labelled ones stay"
+                    "labelled samples are kept"
                 );
                 seen.iter().filter(|&&seen| seen == 0.0).count()
             })

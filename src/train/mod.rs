@@ -1,11 +1,12 @@
-//! Training: episodes → gradient → φ, watched, checkpointed and resumable to the bit.
+//! Training: episodes → gradient → φ, with validation, checkpoints and a resume that gives the same bits.
 
 mod error;
 pub mod gradient;
 mod loader;
 mod masking;
+mod metrics;
 pub mod optimizer;
-pub mod schedule;
+pub(crate) mod schedule;
 mod state;
 mod training;
 mod window;

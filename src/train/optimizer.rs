@@ -1,4 +1,4 @@
-//! Optimizers over flat φ whose whole state can be saved: a few kernels a step, whatever the model.
+//! Optimizers of the flat vector φ whose complete state can be saved. A step takes a few kernels whatever the model.
 use std::collections::HashMap;
 
 use tch::{Kind, Tensor};
@@ -11,14 +11,14 @@ const MOMENTUM: f64 = 0.9;
 const BETA1: f64 = 0.9;
 const EPSILON: f64 = 1e-8;
 
-/// A saved state that does not fit this optimizer.
+/// An optimizer state in a checkpoint that does not fit the optimizer.
 #[derive(Debug, Error)]
 #[error(
     "the checkpoint's optimizer state has no usable `{0}`: it was written by another optimizer or for another model"
 )]
 pub struct OptimizerError(String);
 
-/// Factor of the learning rate of the parameter of this name.
+/// Factor of the learning rate for the parameter of this name.
 fn rate(config: &TrainConfig, name: &str) -> f32 {
     if name.starts_with("generator.layer") {
         config.convolution_generator_rate() as f32
@@ -37,14 +37,14 @@ pub struct Optimizer {
     beta2: f64,
     steps: i64,
     moments: Vec<(&'static str, Tensor)>,
-    /// Factor of the learning rate of each element of φ; none: 1.
+    /// Factor of the learning rate for each element of φ; `None`: 1 for all.
     rates: Option<Tensor>,
-    /// Factor of the weight decay of each element of φ, its rate included; none: 1.
+    /// Factor of the weight decay for each element of φ, its learning-rate factor included; `None`: 1 for all.
     decays: Option<Tensor>,
 }
 
 impl Optimizer {
-    /// At its start, for φ of this layout, with φ's precision and device.
+    /// The optimizer before its first step, for φ of this layout.
     pub fn new(config: &TrainConfig, layout: &ParameterLayout, phi: &Tensor) -> Optimizer {
         let names: &[&'static str] = match config.optimizer {
             OptimizerKind::Sgd => &[],
@@ -73,7 +73,7 @@ impl Optimizer {
         }
     }
 
-    /// Moves `phi` in place.
+    /// Updates `phi`, `[φ]`, in place from its gradient, `[φ]`.
     pub fn step(&mut self, phi: &mut Tensor, gradient: &Tensor, learning_rate: f64) {
         self.steps += 1;
         let scaled = |change: Tensor| match &self.rates {
@@ -101,8 +101,8 @@ impl Optimizer {
         });
     }
 
-    /// Everything a resumed run needs.
-    pub fn state(&self) -> Vec<(String, Tensor)> {
+    /// The state that a resumed run needs, by name, on the CPU.
+    pub(crate) fn state(&self) -> Vec<(String, Tensor)> {
         let moments = self
             .moments
             .iter()
@@ -112,9 +112,14 @@ impl Optimizer {
             .collect()
     }
 
+    /// Restores what [`state`](Self::state) returned.
+    ///
     /// # Errors
-    /// If a part is missing or has another size.
-    pub fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<(), OptimizerError> {
+    /// If a tensor is missing or has another size.
+    pub(crate) fn load_state(
+        &mut self,
+        state: &HashMap<String, Tensor>,
+    ) -> Result<(), OptimizerError> {
         for (name, value) in &mut self.moments {
             let saved = state
                 .get(*name)
@@ -129,11 +134,11 @@ impl Optimizer {
     }
 }
 
-/// The gradient, shortened to norm `longest` where it is longer, and its norm before that.
-pub fn clip(gradient: &Tensor, longest: Option<f64>) -> (Tensor, f64) {
+/// Scales a gradient, `[φ]`, down to norm `max_norm` if its norm is larger. Returns it with its norm before scaling.
+pub fn clip(gradient: &Tensor, max_norm: Option<f64>) -> (Tensor, f64) {
     let norm = gradient.square().sum(Kind::Double).sqrt().double_value(&[]);
-    match longest {
-        Some(longest) if norm > longest => (gradient * (longest / norm), norm),
+    match max_norm {
+        Some(max_norm) if norm > max_norm => (gradient * (max_norm / norm), norm),
         _ => (gradient.shallow_clone(), norm),
     }
 }
@@ -147,7 +152,7 @@ mod tests {
 
     const GRADIENTS: [f32; 3] = [1.0, -2.0, 0.5];
 
-    /// Parameters of one element each, all 1.
+    /// Layout and φ of parameters that have one element each, all 1.
     fn ones(parameters: &[(&str, ParameterKind)]) -> (ParameterLayout, Tensor) {
         let mut layout = ParameterLayout::default();
         for &(name, kind) in parameters {
@@ -157,7 +162,7 @@ mod tests {
         (layout, phi)
     }
 
-    /// φ after these gradients, each the same for every element.
+    /// φ after steps with these gradients, which are the same for every element.
     fn run(
         config: &TrainConfig,
         parameters: &[(&str, ParameterKind)],
@@ -173,7 +178,7 @@ mod tests {
         Vec::try_from(phi).expect("φ has one axis")
     }
 
-    /// An element with factor r moves as one alone would at r times the learning rate.
+    /// An element with factor r is updated as if the learning rate were r times as large.
     #[test]
     fn rates_are_factors_of_the_learning_rate() {
         let kernel = ParameterKind::Matrix;
@@ -202,8 +207,8 @@ mod tests {
                 };
                 let moved = run(&config, &names.map(|name| (name, kernel)), 0.1, &GRADIENTS);
                 for (moved, rate) in moved.iter().zip(rates) {
-                    let alone = run(&config, &[("alone", kernel)], 0.1 * rate, &GRADIENTS);
-                    let difference = (moved - alone[0]).abs();
+                    let expected = run(&config, &[("w", kernel)], 0.1 * rate, &GRADIENTS);
+                    let difference = (moved - expected[0]).abs();
                     assert!(difference < 1e-6, "{optimizer:?}, {rate}: {difference}");
                 }
             }
@@ -268,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_gradient_is_cut_to_length_and_its_norm_told() {
+    fn a_gradient_is_clipped_and_its_norm_returned() {
         let (clipped, norm) = clip(&Tensor::from_slice(&[3.0f32, 4.0]), Some(1.0));
         assert!((norm - 5.0).abs() < 1e-6);
         assert!((clipped.double_value(&[1]) - 0.8).abs() < 1e-6);

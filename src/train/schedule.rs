@@ -1,12 +1,13 @@
-//! How the learning rate moves.
+//! Schedules of the learning rate and of the warm-up heads.
 use crate::settings::train::{ScheduleKind, TrainConfig};
 
-/// Learning rate of `step`, counted from 0.
+/// Learning rate at `step`, counted from 0.
 ///
-/// - `decay`: r · d^(step / s), r the rate, d `decay_rate`, s `decay_steps` (Appendix C, continuously).
-/// - `cosine`: r · (step + 1) / w during w warm-up steps, then r · (1 + cos(π · p)) / 2 with p from 0 to 1 over the
-///   steps that are left.
-pub fn learning_rate(config: &TrainConfig, step: u64) -> f64 {
+/// - `decay`: r · d^(step / s), with r `learning_rate`, d `decay_rate` and s `decay_steps` (Appendix C, as a continuous
+///   function).
+/// - `cosine`: r · (step + 1) / w during the w warm-up steps, then r · (1 + cos(π · p)) / 2 with p from 0 to 1 over the
+///   remaining steps.
+pub(crate) fn learning_rate(config: &TrainConfig, step: u64) -> f64 {
     let highest = config.learning_rate;
     match config.schedule {
         ScheduleKind::Decay => {
@@ -26,10 +27,10 @@ pub fn learning_rate(config: &TrainConfig, step: u64) -> f64 {
     }
 }
 
-/// Weights of the losses of `heads` warm-up heads and of the logits layer at `step`, counted from 0, of a warm-up of
-/// `length` steps: each head leads for length / heads steps, fading in and out linearly over as many (the authors'
-/// program).
-pub fn warm_up_weights(length: u64, heads: usize, step: u64) -> (Vec<f64>, f64) {
+/// Weights of the losses of `heads` warm-up heads, and of the loss of the logits layer, at `step`, counted from 0, of a
+/// warm-up of `length` steps. As in the authors' program, the weight of each head rises linearly to 1 over length / heads
+/// steps and falls again over as many.
+pub(crate) fn warm_up_weights(length: u64, heads: usize, step: u64) -> (Vec<f64>, f64) {
     if length == 0 || heads == 0 {
         return (vec![0.0; heads], 1.0);
     }

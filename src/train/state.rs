@@ -1,4 +1,4 @@
-//! What training changes from step to step.
+//! The state of training, which every step changes and a checkpoint holds.
 use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
@@ -12,24 +12,24 @@ use crate::settings::file::to_yaml;
 use crate::train::error::TrainError;
 use crate::train::optimizer::Optimizer;
 
-/// What changes from step to step, and what a checkpoint holds.
+/// The state of training after some step.
 pub(crate) struct State {
-    /// Steps done.
+    /// Number of steps done.
     pub(crate) step: u64,
     /// Step and accuracy of the best validation.
     pub(crate) best: Option<(u64, f64)>,
-    /// Parameters that `train.start_from` did not have.
+    /// Names of the parameters that the checkpoint `train.start_from` lacked.
     pub(crate) fresh: Vec<String>,
-    /// φ
+    /// φ, `[φ]`
     pub(crate) phi: Tensor,
-    /// Moving averages.
+    /// Moving averages of batch-norm, `[buffers]`
     pub(crate) buffers: Tensor,
-    /// With its moments.
+    /// The optimizer with its moments.
     pub(crate) optimizer: Optimizer,
 }
 
 impl State {
-    /// From `train.start_from` or the initialisation.
+    /// The state before the first step: from `train.start_from`, or initialised.
     pub(crate) fn fresh(
         experiment: &Experiment,
         model: &HyperTransformer,
@@ -58,7 +58,7 @@ impl State {
         })
     }
 
-    /// From the run's last checkpoint, or as [`fresh`](Self::fresh) if it was stopped before it had any.
+    /// The state in the last checkpoint of a run, or [`fresh`](Self::fresh) if the run was stopped before its first.
     pub(crate) fn resumed(
         experiment: &Experiment,
         model: &HyperTransformer,
@@ -87,7 +87,7 @@ impl State {
         })
     }
 
-    /// Writes the state as a checkpoint, whole or not at all.
+    /// Writes the state as a checkpoint, completely or not at all.
     pub(crate) fn save(
         &self,
         path: &Path,

@@ -8,7 +8,7 @@ use tch::Device;
 
 use crate::base::compute::Compute;
 use crate::episode::sampler::EpisodeSampler;
-use crate::evaluate::adaptation::MeanWeights;
+use crate::evaluate::adaptation::{LayerDeviation, MeanWeights};
 use crate::evaluate::episodes::evaluate;
 use crate::evaluate::summary::Summary;
 use crate::model::hypertransformer::HyperTransformer;
@@ -17,6 +17,7 @@ use crate::pack::error::list_names;
 use crate::pack::pack::Pack;
 use crate::pack::part::Part;
 use crate::report::Report;
+use crate::report::averages::Averages;
 use crate::run::assemble::{build_model, evaluation_sampler, split_scheme, training_sampler};
 use crate::run::checkpoint;
 use crate::run::folder::{CheckpointChoice, RunFolder, facts};
@@ -24,33 +25,34 @@ use crate::settings::experiment::Experiment;
 use crate::train::error::TrainError;
 use crate::train::gradient::{Objective, StepGradient, step_gradient};
 use crate::train::loader::training_loader;
+use crate::train::metrics::{self, LogLine, OptimizerStep};
 use crate::train::optimizer::clip;
 use crate::train::schedule::learning_rate;
 use crate::train::state::State;
 use crate::train::window::Window;
 
-/// Share of the old value in a moving average, a step.
+/// Weight of the old value when a moving average is updated, once per step.
 const MOVING_AVERAGE: f64 = 0.99;
 
-/// Seed of the validation and test episodes that training looks at, apart from the one of the experiment so that
-/// runs with different seeds are watched on the same episodes.
-const WATCH_SEED: u64 = 1;
+/// Seed of the validation and test episodes during training. It is not the seed of the experiment, so that runs with
+/// different seeds are validated on the same episodes.
+const VALIDATION_SEED: u64 = 1;
 
-/// Tasks among which generated convolutions are compared at each validation.
+/// Number of tasks on which generated convolutions are compared at each validation.
 const DEVIATION_EPISODES: u64 = 32;
 
-/// Below this share of their norm generated convolutions are as good as the same for all tasks. At the start they
-/// differ by half a per cent.
-const SETTLED: f64 = 1e-3;
+/// Generated convolutions that vary between tasks by less than this fraction of their norm are effectively constant.
+/// At initialisation they vary by 0.5 %.
+const CONSTANT: f64 = 1e-3;
 
-/// What the command line adds to the experiment.
+/// Options of `train` that are not part of the experiment.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
-    /// Where the run lies.
+    /// The run folder.
     pub run_dir: PathBuf,
-    /// Continue the run that is there.
+    /// Continue the run in the folder.
     pub resume: bool,
-    /// Replace the run that is there.
+    /// Replace the run in the folder.
     pub force: bool,
     /// Print nothing but errors.
     pub quiet: bool,
@@ -59,18 +61,18 @@ pub struct TrainOptions {
 /// How training ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome {
-    /// All steps are done; best step and its validation accuracy.
+    /// All steps are done. Holds the best step and its validation accuracy, a fraction.
     Finished(Option<(u64, f64)>),
-    /// Interrupted after this many steps; the checkpoint is written.
+    /// Interrupted after this many steps; a checkpoint is saved.
     Interrupted(u64),
-    /// Nothing was left to do.
+    /// The run already had all its steps, this many.
     AlreadyFinished(u64),
 }
 
-/// Trains until the last step, an interrupt, or a fault.
+/// Trains until the last step, an error, or until `interrupted` is set, which is checked after each step.
 ///
 /// # Errors
-/// See [`TrainError`]; a checkpoint is never written with values that are not finite.
+/// See [`TrainError`]. No checkpoint with values that are not finite is ever written.
 pub fn train(
     experiment: &Experiment,
     options: &TrainOptions,
@@ -81,13 +83,13 @@ pub fn train(
     let model = build_model(experiment, &pack)?;
     let sampler = Arc::new(training_sampler(experiment, &pack)?);
     check_real_classes(experiment, &sampler)?;
-    let validation = evaluation_sampler(experiment, &pack, Part::Validation, WATCH_SEED)?;
+    let validation = evaluation_sampler(experiment, &pack, Part::Validation, VALIDATION_SEED)?;
     let test = match experiment.train.log_test_accuracy {
         true => Some(evaluation_sampler(
             experiment,
             &pack,
             Part::Test,
-            WATCH_SEED,
+            VALIDATION_SEED,
         )?),
         false => None,
     };
@@ -97,7 +99,7 @@ pub fn train(
         let state = State::resumed(experiment, &model, device, &folder)?;
         (folder, state)
     } else {
-        // What the run starts from is read first: --force may be about to replace the run that it lies in.
+        // The start is read first: with --force it may lie in the run that is about to be replaced.
         let state = State::fresh(experiment, &model, device)?;
         let seed = experiment.train.seed;
         let facts = facts(&format!("{device:?}"), compute.threads, seed, &pack);
@@ -109,7 +111,7 @@ pub fn train(
         return Ok(Outcome::AlreadyFinished(state.step));
     }
     let resumed = options.resume.then_some(state.step);
-    let report = Report::create(folder.path(), steps, resumed, options.quiet)?;
+    let report = Report::create(&folder.metrics(), steps, resumed, options.quiet)?;
     let mut run = Run {
         experiment,
         compute,
@@ -120,7 +122,7 @@ pub fn train(
         test,
     };
     if state.step == 0 {
-        // From here on the run can be resumed, whatever becomes of what it started from.
+        // From here on the run can be resumed without the checkpoint that it started from.
         run.save(&state, &CheckpointChoice::Last)?;
     }
     run.describe(&state, &pack);
@@ -171,7 +173,7 @@ impl Run<'_> {
         ));
         if let (Some(path), false) = (&train.start_from, state.fresh.is_empty()) {
             self.report.say(&format!(
-                "starts from {}, but for {} parameters that it does not have: {}",
+                "starts from {}, except {} parameters that it does not have: {}",
                 path.display(),
                 state.fresh.len(),
                 list_names(&state.fresh, 4),
@@ -185,12 +187,12 @@ impl Run<'_> {
             self.compute.device,
             self.compute.threads
         ));
-        let together = train.tasks_together();
-        let batches = train.tasks_per_step.div_ceil(together);
+        let batch_size = train.tasks_together();
+        let batches = train.tasks_per_step.div_ceil(batch_size);
         if self.compute.device == Device::Cpu && batches < self.compute.threads {
             self.report.say(&format!(
-                "only {batches} of the threads have work: episodes are computed {together} at a time; a smaller \
-                 train.tasks_together or a larger train.tasks_per_step gives it to more",
+                "only {batches} of {} threads are used: lower train.tasks_together or raise train.tasks_per_step",
+                self.compute.threads
             ));
         }
     }
@@ -222,31 +224,34 @@ impl Run<'_> {
             state.buffers =
                 &state.buffers * MOVING_AVERAGE + step.observed * (1.0 - MOVING_AVERAGE);
             state.step += 1;
-            window.add(step.loss, step.accuracy, norm, batch.count());
+            let mut averages = step.averages;
+            let measured = OptimizerStep {
+                gradient_norm: norm,
+            };
+            averages.measure(&metrics::OPTIMIZER_STEP, &measured, batch.count() as f64);
+            window.add(&averages, batch.count());
             let last = state.step == config.steps;
             if state.step.is_multiple_of(config.log_every) || last {
-                let means = window.means(loader.waited());
-                self.report.scalars(
-                    state.step,
-                    &[
-                        ("train/loss", means.loss),
-                        ("train/accuracy", means.accuracy),
-                        ("train/learning_rate", rate),
-                        ("train/gradient_norm", means.gradient_norm),
-                        ("speed/episodes_per_second", means.episodes_per_second),
-                        ("speed/loader_wait", means.loader_wait),
-                    ],
-                )?;
-                let speed = means.episodes_per_second;
+                let (speed, loader_wait) = window.speed(loader.waited());
+                let line = LogLine {
+                    learning_rate: rate,
+                    episodes_per_second: speed,
+                    loader_wait,
+                };
+                let mut averages = window.averages;
+                averages.measure(&metrics::LOG_LINE, &line, 1.0);
+                self.report.write(state.step, &averages)?;
+                let [loss, accuracy] =
+                    [metrics::LOSS, metrics::ACCURACY].map(|tag| averages.of(tag));
                 self.report
-                    .progress(state.step, means.loss, means.accuracy, rate, speed);
+                    .progress(state.step, loss, accuracy, rate, speed);
                 window = Window::new(loader.waited());
             }
             let validated = state.step.is_multiple_of(self.experiment.validation.every) || last;
             if validated {
                 let start = Instant::now();
                 self.validate(state)?;
-                window.leave_out(start.elapsed());
+                window.exclude(start.elapsed());
             }
             let kept = state.step.is_multiple_of(config.checkpoint_every);
             if kept {
@@ -254,7 +259,7 @@ impl Run<'_> {
                 checkpoint::prune(&self.folder.checkpoints(), config.keep_checkpoints)?;
             }
             if validated || kept {
-                // After all else that belongs to this step: a run goes on behind it.
+                // Saved last: a resumed run continues after this step, so all else of the step must be done.
                 self.save(state, &CheckpointChoice::Last)?;
             }
             if interrupted.load(Ordering::Relaxed) && !last {
@@ -281,7 +286,7 @@ impl Run<'_> {
         let last_good = if last.exists() {
             last.display().to_string()
         } else {
-            "none (too early)".to_owned()
+            "none, because none was saved yet".to_owned()
         };
         let (first_episode, last_episode) = (step * tasks, (step + 1) * tasks - 1);
         TrainError::NotFinite {
@@ -293,7 +298,8 @@ impl Run<'_> {
         }
     }
 
-    /// Validation (and test, if asked for) accuracy to the logs; the best by validation is kept.
+    /// Records the accuracy of validation (and of test, with `train.log_test_accuracy`), and saves the checkpoint if its
+    /// validation accuracy is the best so far.
     fn validate(&mut self, state: &mut State) -> Result<(), TrainError> {
         let episodes = self.experiment.validation.episodes as u64;
         let mode = self.experiment.batch_norm;
@@ -317,18 +323,18 @@ impl Run<'_> {
             return Err(self.not_finite("validation loss", state.step - 1));
         }
         let test = self.test.as_ref().map(summary);
-        let mut scalars = vec![
-            ("validation/accuracy", validation.accuracy_mean),
-            ("validation/accuracy_ci95", validation.accuracy_ci95),
-            ("validation/loss", validation.loss_mean),
-        ];
-        if let Some(test) = test {
-            scalars.push(("test/accuracy", test.accuracy_mean));
-            scalars.push(("test/accuracy_ci95", test.accuracy_ci95));
+        let mut averages = Averages::default();
+        averages.measure(&metrics::VALIDATION, &validation, 1.0);
+        if let Some(test) = &test {
+            averages.measure(&metrics::TEST, test, 1.0);
         }
-        let deviations = self.deviations(&trained);
-        scalars.extend(deviations.iter().map(|(name, share)| (&**name, *share)));
-        self.report.scalars(state.step, &scalars)?;
+        let deviations =
+            MeanWeights::over_tasks(&trained, &self.validation, DEVIATION_EPISODES, mode)
+                .deviations;
+        for found in &deviations {
+            averages.measure_layer(&metrics::DEVIATION, found.layer, found);
+        }
+        self.report.write(state.step, &averages)?;
         let better = state
             .best
             .is_none_or(|(_, best)| validation.accuracy_mean > best);
@@ -338,12 +344,16 @@ impl Run<'_> {
             validation.episodes,
             if better { ", best so far" } else { "" },
         ));
-        let widest = deviations.iter().map(|(_, share)| *share).reduce(f64::max);
-        if let Some(widest) = widest.filter(|widest| *widest < SETTLED) {
+        let largest = deviations
+            .iter()
+            .map(LayerDeviation::share)
+            .reduce(f64::max);
+        if let Some(largest) = largest.filter(|largest| *largest < CONSTANT) {
             self.report.say(&format!(
-                "step {}  generated convolutions hardly differ between tasks, by {:.4} % of their norm at most: they are learned kernels in disguise; train.convolution_generator_rate below {} may prevent it",
+                "step {}  generated convolutions vary by at most {:.4} % between tasks: they are effectively constant\n\
+                 hint: a train.convolution_generator_rate below {} may prevent it",
                 state.step,
-                100.0 * widest,
+                100.0 * largest,
                 self.experiment.train.convolution_generator_rate(),
             ));
         }
@@ -352,19 +362,6 @@ impl Run<'_> {
             self.save(state, &CheckpointChoice::Best)?;
         }
         Ok(())
-    }
-
-    /// How far each generated convolution differs between tasks, as a share of its norm, by the name of its curve.
-    fn deviations(&self, trained: &Trained) -> Vec<(String, f64)> {
-        let (sampler, mode) = (&self.validation, self.experiment.batch_norm);
-        MeanWeights::over_tasks(trained, sampler, DEVIATION_EPISODES, mode)
-            .deviations
-            .iter()
-            .map(|found| {
-                let name = format!("validation/deviation_layer{}", found.layer);
-                (name, found.share())
-            })
-            .collect()
     }
 
     fn save(&self, state: &State, choice: &CheckpointChoice) -> Result<(), TrainError> {

@@ -1,64 +1,42 @@
-//! Means of what happened since the last log line.
+//! What is measured between two lines of the log.
 use std::time::{Duration, Instant};
 
-/// Sums since the last log line.
+use crate::report::averages::Averages;
+
+/// Averages and time since the last line of the log.
 pub(crate) struct Window {
-    loss: f64,
-    accuracy: f64,
-    gradient_norm: f64,
-    steps: u64,
-    episodes: u64,
+    pub(crate) averages: Averages,
+    episodes: usize,
     start: Instant,
     waited_before: Duration,
 }
 
-/// Means over a window.
-pub(crate) struct WindowMeans {
-    pub(crate) loss: f64,
-    pub(crate) accuracy: f64,
-    pub(crate) gradient_norm: f64,
-    pub(crate) episodes_per_second: f64,
-    /// Fraction of the time spent waiting for episodes.
-    pub(crate) loader_wait: f64,
-}
-
 impl Window {
-    /// Starts now; `waited` is what the loader has waited in all so far.
+    /// Starts now; `waited` is the time that the loader has waited so far in all.
     pub(crate) fn new(waited: Duration) -> Window {
         Window {
-            loss: 0.0,
-            accuracy: 0.0,
-            gradient_norm: 0.0,
-            steps: 0,
+            averages: Averages::default(),
             episodes: 0,
             start: Instant::now(),
             waited_before: waited,
         }
     }
 
-    /// Adds one step.
-    pub(crate) fn add(&mut self, loss: f64, accuracy: f64, gradient_norm: f64, episodes: usize) {
-        self.loss += loss;
-        self.accuracy += accuracy;
-        self.gradient_norm += gradient_norm;
-        self.steps += 1;
-        self.episodes += episodes as u64;
+    /// Adds a step of this many episodes.
+    pub(crate) fn add(&mut self, step: &Averages, episodes: usize) {
+        self.averages.merge(step);
+        self.episodes += episodes;
     }
 
-    /// Takes time that no step took out of the speed.
-    pub(crate) fn leave_out(&mut self, time: Duration) {
+    /// Excludes time in which no step was computed.
+    pub(crate) fn exclude(&mut self, time: Duration) {
         self.start += time;
     }
 
-    /// Means of the steps so far.
-    pub(crate) fn means(&self, waited: Duration) -> WindowMeans {
-        let (steps, seconds) = (self.steps.max(1) as f64, self.start.elapsed().as_secs_f64());
-        WindowMeans {
-            loss: self.loss / steps,
-            accuracy: self.accuracy / steps,
-            gradient_norm: self.gradient_norm / steps,
-            episodes_per_second: self.episodes as f64 / seconds,
-            loader_wait: (waited - self.waited_before).as_secs_f64() / seconds,
-        }
+    /// Episodes per second so far, and the fraction of the time spent waiting for them.
+    pub(crate) fn speed(&self, waited: Duration) -> (f64, f64) {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let waited = (waited - self.waited_before).as_secs_f64();
+        (self.episodes as f64 / seconds, waited / seconds)
     }
 }

@@ -1,39 +1,35 @@
-//! `metrics.jsonl`: one object a line, `step` and tags.
+//! `metrics.jsonl`: one JSON object a line, with the key `step` and one key per recorded number.
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-pub(crate) struct Metrics {
-    path: PathBuf,
+use crate::base::atomic;
+use crate::report::averages::Averages;
+
+pub(crate) struct MetricsFile {
     file: File,
 }
 
-impl Metrics {
-    /// Appends; with `resumed_step`, lines after it (and a torn last line) are dropped first.
-    pub(crate) fn open(path: &Path, resumed_step: Option<u64>) -> io::Result<Metrics> {
+impl MetricsFile {
+    /// Opens the file for appending. With `resumed_step`, first drops the lines after that step and a last line that is
+    /// incomplete.
+    pub(crate) fn open(path: &Path, resumed_step: Option<u64>) -> io::Result<MetricsFile> {
         if let Some(step) = resumed_step
             && path.exists()
         {
             drop_after(path, step)?;
         }
         let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Metrics {
-            path: path.to_path_buf(),
-            file,
-        })
+        Ok(MetricsFile { file })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(crate) fn write(&mut self, step: u64, scalars: &[(&str, f64)]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, step: u64, averages: &Averages) -> io::Result<()> {
         let mut object = serde_json::Map::new();
         object.insert("step".to_owned(), step.into());
-        for (tag, value) in scalars {
-            object.insert((*tag).to_owned(), (*value).into());
+        for scalar in averages.scalars() {
+            object.insert(scalar.tag.to_owned(), scalar.value.into());
         }
-        // One write a line, so that a kill tears at most the last one.
+        // A single write per line, so that a killed process leaves at most the last line incomplete.
         let line = format!("{}\n", serde_json::Value::Object(object));
         self.file.write_all(line.as_bytes())
     }
@@ -52,5 +48,5 @@ fn drop_after(path: &Path, step: u64) -> io::Result<()> {
             kept.push('\n');
         }
     }
-    crate::base::atomic::write(path, kept.as_bytes())
+    atomic::write(path, kept.as_bytes())
 }

@@ -1,0 +1,124 @@
+//! Every number that training records. A new metric is one entry in one of these lists; the lists differ in what is
+//! measured and when.
+use tch::{Kind, Tensor};
+
+use crate::evaluate::adaptation::LayerDeviation;
+use crate::evaluate::summary::Summary;
+use crate::model::batch::EpisodeBatch;
+use crate::model::hypertransformer::Prediction;
+use crate::report::averages::Metric;
+
+/// Tag of the training loss.
+pub(crate) const LOSS: &str = "train/loss";
+/// Tag of the training accuracy.
+pub(crate) const ACCURACY: &str = "train/accuracy";
+
+/// A forward pass of training over T tasks.
+pub(crate) struct TrainingPass {
+    /// Mean loss of the tasks, with penalties; a scalar.
+    pub(crate) loss: Tensor,
+    pub(crate) batch: EpisodeBatch,
+    pub(crate) prediction: Prediction,
+}
+
+/// Measured in every forward pass of training, averaged over the tasks since the last line of the log.
+pub(crate) static TRAINING_PASS: [Metric<TrainingPass>; 2] = [
+    Metric {
+        tag: LOSS,
+        description: "loss of training episodes, with penalties",
+        measure: |pass| pass.loss.double_value(&[]),
+    },
+    Metric {
+        tag: ACCURACY,
+        description: "fraction of the queries of training episodes that are classified correctly",
+        measure: |pass| {
+            let answers = pass.prediction.logits.argmax(-1, false);
+            let correct = answers.eq_tensor(&pass.batch.query_labels);
+            correct
+                .to_kind(Kind::Float)
+                .mean(Kind::Float)
+                .double_value(&[])
+        },
+    },
+];
+
+/// An optimizer step.
+pub(crate) struct OptimizerStep {
+    /// Norm of ∂loss/∂φ before clipping.
+    pub(crate) gradient_norm: f64,
+}
+
+/// Measured at every optimizer step, averaged over the steps since the last line of the log.
+pub(crate) static OPTIMIZER_STEP: [Metric<OptimizerStep>; 1] = [Metric {
+    tag: "train/gradient_norm",
+    description: "norm of the gradient before clipping",
+    measure: |step| step.gradient_norm,
+}];
+
+/// What is known when a line of the log is written.
+pub(crate) struct LogLine {
+    /// Learning rate of the last step.
+    pub(crate) learning_rate: f64,
+    pub(crate) episodes_per_second: f64,
+    /// Fraction of the time that was spent waiting for episodes.
+    pub(crate) loader_wait: f64,
+}
+
+/// Measured once per line of the log.
+pub(crate) static LOG_LINE: [Metric<LogLine>; 3] = [
+    Metric {
+        tag: "train/learning_rate",
+        description: "learning rate of the last step",
+        measure: |line| line.learning_rate,
+    },
+    Metric {
+        tag: "speed/episodes_per_second",
+        description: "training episodes per second, validation excluded",
+        measure: |line| line.episodes_per_second,
+    },
+    Metric {
+        tag: "speed/loader_wait",
+        description: "fraction of the training time spent waiting for episodes",
+        measure: |line| line.loader_wait,
+    },
+];
+
+/// Measured at every validation.
+pub(crate) static VALIDATION: [Metric<Summary>; 3] = [
+    Metric {
+        tag: "validation/accuracy",
+        description: "mean accuracy of validation episodes; it chooses the best checkpoint",
+        measure: |summary| summary.accuracy_mean,
+    },
+    Metric {
+        tag: "validation/accuracy_ci95",
+        description: "half width of the 95 % interval of the validation accuracy",
+        measure: |summary| summary.accuracy_ci95,
+    },
+    Metric {
+        tag: "validation/loss",
+        description: "mean cross-entropy of validation episodes",
+        measure: |summary| summary.loss_mean,
+    },
+];
+
+/// Measured at every validation with `train.log_test_accuracy`.
+pub(crate) static TEST: [Metric<Summary>; 2] = [
+    Metric {
+        tag: "test/accuracy",
+        description: "mean accuracy of test episodes; it chooses nothing",
+        measure: |summary| summary.accuracy_mean,
+    },
+    Metric {
+        tag: "test/accuracy_ci95",
+        description: "half width of the 95 % interval of the test accuracy",
+        measure: |summary| summary.accuracy_ci95,
+    },
+];
+
+/// Measured at every validation on each generated convolution; the layer's number is appended to the tag.
+pub(crate) static DEVIATION: Metric<LayerDeviation> = Metric {
+    tag: "validation/deviation_layer",
+    description: "how far the generated kernel varies between tasks, as a fraction of its norm",
+    measure: LayerDeviation::share,
+};
