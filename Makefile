@@ -52,7 +52,7 @@ data: build ## import DATASET from FROM=PATH into data/ (ARGS=--partial: what is
 	$(BINARY) data import $(SOURCE) --from $(FROM) --output data/$(PACK).safetensors $(ARGS)
 
 demo: build ## from pictures in examples/ to a CNN and its answers, with the model in the box
-	$(BINARY) generate models/omniglot-20way.safetensors --support examples/glyphs/support --out target/demo/glyphs --force
+	$(BINARY) generate models/omniglot-20way.safetensors --support examples/glyphs/support --output target/demo/glyphs --force
 	$(BINARY) classify target/demo/glyphs.onnx examples/glyphs/query/*/4.png
 	$(BINARY) evaluate-folder target/demo/glyphs.onnx examples/glyphs/query
 

@@ -1,4 +1,4 @@
-//! Parses, dispatches, prints the error chain.
+//! The program `hypertransformer`.
 
 mod cli;
 mod platform;

@@ -27,7 +27,7 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def cnn(tmp_path_factory):
     out = tmp_path_factory.mktemp("cnn") / "glyphs"
-    run("generate", MODEL, "--support", GLYPHS / "support", "--out", out, "--threads", "1")
+    run("generate", MODEL, "--support", GLYPHS / "support", "--output", out, "--threads", "1")
     return out
 
 

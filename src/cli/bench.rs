@@ -1,5 +1,5 @@
-//! `bench step|evaluation|loader|products`: time of an episode, of the loader alone, and what arithmetic could reach on
-//! this machine.
+//! `bench step|evaluation|loader|products`: time per episode, of the loader alone, and of matrix products, the upper limit
+//! of this machine.
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,13 +23,13 @@ use crate::cli::shared::ComputeArguments;
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum What {
-    /// Forward and backward of training episodes
+    /// Training: forward and backward pass of its episodes
     Step,
-    /// Forward of evaluation episodes, drawing them included
+    /// Evaluation: drawing episodes and their forward pass
     Evaluation,
-    /// Episodes drawn and unpacked, nothing computed
+    /// The loader: drawing episodes only
     Loader,
-    /// A large matrix product, on a CPU on one thread: what arithmetic could reach
+    /// A large matrix product, on one CPU thread or the GPU: the upper limit of this machine
     Products,
 }
 
@@ -48,18 +48,18 @@ impl What {
 pub(super) struct BenchArguments {
     #[arg(value_enum, default_value = "step")]
     what: What,
-    /// The experiment whose episodes are timed
+    /// The experiment to time
     #[arg(long, default_value = "experiments/synthetic.yaml")]
     experiment: PathBuf,
     /// Override a key of the experiment (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Episodes to time, after a tenth as many to warm up
+    /// Number of episodes to time, after a tenth as many to warm up
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     episodes: u64,
     #[command(flatten)]
     compute: ComputeArguments,
-    /// One JSON object instead of text
+    /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
 }
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         buffers: &buffers,
     };
     let tasks = experiment.train.tasks_per_step as u64;
-    // Whole steps, so that the clock starts between two.
+    // Whole steps, so that the clock starts between two steps.
     let warm_up = (arguments.episodes / 10).max(1).next_multiple_of(tasks);
     let episodes = match arguments.what {
         What::Evaluation => arguments.episodes,
@@ -111,8 +111,8 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         run(episodes);
         waited = 0.0;
     } else {
-        // One loader throughout: its start is not waited for while the clock runs.
-        // It goes on past the end: while steps are timed as many episodes are drawn as are computed.
+        // A single loader for warm-up and timing, so that its start is not timed. It continues past the end, so that
+        // as many episodes are drawn as are computed while the clock runs.
         let all = 0..warm_up + episodes + DEPTH as u64 * tasks;
         let mut loader = training_loader(&compute, Arc::clone(&sampler), all, tasks as usize)?;
         let step = |batch| {
@@ -153,7 +153,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         println!("{object}");
     } else {
         println!(
-            "{what}: {milliseconds:.2} ms an episode, {per_second:.0} episodes/s, {images_per_second:.0} images/s ({} episodes, {:?}, {} threads, peak memory {:.0} MiB)",
+            "{what}: {milliseconds:.2} ms per episode, {per_second:.0} episodes/s, {images_per_second:.0} images/s ({} episodes, {:?}, {} threads, peak memory {:.0} MiB)",
             episodes,
             compute.device,
             compute.threads,
@@ -163,7 +163,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tells the median rate of a square product.
+/// Prints the median rate of a square matrix product.
 fn products(device: Device, json: bool) {
     let side: i64 = if device.is_cuda() { 8192 } else { 1024 };
     let random = || Tensor::rand([side, side], (Kind::Float, device));
@@ -191,7 +191,7 @@ fn products(device: Device, json: bool) {
     }
 }
 
-/// Of this process so far, where the kernel tells.
+/// Peak memory of this process so far, on systems that have `/proc`.
 fn peak_memory_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

@@ -1,4 +1,4 @@
-//! `bundle`: a run as one file that needs neither its folder nor its pack.
+//! `bundle`: packs a run into one file that needs neither the run folder nor the pack.
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,22 +15,22 @@ pub(super) struct BundleArguments {
     /// The run folder
     run: PathBuf,
     /// The file to write, e.g. models/mine.safetensors
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    #[arg(long, alias = "out", value_name = "FILE")]
+    output: PathBuf,
     /// Checkpoint: best (by validation accuracy), last or step-N
     #[arg(long, default_value = "best")]
     checkpoint: CheckpointChoice,
-    /// Replace FILE if it is there
+    /// Replace FILE if it exists
     #[arg(long)]
     force: bool,
 }
 
 pub(super) fn run(arguments: &BundleArguments) -> anyhow::Result<ExitCode> {
-    let out = &arguments.out;
+    let output = &arguments.output;
     ensure!(
-        arguments.force || !out.exists(),
-        "{} is there; replace it with --force, or name another file",
-        out.display()
+        arguments.force || !output.exists(),
+        "{} exists\nhint: replace it with --force, or name another file with --output",
+        output.display()
     );
     let opened = open(&arguments.run, &arguments.checkpoint)?;
     let bundle = Checkpoint {
@@ -38,11 +38,16 @@ pub(super) fn run(arguments: &BundleArguments) -> anyhow::Result<ExitCode> {
         preparation: Some(opened.preparation),
         ..opened.saved
     };
-    checkpoint::save(out, opened.model.layout(), opened.model.buffers(), &bundle)?;
-    let bytes = std::fs::metadata(out)?.len();
+    checkpoint::save(
+        output,
+        opened.model.layout(),
+        opened.model.buffers(),
+        &bundle,
+    )?;
+    let bytes = std::fs::metadata(output)?.len();
     println!(
         "{}: {bytes} bytes, checkpoint step {}, for at most {} classes",
-        out.display(),
+        output.display(),
         bundle.step,
         opened.experiment.episode.way
     );

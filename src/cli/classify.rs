@@ -1,23 +1,24 @@
-//! `classify`: pictures asked of a generated CNN; nothing else is needed.
+//! `classify`: classifies pictures with a generated CNN, without the Transformer that wrote it.
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
+use crate::cli::failure;
 use crate::cli::open::cnn::CnnArguments;
 
 #[derive(Args)]
 pub(super) struct ClassifyArguments {
     #[command(flatten)]
     cnn: CnnArguments,
-    /// Pictures
+    /// The pictures to classify
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// How many classes are told
+    /// How many classes to print for each picture, the most probable first
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
-    /// One JSON object a line: file, label, probability, top
+    /// Print one JSON object a line: file, label, probability, top
     #[arg(long)]
     json: bool,
 }
@@ -30,7 +31,7 @@ pub(super) fn run(arguments: &ClassifyArguments) -> anyhow::Result<ExitCode> {
             Ok(pixels) => pixels,
             Err(error) => {
                 failed += 1;
-                eprintln!("error: {error}");
+                failure::print(&error.into());
                 continue;
             }
         };
@@ -49,8 +50,8 @@ pub(super) fn run(arguments: &ClassifyArguments) -> anyhow::Result<ExitCode> {
             json!({ "file": file, "label": label, "probability": probability, "top": ranked })
                 .to_string()
         } else {
-            let told = |(label, probability): &(&str, f64)| format!("{label} {probability:.3}");
-            let answers: Vec<String> = ranked.iter().map(told).collect();
+            let answer = |(label, probability): &(&str, f64)| format!("{label} {probability:.3}");
+            let answers: Vec<String> = ranked.iter().map(answer).collect();
             format!("{}\t{}", file.display(), answers.join("\t"))
         };
         println!("{line}");

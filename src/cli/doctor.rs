@@ -1,4 +1,4 @@
-//! `doctor`
+//! `doctor`: checks the installation.
 use std::process::ExitCode;
 
 use hypertransformer::base::compute::available_threads;
@@ -34,22 +34,22 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
     let mut faults = Vec::new();
     let sum = Tensor::ones([2, 2], (Kind::Float, tch::Device::Cpu)).sum(Kind::Float);
     if sum.double_value(&[]) != 4.0 {
-        faults.push("libtorch computes wrongly: reinstall it with `make setup`".to_owned());
+        faults.push("libtorch computes wrong results: reinstall it with `make setup`".to_owned());
     }
     if driver && !visible {
         faults.push(match linked_cuda {
-            "yes" => "an NVIDIA driver is there but libtorch sees no GPU: does the driver fit CUDA 13?",
-            _ => "an NVIDIA driver is there but this program is linked without CUDA: remove .libtorch and .venv, then run `make setup build`",
+            "yes" => "an NVIDIA driver is installed, but libtorch sees no GPU: check that the driver supports CUDA 13",
+            _ => "an NVIDIA driver is installed, but this program is linked without CUDA: remove .libtorch and .venv, then run `make setup build`",
         }.to_owned());
     }
     if let Some(library) = missing_folder() {
-        faults.push(format!("{library} is gone: run `make setup build`"));
+        faults.push(format!("{library} does not exist: run `make setup build`"));
     }
     for fault in &faults {
         println!("fault: {fault}");
     }
     if faults.is_empty() {
-        println!("nothing wrong found");
+        println!("no faults found");
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::from(1))

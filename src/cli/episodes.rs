@@ -1,4 +1,4 @@
-//! `episodes export`: the list of episodes that `evaluate` uses, for programs in any language.
+//! `episodes export`: writes the list of episodes that `evaluate` uses, for programs in any language.
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::cli::output::ensure_replaceable;
 
 #[derive(Subcommand)]
 pub(super) enum EpisodesCommand {
-    /// Write the image indices of episodes as one safetensors file; `evaluate` with the same sizes, split and seed
-    /// uses exactly these
+    /// Write the image indices of episodes as one safetensors file; `evaluate` with the same sizes, split and seed uses
+    /// exactly these
     Export(ExportArguments),
 }
 
@@ -24,28 +24,28 @@ pub(super) enum EpisodesCommand {
 pub(super) struct ExportArguments {
     /// The pack
     pack: PathBuf,
-    /// Classes to draw episodes from
+    /// Part of the classes to draw episodes from: train, validation or test
     #[arg(long, default_value = "test")]
     split: Part,
-    /// Class split of the pack [default: the pack's own]
+    /// Name of the class split [default: the default split of the pack]
     #[arg(long, value_name = "NAME")]
     scheme: Option<String>,
-    /// Classes of an episode
+    /// Number of classes in an episode
     #[arg(long, default_value_t = 20, value_parser = count(2))]
     way: u64,
-    /// Labelled images a class
+    /// Labelled images per class
     #[arg(long, default_value_t = 1, value_parser = count(1))]
     shot: u64,
-    /// Query images a class, episode.evaluation_query of an experiment
+    /// Query images per class, as episode.evaluation_query of an experiment
     #[arg(long, default_value_t = 5, value_parser = count(1))]
     query: u64,
-    /// Unlabelled images a class in the support set
+    /// Unlabelled images per class in the support set
     #[arg(long, default_value_t = 0, value_parser = count(0))]
     unlabeled: u64,
-    /// Further classes with unlabelled images only
+    /// Number of further classes that have only unlabelled images
     #[arg(long, default_value_t = 0, value_parser = count(0))]
     distractors: u64,
-    /// Draw queries from all images of a class, support images among them, as `evaluate --overlapping` does
+    /// Draw queries from all images of a class, including support images, as `evaluate --overlapping` does
     #[arg(long)]
     overlapping: bool,
     /// Number of episodes
@@ -65,9 +65,9 @@ fn count(least: u64) -> clap::builder::RangedU64ValueParser {
 
 pub(super) fn run(command: &EpisodesCommand) -> anyhow::Result<ExitCode> {
     let EpisodesCommand::Export(arguments) = command;
-    // The name of a tensor, in the header of a list.
+    // The name of a tensor in the header of a list.
     let is_list = |head: &[u8]| head.windows(14).any(|name| name == b"support_labels");
-    ensure_replaceable(&arguments.output, "list of episodes", is_list)?;
+    ensure_replaceable(&arguments.output, "a list of episodes", is_list)?;
     let pack = Arc::new(Pack::open(&arguments.pack)?);
     let default = pack.metadata().default_split.clone();
     let scheme = arguments.scheme.as_deref().unwrap_or(&default);

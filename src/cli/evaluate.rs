@@ -1,4 +1,4 @@
-//! `evaluate`
+//! `evaluate`: measures a run on a fixed list of episodes.
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use hypertransformer::settings::cnn::BatchNormMode;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::cli::open::run::{OpenedRun, RunArguments, told_overlap};
+use crate::cli::open::run::{OpenedRun, RunArguments, overlap_note};
 use crate::cli::output::{ensure_replaceable, has_key};
 use crate::cli::shared::interrupt_flag;
 
@@ -23,40 +23,40 @@ use crate::cli::shared::interrupt_flag;
 pub(super) struct EvaluateArguments {
     #[command(flatten)]
     run: RunArguments,
-    /// Classes to draw episodes from
+    /// Part of the classes to draw episodes from: train, validation or test
     #[arg(long, default_value = "test")]
     split: Part,
     /// Number of episodes
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..=10_000_000))]
     episodes: u64,
-    /// Whose statistics normalise the queries [default: as in training]
+    /// Statistics that normalise the queries [default: as in training]
     #[arg(long, value_enum)]
     batch_norm: Option<BatchNormMode>,
-    /// Labelled images a class [default: as in training]
+    /// Labelled images per class [default: as in training]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     shot: Option<u64>,
-    /// Draw queries from all images of a class, support images among them, as the authors' program does: how its numbers
-    /// were made, but no measure of what is learned from a support set
+    /// Draw queries from all images of a class, including support images, as the authors' program does. This reproduces
+    /// its numbers, but does not measure generalisation from a support set
     #[arg(long)]
     overlapping: bool,
     /// Seed of the episode list
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Where the summary goes [default: evaluation-<split>-<batch norm>.json in the run folder, with -<shot>shot,
-    /// -overlapping, -<checkpoint> and -seed<seed> where these are asked for]; one record an episode goes beside it as
-    /// .jsonl
+    /// The summary to write; one record per episode is written beside it as .jsonl [default:
+    /// evaluation-<split>-<batch norm>.json in the run folder, with -<shot>shot, -overlapping, -<checkpoint> and
+    /// -seed<seed> added where these options are given]
     #[arg(long, value_name = "FILE.json")]
     output: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     if let Some(output) = &arguments.output {
-        // Else the records, beside it as .jsonl, would take the place of the summary or of another one's records.
+        // Otherwise the records, written beside it as .jsonl, could replace the summary or other records.
         ensure!(
             output
                 .extension()
                 .is_some_and(|extension| extension == "json"),
-            "--output {}: expected a name that ends in .json, e.g. --output {0}.json",
+            "--output {}: expected a name that ends in .json\nhint: use e.g. --output {0}.json",
             output.display()
         );
     }
@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     let output = arguments.output.clone().unwrap_or_else(default);
     let records_path = output.with_extension("jsonl");
     for (path, key) in [(&output, "accuracy_mean"), (&records_path, "accuracy")] {
-        ensure_replaceable(path, "evaluation", |head| has_key(head, key))?;
+        ensure_replaceable(path, "an evaluation", |head| has_key(head, key))?;
     }
     let earlier = std::fs::read_to_string(&output).unwrap_or_default();
     let earlier: Value = serde_json::from_str(&earlier).unwrap_or_default();
@@ -91,12 +91,12 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         .filter(|&count| count > arguments.episodes);
     ensure!(
         longer.is_none(),
-        "{} has an evaluation of {} episodes, which {} would replace: name another file with --output",
+        "{} has an evaluation of {} episodes, which one of {} would replace\nhint: name another file with --output",
         output.display(),
         longer.unwrap_or_default(),
         arguments.episodes
     );
-    let interrupted = interrupt_flag("finishing the step")?;
+    let interrupted = interrupt_flag("stopping: nothing is written")?;
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes  {msg}  eta {eta}")?;
     let bar = ProgressBar::new(arguments.episodes).with_style(style);
     let records = evaluate(
@@ -114,7 +114,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     if records.len() as u64 != arguments.episodes {
         eprintln!(
-            "interrupted after {} episodes: nothing written",
+            "interrupted after {} episodes, nothing is written",
             records.len()
         );
         return Ok(ExitCode::from(130));
@@ -122,7 +122,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     let summary = Summary::of(&records);
     ensure!(
         summary.loss_mean.is_finite(),
-        "{} gives logits that are not finite",
+        "{} computes logits that are not finite",
         run.checkpoint.display()
     );
     let mut object = serde_json::to_value(summary)?;
@@ -155,7 +155,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         arguments.split,
         summary,
         summary.episodes,
-        told_overlap(arguments.overlapping),
+        overlap_note(arguments.overlapping),
         sampler.shape().way,
         sampler.shape().shot,
         run.step,

@@ -1,4 +1,4 @@
-//! `evaluate-folder`: accuracy of a generated CNN on labelled pictures, and what it takes for what.
+//! `evaluate-folder`: accuracy and confusion matrix of a generated CNN on labelled pictures.
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use crate::cli::generate::task::{appended, ensure_names_files, without_extension};
 use crate::cli::open::cnn::CnnArguments;
 
-/// What only an evaluation's JSON has.
+/// Key that only the JSON of an evaluation has.
 const CONFUSION: &str = "confusion";
-/// Whose pictures were asked about.
+/// Key of the folder whose pictures were classified.
 const FOLDER: &str = "folder";
 
 #[derive(Args)]
@@ -26,8 +26,8 @@ pub(super) struct EvaluateFolderArguments {
     cnn: CnnArguments,
     /// Labelled pictures: a folder of class folders, or a CSV file with the columns file and label
     folder: PathBuf,
-    /// Where the results go, .json and .png [default: NAME-evaluation beside the model]; earlier results of the same
-    /// folder are replaced, other files are not
+    /// Name of the results, NAME.json and NAME.png; only earlier results of the same folder are replaced [default:
+    /// <model>-evaluation beside the model]
     #[arg(long, value_name = "NAME")]
     output: Option<PathBuf>,
 }
@@ -49,11 +49,11 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
                 || earlier
                     .as_deref()
                     .is_some_and(|other| Path::new(other) == folder),
-            "{} is there and {}: name another with --output",
+            "{} exists and {}\nhint: name other files with --output",
             path.display(),
             match &earlier {
-                Some(other) => format!("has the results of {other}"),
-                None => "is no result of `evaluate-folder`".to_owned(),
+                Some(other) => format!("has results of {other}"),
+                None => "is not a result of `evaluate-folder`".to_owned(),
             }
         );
     }
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
         .collect();
     ensure!(
         unknown.is_empty(),
-        "{} has classes that the model does not know: {}; it knows {}",
+        "{} has classes that the model does not know: {}\nhint: the model knows {}",
         arguments.folder.display(),
         unknown.join(", "),
         cnn.labels.join(", ")
@@ -105,14 +105,15 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whose results an earlier call wrote here, if one did: a model's card, say, is not to be replaced.
+/// The folder whose results an earlier call wrote to `path`; `None` if the file is something else, e.g. the summary of a
+/// model.
 fn evaluated_folder(path: &Path) -> Option<String> {
     let found: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     found.get(CONFUSION)?;
     Some(found.get(FOLDER)?.as_str()?.to_owned())
 }
 
-/// Rows: the true class; columns: the answer, by the number that the class has in its row.
+/// The confusion matrix as text. Rows: true classes, numbered; columns: answers, by these numbers.
 fn table(labels: &[String], answers: &Answers) -> String {
     let name = labels
         .iter()
@@ -149,7 +150,7 @@ fn heatmap(answers: &Answers) -> Heatmap {
         .map(|number| (number.to_string(), 1))
         .collect();
     Heatmap {
-        title: "rows true, columns answered".to_owned(),
+        title: "rows: true class, columns: answer".to_owned(),
         row_groups: numbers.clone(),
         column_groups: numbers,
         values: answers.confusion.mapv(|count| count as f32),

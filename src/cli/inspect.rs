@@ -1,4 +1,4 @@
-//! `inspect`: an experiment without training it.
+//! `inspect`: shows an experiment without training it.
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,10 +18,10 @@ pub(super) struct InspectArguments {
     /// Override a key of the experiment, e.g. --set cnn.channels=16 (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Channels, height and width of the images [default: those of the experiment's pack]
+    /// Channels, height and width of the images [default: as in the pack of the experiment]
     #[arg(long, value_name = "CxHxW", value_parser = image)]
     image: Option<(usize, usize, usize)>,
-    /// One JSON object instead of text
+    /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
 }
@@ -64,7 +64,7 @@ fn image_of_pack(experiment: &Experiment) -> anyhow::Result<(usize, usize, usize
     let path = &experiment.data.pack;
     if !path.exists() {
         bail!(
-            "the pack {} is missing\nhint: name the size of its images instead, e.g. --image 1x28x28",
+            "the pack {} does not exist\nhint: give the size of its images instead, e.g. --image 1x28x28",
             path.display()
         );
     }
@@ -127,17 +127,17 @@ fn print(model: &ModelSummary) {
     }
     println!("learned parameters φ             {:>12}", model.phi);
     println!(
-        "  of these, image embedding      {:>12}",
+        "  of which image embedding       {:>12}",
         model.image_embedding
     );
     if model.training_heads > 0 {
         println!(
-            "  of these, heads for training   {:>12}",
+            "  of which training heads        {:>12}",
             model.training_heads
         );
     }
     println!("weights of the CNN               {:>12}", model.cnn_weights);
-    println!("generated for a task, θ          {:>12}", model.theta);
+    println!("generated per task, θ            {:>12}", model.theta);
     println!(
         "multiply-adds, CNN, one image    {:>12}",
         model.cnn_multiply_adds
@@ -147,7 +147,7 @@ fn print(model: &ModelSummary) {
         model.generator_multiply_adds
     );
     let mebibytes = model.activation_bytes as f64 / f64::from(1 << 20);
-    println!("kept for the gradient, an episode {mebibytes:>7.1} MiB, about");
+    println!("activations kept per episode     {mebibytes:>12.1} MiB (estimate)");
 }
 
 fn size((channels, height, width): (usize, usize, usize)) -> String {

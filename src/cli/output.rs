@@ -1,4 +1,4 @@
-//! Where results go: a command replaces its own earlier results and nothing else.
+//! Protection of existing files: a command replaces its own earlier results and nothing else.
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -6,13 +6,16 @@ use std::path::Path;
 use anyhow::ensure;
 use serde_json::Value;
 
-/// Bytes of a file that tell what it is; all of a summary.
+/// How much of a file is read to recognise it. A summary is shorter.
 const HEAD: u64 = 1 << 20;
-/// What every PNG begins with.
+/// The first bytes of every PNG.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
+/// Checks that `path` does not exist or is an earlier result, which `is_one` recognises by the beginning of the file.
+/// `what` names the kind of result.
+///
 /// # Errors
-/// If there is something at `path` whose beginning is not that of such a result.
+/// If it is something else.
 pub(super) fn ensure_replaceable(
     path: &Path,
     what: &str,
@@ -26,7 +29,7 @@ pub(super) fn ensure_replaceable(
     };
     ensure!(
         replaceable,
-        "{} is there and is no {what}: name another file with --output",
+        "{} exists and is not {what}\nhint: name another file with --output",
         path.display()
     );
     Ok(())
@@ -36,7 +39,7 @@ pub(super) fn is_png(head: &[u8]) -> bool {
     head.starts_with(PNG)
 }
 
-/// Whether this is a JSON object, or lines of such, with this key in the first.
+/// Whether this is a JSON object, or one object a line, and the first has this key.
 pub(super) fn has_key(head: &[u8], key: &str) -> bool {
     let first = serde_json::Deserializer::from_slice(head)
         .into_iter::<Value>()

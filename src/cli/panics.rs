@@ -1,14 +1,15 @@
-//! What a user sees of a panic: one line, not a C++ stack.
+//! What a user sees of a panic: one line and a hint, not a C++ stack.
+use hypertransformer::report::is_handled_panic;
 
-/// What printing fails with when nobody reads on, as after `| head`: no fault; a shell gives such a program 141.
+/// Printing fails with this error when the reader has closed the pipe, as `| head` does. That is no fault; a shell
+/// reports such a program with code 141.
 const BROKEN_PIPE: &str = "os error 32";
 
-/// Libtorch reports faults as panics with C++ stacks; a user sees the first line.
-pub(super) fn quiet_panics() {
+/// Prints only the first line of each panic. Libtorch reports its errors as panics that carry a C++ stack.
+pub(super) fn print_panics_briefly() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location();
-        if place.is_some_and(|place| place.file().contains("tensorboard-rs")) {
-            // It cannot write, which the report of the run tells.
+        if place.is_some_and(is_handled_panic) {
             return;
         }
         let payload = panic.payload();
@@ -20,10 +21,10 @@ pub(super) fn quiet_panics() {
         if text.starts_with("failed printing to") && text.contains(BROKEN_PIPE) {
             std::process::exit(141);
         }
-        let first_line = text.lines().next().unwrap_or(text).replace("\\n", "\n");
+        let text = text.replace("\\n", "\n");
         eprintln!(
             "error: internal fault: {}",
-            first_line.lines().next().unwrap_or_default()
+            text.lines().next().unwrap_or_default()
         );
         if let Some(place) = place {
             eprintln!("hint: this is a bug ({place}); please report it with the command you ran");

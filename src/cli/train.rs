@@ -1,4 +1,4 @@
-//! `train`
+//! `train`: trains an experiment.
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use crate::cli::shared::{ComputeArguments, default_run_dir, interrupt_flag};
 pub(super) struct TrainArguments {
     /// The experiment, a YAML file (see experiments/)
     experiment: PathBuf,
-    /// Where the run goes [default: runs/<experiment file's stem>]
+    /// The run folder [default: runs/<experiment file's stem>]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
     /// Override a key of the experiment, e.g. --set train.steps=1000 (repeatable)
@@ -21,7 +21,7 @@ pub(super) struct TrainArguments {
     overrides: Vec<String>,
     #[command(flatten)]
     compute: ComputeArguments,
-    /// Continue the run in the run folder; on a CPU to the bit as if it had never stopped
+    /// Continue the run in the run folder; on a CPU the result is bitwise that of an uninterrupted run
     #[arg(long, conflicts_with = "force")]
     resume: bool,
     /// Replace the run in the run folder
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
         force: arguments.force,
         quiet: arguments.quiet,
     };
-    let interrupted = interrupt_flag("finishing the step")?;
+    let interrupted = interrupt_flag("stopping after this step: a checkpoint is saved")?;
     let say = |text: String| {
         if !arguments.quiet {
             eprintln!("{text}");
@@ -62,19 +62,19 @@ pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
                 )
             });
             say(format!(
-                "finished{best}\nevaluate with: hypertransformer evaluate {run}"
+                "finished{best}\nevaluate it with: hypertransformer evaluate {run}"
             ));
             Ok(ExitCode::SUCCESS)
         }
         Outcome::AlreadyFinished(step) => {
             say(format!(
-                "{run} has all its {step} steps: nothing left to do"
+                "{run} already has all its {step} steps: nothing left to do"
             ));
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted(step) => {
             say(format!(
-                "interrupted after step {step}, saved; continue with --resume"
+                "interrupted after step {step}, checkpoint saved\nhint: continue with --resume"
             ));
             Ok(ExitCode::from(130))
         }

@@ -1,4 +1,4 @@
-//! `analyze`: what a trained model does inside, and what it could do at best.
+//! `analyze`: attention maps and adaptation of a trained model, and the oracle of its CNN.
 
 mod oracle;
 use std::path::PathBuf;
@@ -16,30 +16,30 @@ use hypertransformer::run::folder::{ANALYSIS, argv};
 use serde_json::json;
 
 use crate::cli::analyze::oracle::OracleArguments;
-use crate::cli::open::run::{OpenedRun, RunArguments, told_overlap};
+use crate::cli::open::run::{OpenedRun, RunArguments, overlap_note};
 
 #[derive(Subcommand)]
 pub(super) enum AnalyzeCommand {
-    /// Pictures of who attends to whom while weights are generated (paper, Figures 8 and 9)
+    /// Draw the attention maps of weight generation (paper, Figures 8 and 9)
     Attention(AnalyzeArguments),
-    /// How much generated convolutions differ between tasks, and what that is worth
+    /// Measure how much generated convolutions vary between tasks, and how much accuracy that gains
     Adaptation(AnalyzeArguments),
-    /// How well the CNN fits when it is trained in the ordinary way on all images of a few classes (paper, Figure 3)
+    /// Train the CNN directly on all images of a few classes: an upper bound of accuracy (paper, Figure 3)
     Oracle(OracleArguments),
 }
 
-/// What every analysis asks.
+/// Options that all analyses of a run share.
 #[derive(Args)]
 pub(super) struct AnalyzeArguments {
     #[command(flatten)]
     run: RunArguments,
-    /// Classes to draw episodes from
+    /// Part of the classes to draw episodes from: train, validation or test
     #[arg(long, default_value = "validation")]
     split: Part,
     /// Number of episodes to average over [default: 1; adaptation: 200]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     episodes: Option<u64>,
-    /// Draw queries from all images of a class, support images among them, as `evaluate --overlapping` does
+    /// Draw queries from all images of a class, including support images, as `evaluate --overlapping` does
     #[arg(long)]
     overlapping: bool,
     /// Seed of the episode list
@@ -95,12 +95,12 @@ fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
     let (trained, mode) = (run.trained(), run.experiment.batch_norm);
     let episodes = arguments.episodes.unwrap_or(200);
     if episodes < 2 {
-        bail!("--episodes {episodes}: tasks are compared, so at least 2 are needed");
+        bail!("--episodes {episodes}: expected at least 2, because tasks are compared");
     }
     let means = MeanWeights::over_tasks(&trained, &sampler, episodes, mode);
     if means.deviations.is_empty() {
         bail!(
-            "{}: generator.generates is {}: no convolution is generated, so there is nothing to compare between tasks",
+            "{}: no convolution is generated (generator.generates is {}), so there is nothing to compare between tasks",
             run.folder.path().display(),
             run.experiment.generator.generates
         );
@@ -119,11 +119,11 @@ fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
     let points = |share: f64| 100.0 * share;
     let (own, shared) = (Summary::of(&own), Summary::of(&shared));
     println!(
-        "{} accuracy {own} with convolutions generated for the task, {shared} with their means over tasks: worth {:.2} ± {:.2} points ({episodes} episodes, paired, 95 % intervals, batch-norm {mode}{}, checkpoint step {})",
+        "{} accuracy {own} with convolutions generated per task, {shared} with their means over tasks: a gain of {:.2} ± {:.2} points ({episodes} episodes, paired, 95 % intervals, batch-norm {mode}{}, checkpoint step {})",
         arguments.split,
         points(gain.accuracy_mean),
         points(gain.accuracy_ci95),
-        told_overlap(arguments.overlapping),
+        overlap_note(arguments.overlapping),
         run.step
     );
     let path = arguments.folder(&run).join("adaptation.json");
@@ -146,7 +146,7 @@ fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Episode by episode, the first's accuracy and loss minus the second's.
+/// Accuracy and loss of `one` minus those of `other`, for each episode.
 fn differences(one: &[EpisodeRecord], other: &[EpisodeRecord]) -> Vec<EpisodeRecord> {
     one.iter()
         .zip(other)

@@ -1,4 +1,4 @@
-//! `analyze oracle`
+//! `analyze oracle`: accuracy of the CNN when it is trained directly on all images of some classes.
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,27 +23,27 @@ use crate::cli::shared::ComputeArguments;
 
 #[derive(Args)]
 pub(in crate::cli) struct OracleArguments {
-    /// The experiment file; its CNN, pack and number of classes count
+    /// The experiment, whose CNN, pack and number of classes are used
     experiment: PathBuf,
-    /// Override one setting, e.g. --set cnn.channels=6
+    /// Override a key of the experiment, e.g. --set cnn.channels=6 (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Classes to draw from
+    /// Part of the classes to draw from: train, validation or test
     #[arg(long, default_value = "train")]
     split: Part,
-    /// Number of random sets of classes, an oracle each
+    /// Number of random sets of classes, with one oracle each
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..=100_000))]
     sets: u64,
-    /// Training steps of an oracle, on all images at once
+    /// Number of training steps per oracle, each on all images
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     steps: u64,
-    /// Learning rate at its highest (AdamW, warm-up and cosine)
+    /// Highest learning rate (AdamW with warm-up and cosine schedule)
     #[arg(long, default_value_t = 0.02)]
     learning_rate: f64,
     /// Seed of the sets
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Also write a JSON summary there
+    /// Also write a JSON summary to this file
     #[arg(long, value_name = "FILE.json")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub(in crate::cli) fn run(arguments: &OracleArguments) -> anyhow::Result<ExitCod
         "--learning-rate {rate}: expected a number more than 0"
     );
     if let Some(output) = &arguments.output {
-        ensure_replaceable(output, "summary of oracles", |head| has_key(head, "sets"))?;
+        ensure_replaceable(output, "a summary of oracles", |head| has_key(head, "sets"))?;
     }
     let experiment = load(&arguments.experiment, &arguments.overrides)?;
     let compute = arguments.compute.start(Precision::Full)?;
@@ -79,7 +79,7 @@ pub(in crate::cli) fn run(arguments: &OracleArguments) -> anyhow::Result<ExitCod
     let summary = Summary::of(&records);
     ensure!(
         summary.loss_mean.is_finite(),
-        "the oracles' weights are not finite: a lower --learning-rate may help"
+        "the weights of the oracles are not finite\nhint: try a lower --learning-rate"
     );
     let way = sampler.shape().way;
     println!(

@@ -1,4 +1,4 @@
-//! `generate --list`: many CNNs in one process, as many at once as there are threads.
+//! `generate --list`: writes many CNNs in one process, as many in parallel as there are threads.
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,15 +7,16 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use hypertransformer::base::atomic;
-use hypertransformer::base::compute::Together;
+use hypertransformer::base::compute::BatchSize;
 use indicatif::ProgressBar;
 use serde::Deserialize;
 
+use crate::cli::failure;
 use crate::cli::generate::task::{Task, without_extension};
 use crate::cli::open::writer::OpenedWriter;
 use crate::cli::shared::interrupt_flag;
 
-/// Tasks between two looks at Ctrl-C.
+/// Number of tasks between two checks for Ctrl-C.
 const ROUND: usize = 64;
 
 /// A line of the list.
@@ -23,7 +24,8 @@ const ROUND: usize = 64;
 #[serde(deny_unknown_fields)]
 struct Row {
     support: PathBuf,
-    out: PathBuf,
+    #[serde(alias = "out")]
+    output: PathBuf,
     #[serde(default)]
     unlabeled: Option<PathBuf>,
 }
@@ -37,7 +39,7 @@ pub(in crate::cli) fn run(
     for task in &tasks {
         task.check(force)?;
     }
-    let interrupted = interrupt_flag("finishing the CNNs in hand")?;
+    let interrupted = interrupt_flag("stopping: CNNs in progress are finished")?;
     let bar = ProgressBar::new(tasks.len() as u64);
     let start = Instant::now();
     let (mut times, mut failed) = (Vec::new(), 0);
@@ -45,7 +47,7 @@ pub(in crate::cli) fn run(
         let (writer, shared) = (&opened.writer, [&opened.phi, &opened.buffers]);
         let done = opened
             .compute
-            .map(round, Together::ALONE, shared, |group, [phi, buffers]| {
+            .map(round, BatchSize::ONE, shared, |group, [phi, buffers]| {
                 let views = writer.views(&phi, &buffers);
                 let one = |task: &Task| {
                     let made = task.make(writer, &views)?;
@@ -59,14 +61,15 @@ pub(in crate::cli) fn run(
                 Ok(milliseconds) => times.push(milliseconds),
                 Err(error) => {
                     failed += 1;
-                    bar.suspend(|| eprintln!("error: {}: {error:#}", task.out.display()));
+                    let error = error.context(task.output.display().to_string());
+                    bar.suspend(|| failure::print(&error));
                 }
             }
         }
         bar.inc(round.len() as u64);
         if interrupted.load(Ordering::Relaxed) {
             bar.finish_and_clear();
-            eprintln!("interrupted: {} CNNs are whole", times.len());
+            eprintln!("interrupted: {} CNNs are complete", times.len());
             return Ok(ExitCode::from(130));
         }
     }
@@ -88,7 +91,7 @@ pub(in crate::cli) fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The tasks of a list; each writes files of its own.
+/// Reads the tasks of a list and checks that no two write the same files.
 fn read(list: &Path) -> anyhow::Result<Vec<Task>> {
     let lines = list
         .extension()
@@ -97,21 +100,21 @@ fn read(list: &Path) -> anyhow::Result<Vec<Task>> {
         true => from_lines(list)?,
         false => from_table(list)?,
     };
-    ensure!(!rows.is_empty(), "{} lists no task", list.display());
+    ensure!(!rows.is_empty(), "{} has no tasks", list.display());
     let base = list.parent().unwrap_or(Path::new(""));
     let mut seen = HashSet::new();
     rows.into_iter()
         .map(|row| {
-            let out = base.join(without_extension(&row.out));
-            let folder = atomic::folder_of(&out);
+            let output = base.join(without_extension(&row.output));
+            let folder = atomic::folder_of(&output);
             let folder = folder
                 .canonicalize()
                 .unwrap_or_else(|_| folder.to_path_buf());
-            if !seen.insert(folder.join(out.file_name().unwrap_or_default())) {
+            if !seen.insert(folder.join(output.file_name().unwrap_or_default())) {
                 bail!(
-                    "{} names the output {} twice",
+                    "{} has the output {} twice",
                     list.display(),
-                    row.out.display()
+                    row.output.display()
                 );
             }
             let unlabeled = row
@@ -120,7 +123,7 @@ fn read(list: &Path) -> anyhow::Result<Vec<Task>> {
             Ok(Task {
                 support: base.join(row.support),
                 unlabeled: unlabeled.map(|folder| base.join(folder)),
-                out,
+                output,
             })
         })
         .collect()
@@ -135,7 +138,7 @@ fn from_lines(list: &Path) -> anyhow::Result<Vec<Row>> {
         .map(|(index, line)| {
             serde_json::from_str(line).with_context(|| {
                 format!(
-                    r#"{}, line {}: expected {{"support": "DIR", "out": "NAME"}}"#,
+                    r#"{}, line {}: expected {{"support": "DIR", "output": "NAME"}}"#,
                     list.display(),
                     index + 1
                 )
@@ -154,7 +157,7 @@ fn from_table(list: &Path) -> anyhow::Result<Vec<Row>> {
         .map(|row| {
             row.with_context(|| {
                 format!(
-                    "{}: expected the columns support, out and, if need be, unlabeled",
+                    "{}: expected the columns support, output and, optionally, unlabeled",
                     list.display()
                 )
             })

@@ -1,4 +1,4 @@
-//! `generate`: pictures of a user's own → a CNN that stands alone, as ONNX and safetensors, with a card.
+//! `generate`: writes a stand-alone CNN from labelled pictures, as ONNX and safetensors, with a summary.
 
 mod list;
 pub(super) mod task;
@@ -22,14 +22,19 @@ pub(super) struct GenerateArguments {
     /// Unlabelled pictures: a folder
     #[arg(long, value_name = "DIR", requires = "support")]
     unlabeled: Option<PathBuf>,
-    /// NAME.onnx, NAME.safetensors, NAME.html and NAME.json are written
-    #[arg(long, value_name = "NAME", required_unless_present = "list")]
-    out: Option<PathBuf>,
-    /// Many CNNs in one process: a CSV or .jsonl file with support, out and, if need be, unlabeled of each; paths are
-    /// taken from where the list lies
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["support", "unlabeled", "out"])]
+    /// Name of the files to write: NAME.onnx, NAME.safetensors, NAME.html and NAME.json
+    #[arg(
+        long,
+        alias = "out",
+        value_name = "NAME",
+        required_unless_present = "list"
+    )]
+    output: Option<PathBuf>,
+    /// Write many CNNs in one process: a CSV or .jsonl file with support, output and, optionally, unlabeled of each; paths
+    /// are relative to the list
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["support", "unlabeled", "output"])]
     list: Option<PathBuf>,
-    /// Replace files that are there
+    /// Replace existing files
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -38,14 +43,14 @@ pub(super) struct GenerateArguments {
 
 pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
     let opened = OpenedWriter::open(&arguments.run, &arguments.writer)?;
-    let (Some(support), Some(out)) = (&arguments.support, &arguments.out) else {
+    let (Some(support), Some(output)) = (&arguments.support, &arguments.output) else {
         let path = arguments.list.as_ref().context("--list is missing")?;
         return list::run(&opened, path, arguments.force);
     };
     let task = Task {
         support: support.clone(),
         unlabeled: arguments.unlabeled.clone(),
-        out: without_extension(out),
+        output: without_extension(output),
     };
     task.check(arguments.force)?;
     let views = opened.writer.views(&opened.phi, &opened.buffers);
@@ -57,9 +62,9 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
         &made.unlabeled,
     )?;
     let card = task.write(&made, held_out.as_ref())?;
-    let name = task.out.display();
+    let name = task.output.display();
     println!(
-        "{name}: {} classes from {} pictures in {:.1} ms; {} parameters, {} bytes as ONNX, {} multiply-adds a picture",
+        "{name}: {} classes from {} pictures in {:.1} ms; {} parameters, {} bytes as ONNX, {} multiply-adds per picture",
         card.classes.len(),
         made.support.pictures.len(),
         card.generation_milliseconds,
@@ -69,7 +74,7 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
     );
     match held_out {
         Some(answers) => println!(
-            "held out one by one, {} of {} pictures: {answers}",
+            "held out one at a time, {} of {} pictures: {answers}",
             answers.total(),
             made.support.pictures.len()
         ),

@@ -1,4 +1,4 @@
-//! One CNN to make from pictures, and its files.
+//! One CNN to write from pictures, and its files.
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,16 +12,16 @@ use hypertransformer::export::standalone::StandaloneCnn;
 use hypertransformer::model::hypertransformer::Views;
 use hypertransformer::pictures::labelled::{LabelledPictures, unlabeled_pictures};
 
-/// One CNN to make.
+/// One CNN to write.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Task {
     pub(in crate::cli) support: PathBuf,
     pub(in crate::cli) unlabeled: Option<PathBuf>,
-    /// Without an extension.
-    pub(in crate::cli) out: PathBuf,
+    /// Name of the files, without an extension.
+    pub(in crate::cli) output: PathBuf,
 }
 
-/// A CNN and what it was made from.
+/// A CNN and the pictures it was made from.
 pub(in crate::cli) struct Made {
     pub(in crate::cli) cnn: StandaloneCnn,
     pub(in crate::cli) support: LabelledPictures,
@@ -29,7 +29,7 @@ pub(in crate::cli) struct Made {
     pub(in crate::cli) milliseconds: f64,
 }
 
-/// `mine.onnx` means `mine`.
+/// Name of the files, of which the user may have given one: `mine` for `mine.onnx`.
 pub(in crate::cli) fn without_extension(name: &Path) -> PathBuf {
     match name.extension().and_then(|extension| extension.to_str()) {
         Some("onnx" | "safetensors" | "html" | "json") => name.with_extension(""),
@@ -37,20 +37,22 @@ pub(in crate::cli) fn without_extension(name: &Path) -> PathBuf {
     }
 }
 
-/// The path with this at its end, whatever dots are in it.
+/// The path with `end` appended, whatever dots are in it.
 pub(in crate::cli) fn appended(path: &Path, end: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(end);
     path.into()
 }
 
+/// Checks that extensions can be appended to the name of files that `option` gives.
+///
 /// # Errors
-/// If this is the path of a folder: extensions could not be put behind it.
+/// If it is the path of a folder.
 pub(in crate::cli) fn ensure_names_files(option: &str, stem: &Path) -> anyhow::Result<()> {
     let folder = stem.as_os_str().as_encoded_bytes().ends_with(b"/");
     ensure!(
         stem.file_name().is_some() && !folder,
-        "{option} {}: expected a name for the files, e.g. {}",
+        "{option} {}: expected a name for the files, not a folder\nhint: use e.g. {}",
         stem.display(),
         stem.join("mine").display()
     );
@@ -58,15 +60,17 @@ pub(in crate::cli) fn ensure_names_files(option: &str, stem: &Path) -> anyhow::R
 }
 
 impl Task {
+    /// Checks that the files can be written.
+    ///
     /// # Errors
-    /// If a file would be replaced unasked.
+    /// If the name is a folder, or if a file exists and `force` is not set.
     pub(in crate::cli) fn check(&self, force: bool) -> anyhow::Result<()> {
-        ensure_names_files("--out", &self.out)?;
+        ensure_names_files("--output", &self.output)?;
         for extension in ["onnx", "safetensors", "html", "json"] {
             let path = self.file(extension);
             ensure!(
                 force || !path.exists(),
-                "{} is there; replace it with --force, or name another with --out",
+                "{} exists\nhint: replace it with --force, or name another with --output",
                 path.display()
             );
         }
@@ -98,7 +102,11 @@ impl Task {
         held_out: Option<&Answers>,
     ) -> anyhow::Result<Card> {
         let (onnx, safetensors) = (onnx_bytes(&made.cnn), safetensors_bytes(&made.cnn)?);
-        let name = self.out.file_name().unwrap_or_default().to_string_lossy();
+        let name = self
+            .output
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
         let card = Card::new(
             &name,
             &made.cnn,
@@ -124,6 +132,6 @@ impl Task {
     }
 
     fn file(&self, extension: &str) -> PathBuf {
-        appended(&self.out, &format!(".{extension}"))
+        appended(&self.output, &format!(".{extension}"))
     }
 }

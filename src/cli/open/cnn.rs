@@ -1,4 +1,4 @@
-//! A generated CNN opened to be asked.
+//! A generated CNN, opened to classify pictures.
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,9 +9,9 @@ use hypertransformer::pictures::preparation::Invert;
 
 #[derive(Args)]
 pub(in crate::cli) struct CnnArguments {
-    /// NAME.onnx or NAME.safetensors of `generate`
+    /// The CNN: NAME.onnx or NAME.safetensors as written by `generate`
     pub(in crate::cli) model: PathBuf,
-    /// Turn grey values over [default: as the model was made]
+    /// Whether to invert light and dark [default: as when the CNN was written]
     #[arg(long, value_enum)]
     invert: Option<Invert>,
 }

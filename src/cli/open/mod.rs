@@ -1,4 +1,4 @@
-//! What commands open: a run, a weight generator, a generated CNN.
+//! What commands open: a run, a pack, a model that writes CNNs, a generated CNN.
 
 pub(in crate::cli) mod cnn;
 pub(in crate::cli) mod pack;

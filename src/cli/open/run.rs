@@ -1,4 +1,4 @@
-//! A run opened for reading: its experiment, pack, model and a checkpoint.
+//! A run, opened to read its experiment, pack, model and one checkpoint.
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,20 +20,20 @@ use tch::Tensor;
 
 use crate::cli::shared::ComputeArguments;
 
-/// Which run, and where to compute.
+/// Options for the run and where to compute.
 #[derive(Args)]
 pub(in crate::cli) struct RunArguments {
     /// The run folder
     run: PathBuf,
-    /// Checkpoint: best (by validation accuracy), last or step-N
+    /// Checkpoint to load: best (by validation accuracy), last or step-N
     #[arg(long, default_value = "best")]
     checkpoint: CheckpointChoice,
     #[command(flatten)]
     compute: ComputeArguments,
 }
 
-/// What is said of a number whose queries may be support images.
-pub(in crate::cli) fn told_overlap(overlapping: bool) -> &'static str {
+/// Note on an accuracy whose queries may be support images.
+pub(in crate::cli) fn overlap_note(overlapping: bool) -> &'static str {
     match overlapping {
         true => ", queries overlap the support",
         false => "",
@@ -74,7 +74,7 @@ impl OpenedRun {
         })
     }
 
-    /// Episodes of evaluation, queries among them that are support images if these overlap.
+    /// Sampler of evaluation episodes; `overlapping` draws queries from all images, including support images.
     pub(in crate::cli) fn sampler(
         &self,
         part: Part,

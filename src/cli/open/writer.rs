@@ -1,4 +1,4 @@
-//! A run or a bundle opened to write CNNs.
+//! A run or a bundle, opened to write CNNs.
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -18,19 +18,19 @@ use tch::Tensor;
 
 use crate::cli::shared::ComputeArguments;
 
-/// The model in the box.
-pub(in crate::cli) const IN_THE_BOX: &str = "models/omniglot-20way.safetensors";
+/// Path of the model that comes with the program.
+pub(in crate::cli) const INCLUDED_MODEL: &str = "models/omniglot-20way.safetensors";
 
 #[derive(Args)]
 pub(in crate::cli) struct WriterArguments {
-    /// Checkpoint of a run folder: best (by validation accuracy), last or step-N
+    /// Checkpoint of a run folder to load: best (by validation accuracy), last or step-N
     #[arg(long, default_value = "best")]
     checkpoint: CheckpointChoice,
-    /// Whose statistics normalise: support or running [default: as in training]
+    /// Statistics of batch-norm: support or running [default: as in training]
     #[arg(long, value_enum)]
     batch_norm: Option<BatchNormMode>,
-    /// Turn grey values over, light for dark. A model of ink (Omniglot) knows light strokes on a dark ground; auto turns
-    /// pictures whose border is light, as paper is. For models of photographs auto turns none
+    /// Whether to invert light and dark. Models of ink (Omniglot) expect light strokes on a dark ground: auto inverts
+    /// pictures whose border is light, as paper is. For models of photographs auto inverts nothing
     #[arg(long, value_enum, default_value = "auto")]
     invert: Invert,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub(in crate::cli) struct OpenedWriter {
     pub(in crate::cli) buffers: Tensor,
 }
 
-/// A run's model with what a bundle needs of it.
+/// A model with its parameters, experiment and preparation of pictures.
 pub(in crate::cli) struct Opened {
     pub(in crate::cli) experiment: Experiment,
     pub(in crate::cli) preparation: Preparation,
@@ -52,15 +52,15 @@ pub(in crate::cli) struct Opened {
     pub(in crate::cli) saved: Checkpoint,
 }
 
-/// A run folder and its pack, or a bundle.
+/// Opens a run folder and its pack, or a bundle.
 pub(in crate::cli) fn open(run: &Path, choice: &CheckpointChoice) -> anyhow::Result<Opened> {
     let (experiment, preparation, file) = match run.is_file() {
         true if *choice != CheckpointChoice::Best => bail!(
-            "--checkpoint goes with a run folder only: {} is one file",
+            "--checkpoint: expected a run folder, but {} is a file",
             run.display()
         ),
-        true => of_bundle(run)?,
-        false => of_folder(run, choice)?,
+        true => from_bundle(run)?,
+        false => from_folder(run, choice)?,
     };
     let model = HyperTransformer::new(&experiment, preparation.shape().into())?;
     let saved = checkpoint::load(&file, model.layout(), model.buffers())?;
@@ -72,26 +72,27 @@ pub(in crate::cli) fn open(run: &Path, choice: &CheckpointChoice) -> anyhow::Res
     })
 }
 
-fn of_bundle(file: &Path) -> anyhow::Result<(Experiment, Preparation, PathBuf)> {
+fn from_bundle(file: &Path) -> anyhow::Result<(Experiment, Preparation, PathBuf)> {
     let (experiment, preparation) = checkpoint::described(file)?;
     let Some(preparation) = preparation else {
         bail!(
-            "{} is a checkpoint and does not say how pictures are prepared\nhint: name its run folder, or make one file \
-             of that with `hypertransformer bundle RUN --out FILE`",
+            "{} is a checkpoint, which does not say how pictures are prepared\nhint: name its run folder, or make a \
+             bundle with `hypertransformer bundle RUN --output FILE`",
             file.display()
         );
     };
     Ok((parse(&experiment, file)?, preparation, file.to_path_buf()))
 }
 
-fn of_folder(
+fn from_folder(
     run: &Path,
     choice: &CheckpointChoice,
 ) -> anyhow::Result<(Experiment, Preparation, PathBuf)> {
     let (folder, experiment) = RunFolder::open(run)?;
     let pack = Pack::open(&experiment.data.pack).with_context(|| {
         format!(
-            "the pack of {} says how pictures are prepared; a bundle (`hypertransformer bundle`) does without it",
+            "{} needs its pack, which says how pictures are prepared\nhint: use a bundle (`hypertransformer bundle`), \
+             which needs no pack",
             run.display()
         )
     })?;
