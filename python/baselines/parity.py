@@ -2,7 +2,7 @@
 
     python -m baselines.parity FOLDER
 
-FOLDER holds one folder per case, written by tests/parity.rs, with `checkpoint.safetensors`,
+FOLDER holds one folder per case, written by tests/it/parity.rs, with `checkpoint.safetensors`,
 `case.json` (the settings) and one of two files. `episode.safetensors` holds an episode and the
 program's results for it: `logits`, `theta.*` and `gradient.*`. `training.safetensors` holds the
 episodes of a few training steps and the resulting `phi.*`.

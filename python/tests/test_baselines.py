@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ pytest.importorskip("torch", reason="no torch: `make parity` installs it and run
 pytest.importorskip("sklearn", reason="no scikit-learn: `make parity` installs it")
 
 import torch  # noqa: E402
+from program import BINARY, ROOT, program  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from baselines import cnn  # noqa: E402
@@ -26,32 +26,27 @@ from baselines.report import Result, difference  # noqa: E402
 from baselines.rfs import Rfs, RfsOptions  # noqa: E402
 from baselines.training import Budget, train  # noqa: E402
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-BINARY = ROOT / "target" / "release" / "hypertransformer"
 CHANNELS, WAY = 4, 5
 LENGTH = cnn.feature_length(CHANNELS, 28)
 
 
-def program(*words):
-    if not BINARY.exists():
-        pytest.skip(f"{BINARY} is not built: run `make build`")
-    subprocess.run([BINARY, *words], cwd=ROOT, check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
-def pack(tmp_path_factory):
+def pack(glyphs):
     torch.set_num_threads(1)
-    path = tmp_path_factory.mktemp("pack") / "synthetic.safetensors"
-    program("data", "import", "synthetic", "--output", path)
-    return Pack(path)
+    return Pack(glyphs)
 
 
 @pytest.fixture(scope="module")
-def episodes(pack):
-    path = pack.path.with_name("episodes.safetensors")
+def episode_list(pack, tmp_path_factory):
+    path = tmp_path_factory.mktemp("episodes") / "episodes.safetensors"
     sizes = ["--way", str(WAY), "--shot", "1", "--query", "5", "--episodes", "30"]
     program("episodes", "export", pack.path, "--split", "test", *sizes, "--output", path)
-    return EpisodeList(path, pack)
+    return path
+
+
+@pytest.fixture(scope="module")
+def episodes(episode_list, pack):
+    return EpisodeList(episode_list, pack)
 
 
 @pytest.fixture
@@ -86,25 +81,14 @@ def test_exported_episodes_are_whole_disjoint_and_of_test_classes(pack, episodes
     assert episodes.facts["query_sampling"] == "balanced"
 
 
-def test_a_list_of_another_pack_is_refused(pack, episodes, tmp_path):
+def test_a_list_of_another_pack_is_refused(episode_list, tmp_path):
     path = tmp_path / "other.safetensors"
     program("data", "import", "synthetic", "--seed", "1", "--output", path)
     with pytest.raises(ValueError, match="export the list again"):
-        EpisodeList(pack.path.with_name("episodes.safetensors"), Pack(path))
+        EpisodeList(episode_list, Pack(path))
 
 
-def test_the_program_s_evaluation_and_pytorch_s_agree_on_every_episode(pack, tmp_path):
-    run = tmp_path / "run"
-    settings = {
-        "data.pack": pack.path,
-        "episode.way": WAY,
-        "train.steps": 30,
-        "train.warmup_steps": 5,
-        "validation.every": 30,
-        "validation.episodes": 4,
-    }
-    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    program("train", "experiments/synthetic.yaml", "--run-dir", run, "--quiet", *sets)
+def test_the_program_s_evaluation_and_pytorch_s_agree_on_every_episode(pack, run, tmp_path):
     model = HyperTransformer.load(run / "checkpoints" / "best.safetensors")
     path = tmp_path / "episodes.safetensors"
     for drawn in ([], ["--overlapping"]):

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,39 +9,22 @@ import pytest
 pytest.importorskip("torch", reason="no torch: `make parity` installs it and runs these tests")
 
 import torch  # noqa: E402
+from program import BINARY, ROOT, train  # noqa: E402
 
 from baselines.data import Pack, TrainingData  # noqa: E402
 from baselines.gradient_adaptation import Adapting  # noqa: E402
 from baselines.hypertransformer import HyperTransformer  # noqa: E402
 from baselines.support_gradient import leave_one_out_loss  # noqa: E402
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-BINARY = ROOT / "target" / "release" / "hypertransformer"
 WAY, SHOT = 5, 3
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    if not BINARY.exists():
-        pytest.skip(f"{BINARY} is not built: run `make build`")
+def adapted(glyphs, tmp_path_factory):
+    """The folder of a short run with three shots."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("adaptation")
-    settings = {
-        "data.pack": folder / "synthetic.safetensors",
-        "episode.way": WAY,
-        "episode.shot": SHOT,
-        "train.steps": 30,
-        "train.warmup_steps": 5,
-        "validation.every": 30,
-        "validation.episodes": 4,
-    }
-    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    for words in (
-        ["data", "import", "synthetic", "--output", folder / "synthetic.safetensors"],
-        ["train", "experiments/synthetic.yaml", "--run-dir", folder / "run", "--quiet", *sets],
-    ):
-        subprocess.run([BINARY, *words], cwd=ROOT, check=True, capture_output=True)
-    return folder / "run"
+    settings = {"episode.shot": SHOT, "validation.every": 20}
+    return train(tmp_path_factory.mktemp("adaptation") / "run", glyphs, settings)
 
 
 def test_the_loss_compares_each_image_with_its_class_without_itself():
@@ -68,9 +50,9 @@ def test_a_class_of_one_is_compared_with_itself_and_one_of_none_is_no_choice():
     assert abs(found.item() - expected) < 1e-12
 
 
-def test_steps_move_kernels_by_their_share_and_lower_the_loss(run):
-    adapting = Adapting(HyperTransformer.load(run / "checkpoints" / "best.safetensors"), WAY, 1)
-    episode = TrainingData(Pack(run.parent / "synthetic.safetensors"), WAY, SHOT, 3).episode(0)
+def test_steps_move_kernels_by_their_share_and_lower_the_loss(adapted, glyphs):
+    adapting = Adapting(HyperTransformer.load(adapted / "checkpoints" / "best.safetensors"), WAY, 1)
+    episode = TrainingData(Pack(glyphs), WAY, SHOT, 3).episode(0)
     stepped = adapting.stepped(adapting.model, episode, 0)
     loss, before = adapting.loss(adapting.model, episode)
     loss_after, after = adapting.loss(stepped, episode)
@@ -79,9 +61,9 @@ def test_steps_move_kernels_by_their_share_and_lower_the_loss(run):
     assert loss_after < loss
 
 
-def test_the_program_prints_the_gain(run):
+def test_the_program_prints_the_gain(adapted):
     words = ["--steps", "2", "--episodes", "4", "--inner", "1", "--overlapping"]
-    command = [sys.executable, "-m", "baselines.gradient_adaptation", run, "--binary", BINARY]
+    command = [sys.executable, "-m", "baselines.gradient_adaptation", adapted, "--binary", BINARY]
     found = subprocess.run(
         [*command, *words], cwd=ROOT / "python", check=True, capture_output=True, text=True
     )

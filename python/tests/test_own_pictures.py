@@ -1,38 +1,28 @@
 """Tests `generate` and `classify` on pictures of every format, and the CNN in onnxruntime."""
 
 import json
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from PIL import Image
+from program import ROOT, program
 from safetensors import safe_open
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-BINARY = ROOT / "target" / "release" / "hypertransformer"
 MODEL = "models/omniglot-20way.safetensors"
 GLYPHS = ROOT / "examples" / "glyphs"
-
-
-def run(*arguments):
-    if not BINARY.exists():
-        pytest.skip(f"{BINARY} is not built: run `make build`")
-    command = [BINARY, *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture(scope="module")
 def cnn(tmp_path_factory):
     out = tmp_path_factory.mktemp("cnn") / "glyphs"
-    run("generate", MODEL, "--support", GLYPHS / "support", "--output", out, "--threads", "1")
+    program("generate", MODEL, "--support", GLYPHS / "support", "--output", out, "--threads", "1")
     return out
 
 
 def classify(model, files):
-    lines = run("classify", model, *files, "--json", "--top", "20").splitlines()
+    lines = program("classify", model, *files, "--json", "--top", "20").splitlines()
     return [json.loads(line) for line in lines]
 
 

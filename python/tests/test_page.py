@@ -8,15 +8,13 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
+from program import BINARY, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-BINARY = ROOT / "target" / "release" / "hypertransformer"
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
     "--no-sandbox",
@@ -59,7 +57,7 @@ def png():
     return base64.b64encode(file.getvalue()).decode()
 
 
-def test_wrong_requests_are_told(address):
+def test_wrong_requests_are_refused_with_the_reason(address):
     one = {"name": "a", "pictures": [png()]}
     many = {"name": "b", "pictures": [png()] * 400}
     cases = [
@@ -73,7 +71,7 @@ def test_wrong_requests_are_told(address):
         ({"classes": [one, many]}, "401 pictures, expected at most 400"),
         (
             {"classes": [{"name": str(i), "pictures": [png()]} for i in range(21)]},
-            "trained for 20 at most",
+            "trained for at most 20",
         ),
     ]
     for body, expected in cases:

@@ -1,38 +1,11 @@
 """Reads a real run with the tools that a user has: TensorBoard and safetensors."""
 
 import json
-import subprocess
-from pathlib import Path
 
 import numpy as np
-import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-BINARY = ROOT / "target" / "release" / "hypertransformer"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    if not BINARY.exists():
-        pytest.skip(f"{BINARY} is not built: run `make build`")
-    folder = tmp_path_factory.mktemp("run")
-    settings = {
-        "data.pack": folder / "synthetic.safetensors",
-        "episode.way": 5,
-        "train.steps": 20,
-        "train.warmup_steps": 5,
-        "train.log_every": 5,
-        "train.log_test_accuracy": "true",
-        "validation.every": 10,
-        "validation.episodes": 4,
-    }
-    overrides = [part for k, v in settings.items() for part in ("--set", f"{k}={v}")]
-    command = [BINARY, "train", "experiments/synthetic.yaml", "--run-dir", folder / "run"]
-    subprocess.run([*command, *overrides], cwd=ROOT, check=True, capture_output=True)
-    return folder / "run"
 
 
 def test_tensorboard_shows_what_the_metrics_file_says(run):
@@ -57,8 +30,8 @@ def test_a_checkpoint_names_every_tensor(run):
         assert json.loads(file.metadata()["checkpoint"])["step"] == 20
 
 
-def test_python_reads_a_pack(run):
-    pack = load_file(run.parent / "synthetic.safetensors")
+def test_python_reads_a_pack(glyphs):
+    pack = load_file(glyphs)
     assert pack["images"].dtype == np.uint8
     assert pack["images"].shape == (12_000, 28, 28, 1)
     assert pack["class_offsets"][-1] == 12_000

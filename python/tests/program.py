@@ -1,0 +1,31 @@
+"""The compiled program, for tests that run it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BINARY = ROOT / "target" / "release" / "hypertransformer"
+
+
+def program(*words):
+    """Run the program in the repository and return what it prints; skip if it is not built."""
+    if not BINARY.exists():
+        pytest.skip(f"{BINARY} is not built: run `make build`")
+    command = [BINARY, *words]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def train(run, pack, settings):
+    """Train the synthetic experiment in a few steps, 5-way, on `pack`; return the run's folder."""
+    chosen = {
+        "data.pack": pack,
+        "episode.way": 5,
+        "train.steps": 20,
+        "train.warmup_steps": 5,
+        "validation.episodes": 4,
+    } | settings
+    overrides = [word for key, value in chosen.items() for word in ("--set", f"{key}={value}")]
+    program("train", "experiments/synthetic.yaml", "--run-dir", run, "--quiet", *overrides)
+    return run
