@@ -246,7 +246,7 @@ fn group_gradient(
     // Metrics are read last, so that a GPU is waited for at the end of the step and not within it.
     let mut averages = Averages::default();
     let tasks = episodes.len() as f64;
-    tch::no_grad(|| averages.measure(&TRAINING_PASS, &pass, tasks));
+    tch::no_grad(|| averages.measure(TRAINING_PASS, &pass, tasks));
     StepGradient {
         loss: pass.loss.double_value(&[]),
         averages,

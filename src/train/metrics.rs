@@ -22,7 +22,7 @@ pub(crate) struct TrainingPass {
 }
 
 /// Measured in every forward pass of training, averaged over the tasks since the last line of the log.
-pub(crate) static TRAINING_PASS: [Metric<TrainingPass>; 2] = [
+pub(crate) static TRAINING_PASS: &[Metric<TrainingPass>] = &[
     Metric {
         tag: LOSS,
         description: "loss of training episodes, with penalties",
@@ -49,7 +49,7 @@ pub(crate) struct OptimizerStep {
 }
 
 /// Measured at every optimizer step, averaged over the steps since the last line of the log.
-pub(crate) static OPTIMIZER_STEP: [Metric<OptimizerStep>; 1] = [Metric {
+pub(crate) static OPTIMIZER_STEP: &[Metric<OptimizerStep>] = &[Metric {
     tag: "train/gradient_norm",
     description: "norm of the gradient before clipping",
     measure: |step| step.gradient_norm,
@@ -65,7 +65,7 @@ pub(crate) struct LogLine {
 }
 
 /// Measured once per line of the log.
-pub(crate) static LOG_LINE: [Metric<LogLine>; 3] = [
+pub(crate) static LOG_LINE: &[Metric<LogLine>] = &[
     Metric {
         tag: "train/learning_rate",
         description: "learning rate of the last step",
@@ -84,7 +84,7 @@ pub(crate) static LOG_LINE: [Metric<LogLine>; 3] = [
 ];
 
 /// Measured at every validation.
-pub(crate) static VALIDATION: [Metric<Summary>; 3] = [
+pub(crate) static VALIDATION: &[Metric<Summary>] = &[
     Metric {
         tag: "validation/accuracy",
         description: "mean accuracy of validation episodes; it chooses the best checkpoint",
@@ -103,7 +103,7 @@ pub(crate) static VALIDATION: [Metric<Summary>; 3] = [
 ];
 
 /// Measured at every validation with `train.log_test_accuracy`.
-pub(crate) static TEST: [Metric<Summary>; 2] = [
+pub(crate) static TEST: &[Metric<Summary>] = &[
     Metric {
         tag: "test/accuracy",
         description: "mean accuracy of test episodes; it chooses nothing",

@@ -228,7 +228,7 @@ impl Run<'_> {
             let measured = OptimizerStep {
                 gradient_norm: norm,
             };
-            averages.measure(&metrics::OPTIMIZER_STEP, &measured, batch.count() as f64);
+            averages.measure(metrics::OPTIMIZER_STEP, &measured, batch.count() as f64);
             window.add(&averages, batch.count());
             let last = state.step == config.steps;
             if state.step.is_multiple_of(config.log_every) || last {
@@ -239,7 +239,7 @@ impl Run<'_> {
                     loader_wait,
                 };
                 let mut averages = window.averages;
-                averages.measure(&metrics::LOG_LINE, &line, 1.0);
+                averages.measure(metrics::LOG_LINE, &line, 1.0);
                 self.report.write(state.step, &averages)?;
                 let [loss, accuracy] =
                     [metrics::LOSS, metrics::ACCURACY].map(|tag| averages.of(tag));
@@ -324,9 +324,9 @@ impl Run<'_> {
         }
         let test = self.test.as_ref().map(summary);
         let mut averages = Averages::default();
-        averages.measure(&metrics::VALIDATION, &validation, 1.0);
+        averages.measure(metrics::VALIDATION, &validation, 1.0);
         if let Some(test) = &test {
-            averages.measure(&metrics::TEST, test, 1.0);
+            averages.measure(metrics::TEST, test, 1.0);
         }
         let deviations =
             MeanWeights::over_tasks(&trained, &self.validation, DEVIATION_EPISODES, mode)
