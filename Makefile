@@ -22,7 +22,7 @@ RUN ?= runs/$(basename $(notdir $(EXPERIMENT)))
 BINARY := target/release/hypertransformer
 PYTORCH ?= .venv-baselines/bin/python
 PYTORCH_SETUP := $(if $(filter .venv-baselines/bin/python,$(PYTORCH)),.venv-baselines/ready)
-# A run that is there is continued, unless ARGS say otherwise.
+# An existing run is continued unless ARGS say otherwise.
 RESUME = $(if $(filter --force --resume,$(ARGS)),,$(if $(wildcard $(RUN)/config.yaml),--resume,))
 
 help: ## list the targets
@@ -39,66 +39,66 @@ build: setup ## compile the program
 experiment-known:
 	@test -n "$(EXPERIMENT)" || { echo "error: DATASET=$(DATASET): expected synthetic, omniglot, mini, tiered, cifar-fs, fc100 or cub" >&2; exit 2; }
 
-train: experiment-known build ## train DATASET (or EXPERIMENT), evaluate, tell where the run lies
+train: experiment-known build ## train DATASET (or EXPERIMENT), evaluate, print the run folder
 	$(BINARY) train $(EXPERIMENT) --run-dir $(RUN) $(RESUME) $(ARGS)
 	$(BINARY) evaluate $(RUN) --split test --episodes 1000 --output $(RUN)/evaluation-quick.json
-	@echo "the run lies in $(RUN); watch it with: make tensorboard"
+	@echo "run folder: $(RUN); show it with: make tensorboard"
 
 evaluate: experiment-known build ## measure RUN on 10,000 test episodes (ARGS: see evaluate --help)
 	$(BINARY) evaluate $(RUN) $(ARGS)
 
-data: build ## import DATASET from FROM=PATH into data/ (ARGS=--partial: what is there of it)
+data: build ## import DATASET from FROM=PATH into data/ (ARGS=--partial: accept an incomplete data set)
 	@test -n "$(FROM)" || { echo "usage: make data DATASET=omniglot|mini|tiered|cifar-fs|fc100|cub|idx|folder|embeddings FROM=path/to/files" >&2; exit 2; }
 	$(BINARY) data import $(SOURCE) --from $(FROM) --output data/$(PACK).safetensors $(ARGS)
 
-demo: build ## from pictures in examples/ to a CNN and its answers, with the model in the box
+demo: build ## generate a CNN from pictures in examples/ with the included model, and classify with it
 	$(BINARY) generate models/omniglot-20way.safetensors --support examples/glyphs/support --output target/demo/glyphs --force
 	$(BINARY) classify target/demo/glyphs.onnx examples/glyphs/query/*/4.png
 	$(BINARY) evaluate-folder target/demo/glyphs.onnx examples/glyphs/query
 
-serve: build ## draw classes in a browser, with the model in the box (ARGS: see serve --help)
+serve: build ## draw classes in a browser with the included model (ARGS: see serve --help)
 	$(BINARY) serve $(ARGS)
 
-tensorboard: .venv-python/ready ## watch all runs
+tensorboard: .venv-python/ready ## show all runs in TensorBoard
 	.venv-python/bin/tensorboard --logdir runs
 
-test: setup .venv-python/ready ## all tests, Rust and Python
+test: setup .venv-python/ready ## run all tests, Rust and Python
 	cargo test --release
 	.venv-python/bin/pytest -q python
 
-test-page: build .venv-python/ready ## the page of `serve` in a headless Chromium (Debian: chromium)
+test-page: build .venv-python/ready ## test the page of `serve` in a headless Chromium (Debian: chromium)
 	.venv-python/bin/pip install --quiet --disable-pip-version-check -r python/requirements-page.txt
 	.venv-python/bin/pytest -q -rs python/tests/test_page.py
 
-lint: setup .venv-python/ready ## format, clippy, docs, ruff
+lint: setup .venv-python/ready ## check format, clippy, docs and ruff
 	cargo fmt --check
 	cargo clippy --release --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --release --document-private-items
 	.venv-python/bin/ruff check python && .venv-python/bin/ruff format --check python
 
-parity: setup $(PYTORCH_SETUP) ## compare θ, logits, gradients and training steps with PyTorch (installs it), test the baselines
+parity: setup $(PYTORCH_SETUP) ## compare θ, logits, gradients and training steps with PyTorch (installs it), and test the baselines
 	PYTORCH=$(PYTORCH) cargo test --release --test it parity::
 	$(PYTORCH) -m pytest -q python/tests
 
-compare: experiment-known build $(PYTORCH_SETUP) ## train HT and its rivals for MINUTES of CPU time each, same test episodes, to results/
+compare: experiment-known build $(PYTORCH_SETUP) ## train HT and other methods for MINUTES of CPU time each, evaluate on the same episodes, write results/
 	PYTHONPATH=python $(PYTORCH) -m baselines.compare $(EXPERIMENT) --channels $(CHANNELS) --minutes $(MINUTES) --episodes $(EPISODES) $(ARGS)
 
-bench: build $(PYTORCH_SETUP) ## time episodes beside PyTorch in turns, and the loader (ARGS='--quick' or '--threads 2 --compile --output FILE.md')
+bench: build $(PYTORCH_SETUP) ## time episodes, alternating with PyTorch, and the loader (ARGS='--quick' or '--threads 2 --compile --output FILE.md')
 	PYTHONPATH=python $(PYTORCH) -m baselines.performance $(ARGS)
 
-kernels: setup ## time single kernels beside what they replace (ARGS=-- then names: see cargo bench)
+kernels: setup ## time single kernels next to what they replace (ARGS='-- NAME': see cargo bench)
 	cargo bench --bench kernels $(ARGS)
 
-clean: ## remove what was built; runs and data stay
+clean: ## remove everything built; runs and data stay
 	rm -rf target .venv .venv-python .venv-baselines .libtorch
 
-# Python tools of their own, so that an active Python that only lends its torch is left alone.
+# A separate environment for Python tools, so that an active Python that only provides torch is not changed.
 .venv-python/ready: python/requirements-test.txt
 	python3 -m venv .venv-python || { echo "error: sudo apt-get install python3-venv" >&2; exit 1; }
 	.venv-python/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-# PyTorch for `make bench`, `parity` and `compare` (5 GB); PYTORCH=python3 takes one that has what it needs.
+# PyTorch for `make bench`, `parity` and `compare` (5 GB); PYTORCH=python3 uses an existing installation.
 .venv-baselines/ready: python/requirements-baselines.txt python/requirements-torch.txt python/requirements-test.txt
 	python3 -m venv .venv-baselines
 	.venv-baselines/bin/pip install --quiet --disable-pip-version-check -r $<
