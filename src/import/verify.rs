@@ -1,7 +1,8 @@
-//! Reads a whole pack and says whether it is what it claims to be.
+//! Checks a whole pack: content hash, completeness, identical images.
 use std::collections::HashMap;
 
-use crate::import::known_counts;
+use crate::import::catalog::DATA_SETS;
+use crate::import::data_set::DataSet;
 use crate::pack::error::DataError;
 use crate::pack::pack::Pack;
 use crate::pack::part::Part;
@@ -9,45 +10,47 @@ use crate::pack::part::Part;
 /// What [`verify`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// Images read.
+    /// Number of images.
     pub images: usize,
-    /// Byte-identical pairs of images, all of them.
-    pub twins: Twins,
-    /// Of these, pairs whose classes lie in different parts of the default split. A class in no part is in no other.
-    pub twins_across_parts: usize,
+    /// Pairs of byte-identical images.
+    pub duplicates: Duplicates,
+    /// Number of such pairs whose classes are in different parts of the default split. Classes in no part do not count.
+    pub duplicates_across_parts: usize,
 }
 
-/// Pairs of images, by index. Two thousand blank ones are two million pairs: all are counted, the first are held.
+/// Pairs of images, by index. All are counted but only the first are stored: 2,000 blank images make 2 million pairs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Twins {
+pub struct Duplicates {
     count: usize,
     first: Vec<(usize, usize)>,
 }
 
-/// Pairs that are held: more than anyone reads.
-const MOST_HELD: usize = 1000;
+/// How many pairs are stored.
+const STORED_PAIRS: usize = 1000;
 
-impl Twins {
-    /// How many there are.
+impl Duplicates {
+    /// Number of pairs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether no two images are alike.
+    /// Whether there is no pair.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The first 1000 of them.
+    /// The first 1000 pairs.
     pub fn iter(&self) -> std::slice::Iter<'_, (usize, usize)> {
         self.first.iter()
     }
 }
 
+/// Reads all of a pack and checks it against its content hash and the catalogue.
+///
 /// # Errors
-/// If the content differs from its hash, or a known data set is not complete.
+/// If the content differs from its hash, or a data set of known contents is incomplete and its notes do not say so.
 pub fn verify(pack: &Pack) -> Result<VerifyReport, DataError> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(pack.image_bytes());
@@ -65,7 +68,10 @@ pub fn verify(pack: &Pack) -> Result<VerifyReport, DataError> {
         });
     }
     let found = (pack.class_count(), pack.image_count());
-    let known = known_counts(&metadata.name);
+    let named = DATA_SETS
+        .iter()
+        .find(|data_set| data_set.name == metadata.name);
+    let known = named.and_then(DataSet::counts);
     if let Some((classes, images)) = known.filter(|_| !metadata.notes.contains_key("partial"))
         && found != (classes, images)
     {
@@ -84,25 +90,25 @@ pub fn verify(pack: &Pack) -> Result<VerifyReport, DataError> {
     };
     let groups = identical(pack);
     let across = |group: &Vec<usize>| {
-        let mut of_parts = [0; 3];
+        let mut per_part = [0; 3];
         for part in group.iter().filter_map(|&image| part_of(image)) {
-            of_parts[part as usize] += 1;
+            per_part[part as usize] += 1;
         }
-        let within: usize = of_parts.into_iter().map(pairs).sum();
-        pairs(of_parts.into_iter().sum()) - within
+        let within: usize = per_part.into_iter().map(pairs).sum();
+        pairs(per_part.into_iter().sum()) - within
     };
     let all = groups.iter().flat_map(|group| pairs_of(group));
     Ok(VerifyReport {
         images: pack.image_count(),
-        twins: Twins {
+        duplicates: Duplicates {
             count: groups.iter().map(|group| pairs(group.len())).sum(),
-            first: all.take(MOST_HELD).collect(),
+            first: all.take(STORED_PAIRS).collect(),
         },
-        twins_across_parts: groups.iter().map(across).sum(),
+        duplicates_across_parts: groups.iter().map(across).sum(),
     })
 }
 
-/// Images of which there are several alike, each group in order.
+/// Groups of identical images, each in ascending order.
 fn identical(pack: &Pack) -> Vec<Vec<usize>> {
     let mut by_hash: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
     for image in 0..pack.image_count() {
@@ -115,7 +121,7 @@ fn identical(pack: &Pack) -> Vec<Vec<usize>> {
     groups
 }
 
-/// How many pairs so many images make.
+/// Number of pairs among `images` images.
 fn pairs(images: usize) -> usize {
     images * images.saturating_sub(1) / 2
 }

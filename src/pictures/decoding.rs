@@ -1,14 +1,79 @@
-//! Decoded pictures on their way into a pack.
+//! The one decoder of picture files: accepted sizes, EXIF orientation and transparency.
+use std::io::Cursor;
+
 use image::imageops::{FilterType, overlay};
-use image::{DynamicImage, Rgba, RgbaImage};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, Rgba, RgbaImage};
 
-use crate::pack::pack::ImageShape;
+use crate::pack::shape::ImageShape;
 
-/// Largest side of a picture in pixels: a guard against decompression bombs.
-pub(crate) const LARGEST_SIDE: u32 = 16_384;
+/// Longest side of a picture in pixels: a guard against decompression bombs.
+const LONGEST_SIDE: u32 = 16_384;
+/// Memory that decoding one picture may take, in bytes.
+const LARGEST_ALLOCATION: u64 = 2 << 30;
 
-/// Transparent places on white, as most programs show them: below them lies black as a rule.
-pub(crate) fn on_white(picture: DynamicImage) -> DynamicImage {
+/// What differs between uses of the decoder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decoding {
+    /// Shortest side of a picture in pixels.
+    shortest_side: u32,
+    /// Whether to turn the picture upright as its EXIF data say.
+    upright: bool,
+    /// File formats named in messages. The format is recognized by content.
+    formats: &'static str,
+}
+
+/// Imports: pixels as stored. Published data sets and the results on them ignore EXIF orientation.
+pub(crate) const IMPORTED: Decoding = Decoding {
+    shortest_side: 1,
+    upright: false,
+    formats: "JPEG or PNG",
+};
+
+/// A user's pictures for a model: upright, and at least 4 pixels a side, because fewer show nothing.
+pub(crate) const USERS: Decoding = Decoding {
+    shortest_side: 4,
+    upright: true,
+    formats: "JPEG, PNG, BMP, GIF, TIFF or WebP",
+};
+
+/// Decodes a picture file. Its format is recognized by content, because mini-ImageNet copies hold PNGs named `.jpg`.
+/// Transparent areas become white.
+///
+/// # Errors
+/// If the content is not a picture or its size is out of range; the text follows the file's name in the message.
+pub(crate) fn decode(content: &[u8], decoding: Decoding) -> Result<DynamicImage, String> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| format!("is no readable {} ({error})", decoding.formats);
+    let mut decoder = ImageReader::new(Cursor::new(content))
+        .with_guessed_format()
+        .map_err(|error| unreadable(&error))?
+        .into_decoder()
+        .map_err(|error| unreadable(&error))?;
+    let (width, height) = decoder.dimensions();
+    let shortest = decoding.shortest_side;
+    if width.min(height) < shortest || width.max(height) > LONGEST_SIDE {
+        return Err(format!(
+            "is {width}×{height} pixels, expected {shortest} to {LONGEST_SIDE} a side"
+        ));
+    }
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(LARGEST_ALLOCATION);
+    decoder
+        .set_limits(limits)
+        .map_err(|error| unreadable(&error))?;
+    let orientation = match decoding.upright {
+        true => Some(decoder.orientation().map_err(|error| unreadable(&error))?),
+        false => None,
+    };
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| unreadable(&error))?;
+    if let Some(orientation) = orientation {
+        picture.apply_orientation(orientation);
+    }
+    Ok(on_white(picture))
+}
+
+/// Puts transparent areas on white, as most programs show them; the pixels below them are usually black.
+fn on_white(picture: DynamicImage) -> DynamicImage {
     if !picture.color().has_alpha() {
         return picture;
     }
@@ -17,7 +82,7 @@ pub(crate) fn on_white(picture: DynamicImage) -> DynamicImage {
     DynamicImage::ImageRgba8(white).into_rgb8().into()
 }
 
-/// A picture as `[H, W, C]`, squashed to `shape` where it has another size: the aspect ratio is not kept.
+/// The picture as `[H, W, C]` bytes. A picture of another size is resized without keeping its aspect ratio.
 pub(crate) fn fit(picture: DynamicImage, shape: ImageShape, filter: FilterType) -> Vec<u8> {
     let (width, height) = (shape.width as u32, shape.height as u32);
     let sized = if (picture.width(), picture.height()) == (width, height) {

@@ -1,64 +1,64 @@
-//! How a picture file becomes what a model reads: decoded, made grey or colour, turned over, squared, resized.
+//! From a picture file to the input of a model: decoding, grey or colour, inverted values, padding, resizing.
 use std::path::Path;
 
 use image::imageops::{FilterType, overlay, resize};
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Luma};
+use image::{GrayImage, Luma};
 use serde::{Deserialize, Serialize};
 
 use crate::pack::error::DataError;
-use crate::pack::pack::{Element, ImageShape, PackMetadata};
+use crate::pack::pack::PackMetadata;
 use crate::pack::pixels::channels_first;
-use crate::pictures::decoding::{LARGEST_SIDE, fit, on_white};
+use crate::pack::shape::{Element, ImageShape};
+use crate::pictures::decoding::{USERS, decode, fit};
 
-/// Smallest side: less than this shows nothing.
-const SMALLEST_SIDE: u32 = 4;
-/// Largest file in bytes.
+/// Size of the largest accepted file in bytes.
 const LARGEST_FILE: u64 = 256 << 20;
 
-/// Which filter resizes.
+/// Filter for resizing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
-    /// Triangle, antialiased (Omniglot).
+    /// Triangle, antialiased; for drawings such as Omniglot's.
     Triangle,
-    /// Lanczos of 3 lobes (photographs).
+    /// Lanczos with 3 lobes; for photographs.
     Lanczos3,
 }
 
-/// Whether grey values are turned over.
+/// Which pictures have their values inverted (255 - x).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Invert {
-    /// For models of ink: pictures whose border is light, as paper is. For models of photographs: none.
+    /// Models of ink: pictures with a light border, such as paper. Models of photographs: none.
     Auto,
-    /// All.
+    /// All pictures.
     Yes,
-    /// None.
+    /// No picture.
     No,
 }
 
-/// How a picture file becomes what a model reads.
+/// How a picture file becomes the input of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preparation {
     /// 1 (grey) or 3 (colour).
     pub channels: usize,
-    /// Rows.
+    /// Rows of pixels.
     pub height: usize,
-    /// Columns.
+    /// Columns of pixels.
     pub width: usize,
-    /// How it is resized.
+    /// Filter for resizing.
     pub filter: Filter,
-    /// Whether the model knows light ink on a dark ground, as Omniglot's packs hold it.
+    /// Whether the model was trained on light ink on a dark background, as in Omniglot's packs. Then pictures are made
+    /// grey and padded to a square.
     pub ink: bool,
-    /// Which pictures are turned over.
+    /// Which pictures have their values inverted.
     pub invert: Invert,
 }
 
 impl Preparation {
-    /// As the pictures of a pack were prepared.
+    /// The preparation that gives pictures the size, channels and values of a pack's images.
     ///
     /// # Errors
-    /// If the pack holds embeddings, or images of neither 1 nor 3 channels.
+    /// If the pack holds embeddings, or its images have neither 1 nor 3 channels.
     pub fn of_pack(
         path: &Path,
         shape: ImageShape,
@@ -74,7 +74,7 @@ impl Preparation {
             let value = metadata.notes.get(key);
             value.is_some_and(|value| value.starts_with(start))
         };
-        // Synthetic packs of old do not say so.
+        // Older synthetic packs have no such note.
         let ink = note("ink", "high") || metadata.name == "synthetic";
         Ok(Preparation {
             channels: shape.channels,
@@ -89,15 +89,15 @@ impl Preparation {
         })
     }
 
-    /// Channels, rows, columns.
+    /// `[C, H, W]`: channels, rows, columns.
     pub fn shape(&self) -> [usize; 3] {
         [self.channels, self.height, self.width]
     }
 
-    /// A picture file as `[C, H, W]` bytes.
+    /// Prepares a picture file; returns `[C, H, W]` bytes.
     ///
     /// # Errors
-    /// If it cannot be read, is no picture, or is too small or too large.
+    /// If the file cannot be read or is larger than 256 MiB, or as [`Preparation::bytes`].
     pub fn file(&self, path: &Path) -> Result<Vec<u8>, DataError> {
         let failed = DataError::io("read", path);
         let size = match std::fs::metadata(path) {
@@ -114,12 +114,12 @@ impl Preparation {
         self.bytes(&bytes, &path.display().to_string())
     }
 
-    /// The same of a file's content; `name` is for messages.
+    /// Prepares the content of a picture file; returns `[C, H, W]` bytes. `name` is for messages.
     ///
     /// # Errors
-    /// If it is no picture, or is too small or too large.
+    /// If the content is not a picture, or a side is shorter than 4 or longer than 16384 pixels.
     pub fn bytes(&self, content: &[u8], name: &str) -> Result<Vec<u8>, DataError> {
-        let picture = decode(content).map_err(|problem| DataError::BadImage {
+        let picture = decode(content, USERS).map_err(|problem| DataError::BadImage {
             file: name.to_owned(),
             problem,
         })?;
@@ -129,8 +129,7 @@ impl Preparation {
         };
         if self.ink {
             let mut grey = picture.into_luma8();
-            let ground = median_of_border(&grey);
-            let light = ground > 127;
+            let light = median_of_border(&grey) > 127;
             if self.invert == Invert::Yes || self.invert == Invert::Auto && light {
                 grey.pixels_mut()
                     .for_each(|pixel| pixel.0[0] = 255 - pixel.0[0]);
@@ -157,7 +156,7 @@ impl Preparation {
     }
 }
 
-/// What another program has to do before it runs an exported model.
+/// Describes the preparation for programs that run an exported model.
 impl std::fmt::Display for Preparation {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (height, width) = (self.height, self.width);
@@ -187,31 +186,6 @@ impl std::fmt::Display for Preparation {
     }
 }
 
-/// By content, not by extension; turned upright as its EXIF data says; transparent places on white.
-fn decode(content: &[u8]) -> Result<DynamicImage, String> {
-    let none = |error: &dyn std::fmt::Display| {
-        format!("is no readable JPEG, PNG, BMP, GIF, TIFF or WebP ({error})")
-    };
-    let reader = ImageReader::new(std::io::Cursor::new(content)).with_guessed_format();
-    let mut decoder = reader
-        .map_err(|error| none(&error))?
-        .into_decoder()
-        .map_err(|error| none(&error))?;
-    let (width, height) = decoder.dimensions();
-    if width.min(height) < SMALLEST_SIDE || width.max(height) > LARGEST_SIDE {
-        return Err(format!(
-            "is {width}×{height} pixels, expected {SMALLEST_SIDE} to {LARGEST_SIDE} a side"
-        ));
-    }
-    let mut limits = image::Limits::default();
-    limits.max_alloc = Some(2 << 30);
-    decoder.set_limits(limits).map_err(|error| none(&error))?;
-    let orientation = decoder.orientation().map_err(|error| none(&error))?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| none(&error))?;
-    picture.apply_orientation(orientation);
-    Ok(on_white(picture))
-}
-
 fn median_of_border(picture: &GrayImage) -> u8 {
     let (width, height) = picture.dimensions();
     let mut border: Vec<u8> = (0..width)
@@ -223,7 +197,7 @@ fn median_of_border(picture: &GrayImage) -> u8 {
     border[border.len() / 2]
 }
 
-/// In the middle of a square of its ground, so that nothing is distorted.
+/// Pads a picture to a square with the median of its border, so that resizing does not distort it.
 fn squared(picture: GrayImage) -> GrayImage {
     let (width, height) = picture.dimensions();
     if width == height {

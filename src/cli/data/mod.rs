@@ -1,5 +1,6 @@
-//! `data import|info|preview|verify`.
+//! `data import|info|preview|verify|catalog`.
 
+mod catalog;
 mod import;
 mod info;
 mod preview;
@@ -10,31 +11,39 @@ use clap::Subcommand;
 use hypertransformer::import::verify::verify;
 use hypertransformer::pack::pack::Pack;
 
+use crate::cli::data::catalog::Format;
 use crate::cli::data::import::ImportArguments;
 use crate::cli::data::info::{info, print_moments};
 use crate::cli::data::preview::PreviewArguments;
 
 #[derive(Subcommand)]
 pub(super) enum DataCommand {
-    /// Make a pack from the files a data set is handed out as
+    /// Make a pack from the files of a data set
     Import(ImportArguments),
     /// Show what a pack holds: classes, splits, mean and deviation of its channels
     Info {
         /// The pack
         pack: PathBuf,
     },
-    /// Draw a contact sheet of classes, or of an episode as the model gets it
+    /// Draw a contact sheet of classes, or of an episode as the model receives it
     Preview(PreviewArguments),
-    /// Read a whole pack: content hash, completeness, byte-identical images
+    /// Check a whole pack: content hash, completeness, byte-identical images
     Verify {
         /// The pack
         pack: PathBuf,
+    },
+    /// List all data sets: licence, where to obtain them, accepted files, sizes
+    Catalog {
+        /// How to write the list
+        #[arg(long, value_enum, default_value = "markdown")]
+        format: Format,
     },
 }
 
 pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Import(arguments) => import::run(arguments)?,
+        DataCommand::Catalog { format } => catalog::print(*format),
         DataCommand::Info { pack } => {
             let pack = Pack::open(pack)?;
             info(&pack);
@@ -45,15 +54,15 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
             let pack = Pack::open(pack)?;
             let report = verify(&pack)?;
             println!(
-                "{}: {} images, content as hashed",
+                "{}: {} images, content hash correct",
                 pack.path().display(),
                 report.images
             );
             println!(
                 "byte-identical pairs: {}, of these across parts of `{}`: {}",
-                report.twins.len(),
+                report.duplicates.len(),
                 pack.metadata().default_split,
-                report.twins_across_parts
+                report.duplicates_across_parts
             );
             let names = &pack.metadata().class_names;
             let name = |image: usize| {
@@ -61,16 +70,16 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
                 let number = image - pack.class_range(class).start;
                 format!("{} number {number}", names[class])
             };
-            for &(one, other) in report.twins.iter().take(MOST_TWINS) {
+            for &(one, other) in report.duplicates.iter().take(SHOWN_DUPLICATES) {
                 println!("  {} is {}", name(other), name(one));
             }
-            if report.twins.len() > MOST_TWINS {
-                println!("  and {} more", report.twins.len() - MOST_TWINS);
+            if report.duplicates.len() > SHOWN_DUPLICATES {
+                println!("  and {} more", report.duplicates.len() - SHOWN_DUPLICATES);
             }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Pairs that `data verify` names.
-const MOST_TWINS: usize = 20;
+/// How many pairs of identical images `data verify` names.
+const SHOWN_DUPLICATES: usize = 20;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use hypertransformer::draw::contact_sheet::{class_rows, episode_rows, write_contact_sheet};
-use hypertransformer::pack::pack::{Element, Pack};
+use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
+use hypertransformer::pack::shape::Element;
 use hypertransformer::run::assemble::{evaluation_sampler, training_sampler};
 use hypertransformer::settings::file::load;
 
@@ -49,7 +50,7 @@ pub(in crate::cli) fn run(arguments: &PreviewArguments) -> anyhow::Result<ExitCo
         "--output {}: expected a name that ends in .png",
         path.display()
     );
-    ensure_replaceable(path, "PNG", is_png)?;
+    ensure_replaceable(path, "a PNG", is_png)?;
     let rows = match (&arguments.pack, &arguments.experiment) {
         (Some(pack), _) => {
             let pack = pictures(pack)?;

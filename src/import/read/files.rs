@@ -1,4 +1,4 @@
-//! Files inside folders and archives alike. Only names are held; bytes are read when asked for.
+//! Finds files in folders and archives. Content is read only when it is asked for.
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,21 +9,20 @@ use zip::{CompressionMethod, ZipArchive};
 use crate::import::read::mapped::{Scratch, Slice, Trail};
 use crate::pack::error::DataError;
 
-/// Largest single picture that is unpacked, in bytes: a guard against zip bombs.
+/// Bytes of the largest picture that is unpacked: a guard against zip bombs.
 const LARGEST: u64 = 64 << 20;
-/// How deep tars may lie in tars: ILSVRC-2012 has one for each class in one for all.
+/// How deeply tars may be nested. ILSVRC-2012 is a tar with one tar per class.
 const DEEPEST: usize = 3;
-/// Bytes of a tar's blocks.
+/// Size of a tar's blocks in bytes.
 const BLOCK: usize = 512;
 const ARCHIVES: [&str; 4] = [".zip", ".tar", ".tar.gz", ".tgz"];
 
-/// One file: `container` is the archive or folder, `inner` its path in there, with `/`. A tar inside a tar counts as a
-/// folder.
+/// A file in a folder or archive.
 #[derive(Clone, Debug)]
-pub struct FoundFile {
-    /// Archive or folder.
+pub(crate) struct FoundFile {
+    /// The searched folder or archive.
     pub container: Arc<Path>,
-    /// Path inside.
+    /// Path in `container`, with `/`. A tar in a tar counts as a folder.
     pub inner: String,
     place: Place,
 }
@@ -31,22 +30,21 @@ pub struct FoundFile {
 #[derive(Clone, Debug)]
 enum Place {
     Disk,
-    /// Clones share the archive's directory and bytes.
+    /// The archive and the index of the entry. Clones share the archive's directory and bytes.
     Zip(ZipArchive<Cursor<Slice>>, usize),
     Tar(Slice),
 }
 
 impl FoundFile {
-    /// For messages.
-    #[must_use]
-    pub fn display(&self) -> String {
+    /// Path for messages.
+    pub(crate) fn display(&self) -> String {
         match self.place {
             Place::Disk => self.container.join(&self.inner).display().to_string(),
             _ => format!("{}: {}", self.container.display(), self.inner),
         }
     }
 
-    /// The error that this file is not what it should be.
+    /// The error that this file cannot be used; `problem` follows the file's name.
     pub(crate) fn bad(&self, problem: impl Into<String>) -> DataError {
         DataError::BadArchive {
             path: PathBuf::from(self.display()),
@@ -54,23 +52,21 @@ impl FoundFile {
         }
     }
 
-    /// The error that one data set can hold one of both only.
+    /// The error that two files have a name that the data set has once.
     pub(crate) fn twice(&self, other: &FoundFile) -> DataError {
         self.bad(format!(
-            "is there a second time as `{}`: name the files or the folder of one data set with --from",
+            "was also found as `{}`: name the files or the folder of one data set with --from",
             other.display()
         ))
     }
 
-    /// The last part of the path inside.
-    #[must_use]
-    pub fn name(&self) -> &str {
+    /// File name without folders.
+    pub(crate) fn name(&self) -> &str {
         last(&self.inner)
     }
 
-    /// The name of the folder that the file lies in, be it that of the container.
-    #[must_use]
-    pub fn folder_name(&self) -> Option<String> {
+    /// Name of the folder that holds the file; for files directly in a searched folder, the name of that folder.
+    pub(crate) fn folder_name(&self) -> Option<String> {
         match self.inner.rsplit('/').nth(1) {
             Some(folder) => Some(folder.to_owned()),
             None if matches!(self.place, Place::Disk) => {
@@ -80,11 +76,11 @@ impl FoundFile {
         }
     }
 
-    /// The content of a file of a picture's size.
+    /// The content in memory; for pictures and small files. Files in zip archives are read up to 64 MiB.
     ///
     /// # Errors
-    /// If it cannot be read, or its archive is damaged there.
-    pub fn read(&self) -> Result<Vec<u8>, DataError> {
+    /// If the file cannot be read, or its archive is damaged.
+    pub(crate) fn read(&self) -> Result<Vec<u8>, DataError> {
         match &self.place {
             Place::Disk => {
                 let path = self.container.join(&self.inner);
@@ -112,7 +108,7 @@ impl FoundFile {
     /// The content of a file of any size, mapped.
     ///
     /// # Errors
-    /// If it cannot be read, is empty or an HTML page, or its archive is damaged there.
+    /// If the file cannot be read, is empty or an HTML page, or its archive is damaged.
     pub(crate) fn map(&self, scratch: &Scratch) -> Result<Slice, DataError> {
         match &self.place {
             Place::Disk => Slice::open(&self.container.join(&self.inner)),
@@ -131,7 +127,7 @@ impl FoundFile {
     }
 }
 
-/// One entry of a zip archive, mapped where it lies or unpacked; its checksum is checked either way.
+/// Maps an entry of a zip archive: in place if it is stored, otherwise unpacked. Its checksum is verified either way.
 pub(crate) fn map_entry(
     archive: &ZipArchive<Cursor<Slice>>,
     index: usize,
@@ -149,13 +145,13 @@ pub(crate) fn map_entry(
     Ok(scratch.keep(&mut file)?)
 }
 
-/// All wanted files below the paths: an archive's, or a folder's with the archives that lie in it, or the file itself; by
-/// name. Archives are zip, tar and tar.gz. `wanted` is asked with the path inside the container. Hidden files and
-/// `__MACOSX` are passed over.
+/// Finds all files for which `wanted` holds, sorted by container and path. Each path is a folder, which is searched with
+/// the archives in it; an archive (zip, tar, tar.gz); or a wanted file. `wanted` receives the path in the folder or
+/// archive. Hidden files and `__MACOSX` are skipped.
 ///
 /// # Errors
-/// If something cannot be read, is no whole archive or has a name that is not UTF-8.
-pub fn find(
+/// If a file cannot be read, an archive is damaged, or a name is not UTF-8.
+pub(crate) fn find(
     paths: &[PathBuf],
     scratch: &Scratch,
     wanted: &dyn Fn(&str) -> bool,
@@ -296,7 +292,7 @@ impl Search<'_> {
                 .ok_or_else(|| format!("is cut short at {name}: fetch it again"))?;
             let inner = format!("{folder}{name}");
             if (self.wanted)(&inner) {
-                // Two names that are not UTF-8 could become one text.
+                // Two names that are not UTF-8 could become the same text.
                 if str::from_utf8(&bytes).is_err() {
                     let shown = bytes.escape_ascii();
                     return Err(format!(
@@ -310,7 +306,7 @@ impl Search<'_> {
                 self.tar(container, &format!("{stem}/"), &content, depth + 1)?;
             }
         }
-        // Cut off between two files it looks whole, but for the zeros that end every tar.
+        // A tar truncated between two files looks complete except for the zeros that end every tar.
         match slice.as_ref().get(end..end.saturating_add(BLOCK)) {
             Some(block) if block.iter().all(|&byte| byte == 0) => Ok(()),
             _ => Err("is cut short (it has no end mark): fetch it again".to_owned()),
@@ -318,10 +314,10 @@ impl Search<'_> {
     }
 }
 
-/// By the text of its path a file below `folder` is found again, and by that of its folder's name its class is known.
+/// Checks the path below `folder`, which is used to open the file, and the name of the file's folder, which is its class.
 ///
 /// # Errors
-/// If these are not UTF-8: two of them could become one text.
+/// If they are not UTF-8: two of them could become the same text.
 fn check_names(folder: &Path, path: &Path) -> Result<(), DataError> {
     let inner = path.strip_prefix(folder).unwrap_or(path).to_str();
     let above = path.parent().and_then(Path::file_name);
@@ -330,7 +326,7 @@ fn check_names(folder: &Path, path: &Path) -> Result<(), DataError> {
     }
     Err(DataError::BadArchive {
         path: path.to_path_buf(),
-        problem: "has a name that is not UTF-8, or lies in a folder that has one: rename it"
+        problem: "has a name that is not UTF-8, or is in a folder with such a name: rename it"
             .to_owned(),
     })
 }
@@ -338,7 +334,7 @@ fn check_names(folder: &Path, path: &Path) -> Result<(), DataError> {
 /// Reads the directory of a zip archive.
 ///
 /// # Errors
-/// If it is none, or a damaged one, as what a message says after its name.
+/// If it is not a zip archive or is damaged; the text follows the file's name in the message.
 pub(crate) fn open_zip(slice: Slice) -> Result<ZipArchive<Cursor<Slice>>, String> {
     ZipArchive::new(Cursor::new(slice))
         .map_err(|error| format!("is cut short or damaged ({error}): fetch it again"))
@@ -350,12 +346,12 @@ fn hidden(inner: &str) -> bool {
         .any(|part| part.starts_with('.') || part == "__MACOSX")
 }
 
-/// The last part of a path inside a container.
+/// The file name at the end of a path with `/`.
 pub(crate) fn last(inner: &str) -> &str {
     inner.rsplit('/').next().unwrap_or(inner)
 }
 
-/// Whether a path ends in one of these extensions, in small letters or large.
+/// Whether a path has one of these extensions, in lower or upper case.
 pub(crate) fn has_extension(inner: &str, extensions: &[&str]) -> bool {
     inner.rsplit_once('.').is_some_and(|(_, found)| {
         extensions

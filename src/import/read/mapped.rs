@@ -1,5 +1,4 @@
-//! Bytes of files, mapped: nothing is read before it is looked at, and what must be unpacked goes to a nameless file
-//! beside the pack instead of into memory.
+//! Memory-mapped bytes of files. Unpacked content goes to an unnamed file next to the pack instead of into memory.
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,16 +10,16 @@ use flate2::read::MultiGzDecoder;
 use memmap2::Mmap;
 
 use crate::base::atomic;
-use crate::base::resident::give_back;
+use crate::base::resident::release_pages;
 use crate::import::read::progress::{Progress, Watch};
 use crate::pack::error::DataError;
 
-/// Bytes that are read before their memory is given back.
+/// Bytes that are read before their pages are released.
 const STRIDE: usize = 32 << 20;
 
-/// A range of a mapped file; clones share the file.
+/// A range of a mapped file; clones share the mapping.
 #[derive(Clone, Debug)]
-pub struct Slice {
+pub(crate) struct Slice {
     map: Arc<Mmap>,
     range: Range<usize>,
 }
@@ -32,10 +31,10 @@ impl AsRef<[u8]> for Slice {
 }
 
 impl Slice {
-    /// Maps a file that a download should have brought.
+    /// Maps a downloaded file.
     ///
     /// # Errors
-    /// If it cannot be opened, is empty, or is an HTML page, as failed downloads are.
+    /// If the file cannot be opened, is empty, or is an HTML page, the result of a failed download.
     pub(crate) fn open(path: &Path) -> Result<Slice, DataError> {
         let bad = |problem: &str| DataError::BadArchive {
             path: path.to_path_buf(),
@@ -56,7 +55,7 @@ impl Slice {
         Ok(slice)
     }
 
-    /// A range of it, if it reaches that far.
+    /// The range of `length` bytes from `start`; `None` if the slice is shorter.
     pub(crate) fn part(&self, start: usize, length: usize) -> Option<Slice> {
         let start = self.range.start.checked_add(start)?;
         let end = start.checked_add(length)?;
@@ -66,16 +65,16 @@ impl Slice {
         })
     }
 
-    /// Gives the memory of a range back: files larger than memory are read through such maps.
+    /// Releases the pages of a range, because mapped files can be larger than memory.
     pub(crate) fn release(&self, start: usize, length: usize) {
         let start = self.range.start + start;
-        give_back(&self.map, start..start + length);
+        release_pages(&self.map, start..start + length);
     }
 
-    /// What it holds, decompressed if it is a gzip file.
+    /// The content, decompressed if it is a gzip file.
     ///
     /// # Errors
-    /// If the gzip file is cut short or damaged.
+    /// If the gzip file is truncated or damaged.
     pub(crate) fn gunzipped(self, scratch: &Scratch) -> std::io::Result<Slice> {
         if self.as_ref().starts_with(&[0x1f, 0x8b]) {
             scratch.keep(&mut MultiGzDecoder::new(self.as_ref()))
@@ -85,7 +84,7 @@ impl Slice {
     }
 }
 
-/// Gives the memory of a slice back that is read from its start to its end.
+/// Releases the pages of a slice that is read from start to end.
 pub(crate) struct Trail<'a> {
     slice: &'a Slice,
     released: usize,
@@ -101,7 +100,7 @@ impl<'a> Trail<'a> {
         }
     }
 
-    /// All before `place` was read.
+    /// Records that everything before `place` was read.
     pub(crate) fn reach(&mut self, place: usize) {
         self.reached = place;
         if place - self.released >= STRIDE {
@@ -111,7 +110,7 @@ impl<'a> Trail<'a> {
     }
 }
 
-/// Takes what is read elsewhere, for its length.
+/// Advances by the length of what is written; the bytes themselves are ignored.
 impl Write for Trail<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.reach(self.reached + bytes.len());
@@ -124,7 +123,7 @@ impl Write for Trail<'_> {
 }
 
 fn map(file: &File) -> std::io::Result<Slice> {
-    // SAFETY: whoever changes an archive while it is imported gets an error or a wrong picture, as with any reading.
+    // SAFETY: changing an archive during its import causes an error or a wrong picture, as with any other way of reading.
     let map = unsafe { Mmap::map(file) }?;
     let range = 0..map.len();
     Ok(Slice {
@@ -133,18 +132,18 @@ fn map(file: &File) -> std::io::Result<Slice> {
     })
 }
 
-/// Bytes unpacked between two reports of progress.
+/// Bytes unpacked between two progress reports.
 const BLOCK: usize = 4 << 20;
 
-/// Where unpacked files lie until the import ends: in the folder of the pack, which has room for much.
-pub struct Scratch<'a> {
+/// Storage for unpacked files until the import ends: the folder of the pack, which must have room for large files anyway.
+pub(crate) struct Scratch<'a> {
     folder: PathBuf,
     watch: Watch<'a>,
     unpacked: Cell<u64>,
 }
 
 impl<'a> Scratch<'a> {
-    /// Beside the pack that is to be written; `watch` is told of what is unpacked.
+    /// Storage next to the pack that will be written; `watch` receives the number of unpacked bytes.
     pub(crate) fn beside(output: &Path, watch: Watch<'a>) -> Scratch<'a> {
         Scratch {
             folder: atomic::folder_of(output).to_path_buf(),
@@ -153,10 +152,10 @@ impl<'a> Scratch<'a> {
         }
     }
 
-    /// Writes all bytes to a file without a name, which goes with the last slice of it, and maps it.
+    /// Writes all bytes to an unnamed file and maps it. The file is deleted with the last slice of it.
     ///
     /// # Errors
-    /// If reading or writing fails, or the import is not to go on.
+    /// If reading or writing fails, or `watch` asks to stop.
     pub(crate) fn keep(&self, reader: &mut dyn Read) -> std::io::Result<Slice> {
         std::fs::create_dir_all(&self.folder)?;
         let mut file = tempfile::tempfile_in(&self.folder)?;

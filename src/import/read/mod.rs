@@ -1,7 +1,7 @@
-//! Reading what data sets are published as: archives, arrays, pickles.
+//! Reading the files that data sets are published as: archives, arrays, pickles.
 
-pub mod files;
-pub mod mapped;
+pub(crate) mod files;
+pub(crate) mod mapped;
 pub(crate) mod numpy;
 pub(crate) mod pickle;
 pub mod progress;

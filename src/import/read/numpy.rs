@@ -1,4 +1,4 @@
-//! Arrays of numpy, where they lie: in `.npy` files, in `.npz` archives and, by [`crate::import::read::pickle`], in pickles.
+//! numpy arrays, mapped from `.npy` files, `.npz` archives and, through [`crate::import::read::pickle`], pickles.
 use std::borrow::Cow;
 use std::io::Cursor;
 
@@ -9,13 +9,13 @@ use crate::import::read::files::{FoundFile, map_entry, open_zip};
 use crate::import::read::mapped::{Scratch, Slice, Trail};
 use crate::pack::error::DataError;
 
-/// Bytes of a letter in an array of text.
+/// Bytes of a letter in a numpy array of text (`U`).
 const LETTER: usize = 4;
 
-/// What the elements are.
+/// Element type of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dtype {
-    /// As numpy calls it: `u`, `i`, `f`, `b` (Boolean), `O` (objects), `S` and `U` (text of bytes and of letters) …
+    /// numpy's letter: `u`, `i`, `f`, `b` (Boolean), `O` (objects), `S` and `U` (text of bytes and of letters), …
     pub kind: u8,
     /// Bytes of an element.
     pub size: usize,
@@ -30,7 +30,7 @@ impl Dtype {
         big_endian: false,
     };
 
-    /// From numpy's short name: `|u1`, `<f4`, `O`.
+    /// Parses numpy's short name: `|u1`, `<f4`, `O`.
     pub(crate) fn parse(name: &str) -> Option<Dtype> {
         let plain = name.trim_start_matches(['<', '>', '|', '=']);
         let (&kind, size) = plain.as_bytes().split_first()?;
@@ -64,16 +64,16 @@ impl std::fmt::Display for Dtype {
     }
 }
 
-/// Bytes in a mapped file, as they are, or as protocol 2 of Python 3 writes them: as text of as many letters.
+/// Bytes in a mapped file. Protocol 2 of Python 3 stores bytes as text with one letter per byte.
 #[derive(Clone, Debug)]
 pub(crate) enum Stored {
     Plain(Slice),
-    /// UTF-8 whose letters are all below U+0100, and their number; each is a byte.
+    /// UTF-8 text with letters below U+0100 only, and its number of letters; each letter is one byte.
     Letters(Slice, usize),
 }
 
 impl Stored {
-    /// Such text, if it is.
+    /// Bytes stored as text; `None` if a letter is U+0100 or above.
     pub(crate) fn letters(text: &Slice) -> Option<Stored> {
         const STEP: usize = 1 << 20;
         let (mut count, mut begun, mut trail) = (0, false, Trail::new(text));
@@ -93,7 +93,7 @@ impl Stored {
         (!begun).then(|| Stored::Letters(text.clone(), count))
     }
 
-    /// How many there are.
+    /// Number of bytes.
     pub(crate) fn len(&self) -> usize {
         match self {
             Stored::Plain(slice) => slice.as_ref().len(),
@@ -101,7 +101,7 @@ impl Stored {
         }
     }
 
-    /// The bytes, in memory where they are not stored as they are: for labels and single pictures.
+    /// The bytes, decoded into memory if they are stored as text; for labels and single pictures.
     pub(crate) fn read(&self) -> Cow<'_, [u8]> {
         match self {
             Stored::Plain(slice) => Cow::Borrowed(slice.as_ref()),
@@ -109,13 +109,13 @@ impl Stored {
         }
     }
 
-    /// Gives their memory back.
+    /// Releases their pages.
     pub(crate) fn release(&self) {
         let (Stored::Plain(slice) | Stored::Letters(slice, _)) = self;
         slice.release(0, slice.as_ref().len());
     }
 
-    /// The bytes, mapped: for large arrays.
+    /// The bytes, mapped; for large arrays.
     pub(crate) fn mapped(&self, scratch: &Scratch) -> std::io::Result<Slice> {
         match self {
             Stored::Plain(slice) => Ok(slice.clone()),
@@ -128,7 +128,7 @@ impl Stored {
     }
 }
 
-/// One byte of each letter.
+/// Decodes one byte from each letter.
 fn letters(text: &[u8]) -> impl Iterator<Item = u8> {
     let mut bytes = text.iter();
     std::iter::from_fn(move || {
@@ -140,7 +140,7 @@ fn letters(text: &[u8]) -> impl Iterator<Item = u8> {
     })
 }
 
-/// Reads such text as bytes.
+/// Reads bytes stored as text.
 struct Letters<'a> {
     text: &'a [u8],
     place: usize,
@@ -150,7 +150,7 @@ struct Letters<'a> {
 impl std::io::Read for Letters<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let mut end = self.text.len().min(self.place + buffer.len());
-        // Not between the two bytes of a letter.
+        // Do not stop between the two bytes of a letter.
         if self.text.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
             end -= 1;
         }
@@ -165,7 +165,7 @@ impl std::io::Read for Letters<'_> {
     }
 }
 
-/// An array, row by row.
+/// An array in C order (row by row).
 #[derive(Clone, Debug)]
 pub(crate) struct Array {
     pub dtype: Dtype,
@@ -180,7 +180,10 @@ impl std::fmt::Display for Array {
 }
 
 impl Array {
-    /// Checks that there are as many bytes as the shape says.
+    /// An array of `shape`, whose product times the size of an element must be the number of bytes.
+    ///
+    /// # Errors
+    /// If it is not, or if the array is in Fortran order.
     pub(crate) fn new(
         dtype: Dtype,
         shape: Vec<usize>,
@@ -208,7 +211,7 @@ impl Array {
         })
     }
 
-    /// Whole numbers of any width.
+    /// The elements of an integer or Boolean array; `None` for other types and values beyond i64.
     pub(crate) fn integers(&self) -> Option<Vec<i64>> {
         if !matches!(self.dtype.kind, b'u' | b'i' | b'b') || !(1..=8).contains(&self.dtype.size) {
             return None;
@@ -233,7 +236,7 @@ impl Array {
         bytes.chunks_exact(self.dtype.size).map(number).collect()
     }
 
-    /// Texts, filled up with zeros in the array.
+    /// The elements of a text array (`S` or `U`), without the zeros that pad them; `None` for other types.
     pub(crate) fn texts(&self) -> Option<Vec<String>> {
         let (size, big_endian) = (self.dtype.size, self.dtype.big_endian);
         let letter = |bytes: &[u8; LETTER]| {
@@ -261,7 +264,7 @@ impl Array {
         elements.map(text).collect()
     }
 
-    /// A floating-point array's elements in single precision, from its bytes or a row of them.
+    /// Converts `bytes` of a floating-point array, all or a row, to single precision; `None` for other types.
     pub(crate) fn floats(&self, bytes: &[u8]) -> Option<Vec<f32>> {
         macro_rules! read {
             ($kind:ty) => {
@@ -287,7 +290,7 @@ impl Array {
 /// Reads the header of a `.npy` file.
 ///
 /// # Errors
-/// If it is none, is cut short, or holds what is no plain array; says what, to stand after the file's name.
+/// If it is not an npy file, is truncated, or its array cannot be used; the text follows the file's name in the message.
 pub(crate) fn read_npy(slice: &Slice) -> Result<Array, String> {
     let bytes = slice.as_ref();
     let none = || "is no npy file, or is cut short".to_owned();
@@ -346,18 +349,20 @@ pub(crate) struct Npz<'a> {
 }
 
 impl<'a> Npz<'a> {
+    /// Opens the archive.
+    ///
     /// # Errors
-    /// If the file is no whole archive.
+    /// If the file is not an archive or is damaged.
     pub(crate) fn open(file: &'a FoundFile, scratch: &Scratch) -> Result<Npz<'a>, DataError> {
         let archive = open_zip(file.map(scratch)?)
             .map_err(|problem| file.bad(format!("is no npz archive, or {problem}")))?;
         Ok(Npz { file, archive })
     }
 
-    /// One of its arrays.
+    /// Reads the array `name`.
     ///
     /// # Errors
-    /// If it is not there or damaged.
+    /// If it is missing or damaged.
     pub(crate) fn array(&self, name: &str, scratch: &Scratch) -> Result<Array, DataError> {
         let Some(index) = self.archive.index_for_name(&format!("{name}.npy")) else {
             let names: Vec<_> = self.archive.file_names().flatten().collect();

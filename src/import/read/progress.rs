@@ -1,13 +1,13 @@
-//! What an import tells of itself while it runs.
+//! Progress of a running import.
 
 /// How far an import is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Bytes unpacked so far, of all archives and compressed files.
+    /// Bytes unpacked so far, over all archives and compressed files.
     Unpacked(u64),
-    /// Pictures done, and how many there are.
+    /// Pictures written so far, and their total number.
     Written(usize, usize),
 }
 
-/// Told of progress; says whether to go on.
+/// Receives progress and returns whether to continue.
 pub type Watch<'a> = &'a dyn Fn(Progress) -> bool;

@@ -1,65 +1,56 @@
 //! CIFAR-FS (Bertinetto et al. 2019) and FC100 (Oreshkin et al. 2018): the 100 classes × 600 images of CIFAR-100
-//! (Krizhevsky 2009), shared out by class or by superclass.
+//! (Krizhevsky 2009), divided into parts by class or by superclass.
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::import::data_set::ImportRequest;
 use crate::import::read::files::{FoundFile, find, last};
 use crate::import::read::mapped::Scratch;
 use crate::import::read::numpy::Dtype;
 use crate::import::read::pickle::Pickle;
-use crate::import::write::known::{Class, Found, Images, Known, KnownOptions, list, part_files};
+use crate::import::write::known::{Class, Found, KnownSplit, list, part_files, write_known};
 use crate::import::write::labelled::{add_metaoptnet, by_label};
 use crate::import::write::pictures::{Picture, PixelArray, PixelOrder};
 use crate::pack::error::DataError;
 use crate::pack::part::Part;
 
-/// Height and width.
+/// Height and width of the pictures in pixels.
 const SIDE: usize = 32;
-/// The files of the official archive that hold images, and how many.
+/// Files of the official archive that hold images, and their numbers of images.
 const IMAGES: [(&str, usize); 2] = [("train", 50_000), ("test", 10_000)];
+/// File of the official archive with the names of the classes.
 const META: &str = "meta";
-const SOURCE_LICENCE: &str = "none stated; CIFAR-100 asks for citation of Krizhevsky (2009)";
+/// `part class`, the lists of Bertinetto et al. (2019).
+const CIFAR_FS: &str = include_str!("cifar_fs.txt");
 
-/// How the classes are shared out.
+/// How CIFAR-100's classes are divided into parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CifarSplit {
-    /// 64/16/20 classes at random.
+enum Division {
+    /// CIFAR-FS: 64/16/20 classes, drawn at random.
     CifarFs,
-    /// 60/20/20 classes; a superclass is in one part only.
+    /// FC100: 60/20/20 classes; the classes of a superclass are in one part.
     Fc100,
 }
 
-impl CifarSplit {
-    pub(crate) fn known(self) -> Known {
+impl Division {
+    fn split(self) -> KnownSplit {
         match self {
-            Self::CifarFs => Known {
-                name: "cifar-fs",
-                title: "CIFAR-FS",
-                split: "bertinetto",
-                classes: [64, 16, 20],
-                images: Images::EachClass(600),
-                list: include_str!("cifar_fs.txt"),
-                source: "CIFAR-FS, Bertinetto et al. (ICLR 2019), from CIFAR-100, Krizhevsky (2009)",
-                licence: SOURCE_LICENCE,
+            Self::CifarFs => KnownSplit {
+                name: "bertinetto",
+                classes: CIFAR_FS,
             },
-            Self::Fc100 => Known {
-                name: "fc100",
-                title: "FC100",
-                split: "oreshkin",
-                classes: [60, 20, 20],
-                images: Images::EachClass(600),
-                list: "",
-                source: "FC100, Oreshkin et al. (NeurIPS 2018), from CIFAR-100, Krizhevsky (2009)",
-                licence: SOURCE_LICENCE,
+            Self::Fc100 => KnownSplit {
+                name: "oreshkin",
+                classes: "",
             },
         }
     }
 
-    /// The part of a class, by its name or that of its superclass.
+    /// The part of a class, by its own name (CIFAR-FS) or that of its superclass (FC100).
     fn part(self, fine: &str, coarse: &str) -> Option<Part> {
         let (lines, name) = match self {
-            Self::CifarFs => (include_str!("cifar_fs.txt"), fine),
+            Self::CifarFs => (CIFAR_FS, fine),
             Self::Fc100 => (include_str!("fc100.txt"), coarse),
         };
         list(lines)
@@ -67,7 +58,7 @@ impl CifarSplit {
             .map(|(part, _)| part)
     }
 
-    /// The pickles of Lee et al. (2019, MetaOptNet).
+    /// File names of the pickles of Lee et al. (2019, MetaOptNet): train, validation, test.
     fn pickles(self) -> [&'static str; 3] {
         match self {
             Self::CifarFs => [
@@ -84,43 +75,40 @@ impl CifarSplit {
     }
 }
 
-/// Imports `cifar-100-python.tar.gz` or its files `train`, `test` and `meta`; or the three pickles of MetaOptNet.
-///
-/// # Errors
-/// If the size is not possible, a file cannot be used, or anything is missing; then no pack is left behind.
-pub fn import_cifar(
-    split: CifarSplit,
-    from: &[PathBuf],
-    output: &Path,
-    options: KnownOptions<'_>,
-) -> Result<(), DataError> {
-    let (known, scratch) = (split.known(), Scratch::beside(output, options.watch));
-    let files = find(from, &scratch, &|inner| {
+/// Imports CIFAR-FS from `cifar-100-python.tar.gz`, its files `train`, `test` and `meta`, or MetaOptNet's pickles.
+pub(crate) fn import_cifar_fs(request: &ImportRequest<'_>) -> Result<(), DataError> {
+    import(Division::CifarFs, request)
+}
+
+/// Imports FC100 from `cifar-100-python.tar.gz`, its files `train`, `test` and `meta`, or MetaOptNet's pickles.
+pub(crate) fn import_fc100(request: &ImportRequest<'_>) -> Result<(), DataError> {
+    import(Division::Fc100, request)
+}
+
+fn import(division: Division, request: &ImportRequest<'_>) -> Result<(), DataError> {
+    let scratch = Scratch::beside(request.output, request.watch);
+    let files = find(request.from, &scratch, &|inner| {
         let name = last(inner);
-        split.pickles().contains(&name) || [META, IMAGES[0].0, IMAGES[1].0].contains(&name)
+        division.pickles().contains(&name) || [META, IMAGES[0].0, IMAGES[1].0].contains(&name)
     })?;
     let mut found = Found::default();
-    if let Some(pickles) = part_files(&files, split.pickles(), &mut found.faults)? {
+    if let Some(pickles) = part_files(&files, division.pickles(), &mut found.faults)? {
         add_metaoptnet(&mut found, pickles, SIDE, &scratch)?;
     } else {
         let official = [IMAGES[0].0, IMAGES[1].0, META];
         let Some([train, test, meta]) = part_files(&files, official, &mut found.faults)? else {
-            let problem = format!(
-                "nothing of it found; expected cifar-100-python.tar.gz or its files train, test and meta, or {}",
-                split.pickles().join(", ")
-            );
-            return Err(known.incomplete(from, problem));
+            return Err(request.nothing_found());
         };
         let Some(meta) = meta else {
             let problem = "there is no `meta`, which names the classes".to_owned();
-            return Err(known.incomplete(from, problem));
+            return Err(request.incomplete(problem));
         };
-        add_official(&mut found, split, [train, test], meta, &scratch)?;
+        add_official(&mut found, division, [train, test], meta, &scratch)?;
     }
-    known.write(from, output, found, options)
+    write_known(request, division.split(), found)
 }
 
-/// Class names by label.
+/// Names of classes and superclasses by label.
 struct Names {
     fine: Vec<String>,
     coarse: Vec<String>,
@@ -146,7 +134,7 @@ impl Names {
 
 fn add_official(
     found: &mut Found,
-    split: CifarSplit,
+    division: Division,
     files: [Option<&FoundFile>; 2],
     meta: &FoundFile,
     scratch: &Scratch,
@@ -184,13 +172,14 @@ fn add_official(
         let labelled = by_label(&pickle.integers("fine_labels")?, count, class_name)
             .map_err(|problem| file.bad(problem))?;
         for (name, numbers) in labelled {
-            let above = numbers.first().and_then(|&number| coarse.get(number));
-            let above = above.and_then(|&label| names.coarse.get(usize::try_from(label).ok()?));
-            let part = above.and_then(|above| split.part(&name, above));
+            let superclass = numbers.first().and_then(|&number| coarse.get(number));
+            let superclass =
+                superclass.and_then(|&label| names.coarse.get(usize::try_from(label).ok()?));
+            let part = superclass.and_then(|superclass| division.part(&name, superclass));
             let Some(part) = part else {
                 return Err(file.bad(format!(
-                    "has the class `{name}` below the superclass `{}`, which the split does not have",
-                    above.map_or("none", String::as_str)
+                    "has the class `{name}` in the superclass `{}`, which the split does not list",
+                    superclass.map_or("none", String::as_str)
                 )));
             };
             let class = classes.entry(name.clone()).or_insert_with(|| Class {
@@ -198,10 +187,10 @@ fn add_official(
                 name,
                 pictures: Vec::new(),
             });
-            let of_file = numbers.into_iter();
+            let numbers = numbers.into_iter();
             class
                 .pictures
-                .extend(of_file.map(|number| Picture::Pixels(Arc::clone(&pixels), number)));
+                .extend(numbers.map(|number| Picture::Pixels(Arc::clone(&pixels), number)));
         }
     }
     found.classes.extend(classes.into_values());

@@ -1,31 +1,31 @@
-//! Embeddings that someone computed before, as numpy files or pickles: what LEO-style experiments classify instead of
+//! Embeddings computed by another network, as numpy files or pickles. Experiments such as LEO's classify them instead of
 //! images.
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
 
+use crate::import::data_set::ImportRequest;
 use crate::import::read::files::{FoundFile, find, last};
 use crate::import::read::mapped::{Scratch, Slice};
 use crate::import::read::numpy::{Array, Npz, read_npy};
 use crate::import::read::pickle::Pickle;
-use crate::import::read::progress::Watch;
 use crate::import::write::known::part_files;
 use crate::import::write::labelled::{Labelled, by_label};
-use crate::import::write::pictures::{searched, write_pictures};
+use crate::import::write::pictures::write_pictures;
 use crate::pack::error::DataError;
-use crate::pack::pack::{Element, ImageShape, PackMetadata};
+use crate::pack::pack::PackMetadata;
 use crate::pack::part::Part;
+use crate::pack::shape::{Element, ImageShape};
 use crate::pack::splits::SplitScheme;
 use crate::pack::writer::PackWriter;
 
-/// Arrays `embeddings` and `labels`.
+/// Archives of the arrays `embeddings` and `labels`.
 const NPZ: [&str; 3] = ["train.npz", "val.npz", "test.npz"];
-/// Dicts with `embeddings` and `keys`, as Rusu et al. (2019) hand out: a key is `…-class-file`.
+/// Dicts with `embeddings` and `keys`, as Rusu et al. (2019) publish them; a key is `number-class-file`.
 const LEO: [&str; 3] = [
     "train_embeddings.pkl",
     "val_embeddings.pkl",
     "test_embeddings.pkl",
 ];
-/// One array a file.
+/// Files of one array each.
 const NPY: [&str; 3] = [
     "train_embeddings.npy",
     "val_embeddings.npy",
@@ -33,7 +33,7 @@ const NPY: [&str; 3] = [
 ];
 const NPY_LABELS: [&str; 3] = ["train_labels.npy", "val_labels.npy", "test_labels.npy"];
 
-/// One part's vectors.
+/// The embeddings of one part.
 struct Vectors {
     array: Array,
     bytes: Slice,
@@ -41,25 +41,13 @@ struct Vectors {
     part: Part,
 }
 
-/// Imports `embeddings`, `[N, D]` of f32 or f64, and `labels`, `[N]` of whole numbers, for train, val and test: from npz
-/// files, LEO's pickles, or pairs of npy files. A label is a class of its part; classes are named `train/3`, or by the
-/// `keys` of LEO's pickles.
-///
-/// # Errors
-/// If a file or array is missing, of another type, or of another length; then no pack is left behind.
-pub fn import_embeddings(
-    from: &[PathBuf],
-    output: &Path,
-    watch: Watch<'_>,
-) -> Result<(), DataError> {
-    let scratch = Scratch::beside(output, watch);
+/// Imports `embeddings`, `[N, D]` of f32 or f64, and `labels`, `[N]` of whole numbers, of train, val and test: from npz
+/// files, LEO's pickles, or pairs of npy files. Each label of a part is a class; it is named `train/3`, or as the `keys`
+/// of LEO's pickles say.
+pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
+    let scratch = Scratch::beside(request.output, request.watch);
     let all = [NPZ, LEO, NPY, NPY_LABELS].concat();
-    let files = find(from, &scratch, &|inner| all.contains(&last(inner)))?;
-    let incomplete = |problem: String| DataError::Incomplete {
-        data_set: "the set of embeddings",
-        searched: searched(from),
-        problem,
-    };
+    let files = find(request.from, &scratch, &|inner| all.contains(&last(inner)))?;
     let mut parts = Vec::new();
     for (names, read) in [
         (NPZ, read_npz as Read),
@@ -67,13 +55,13 @@ pub fn import_embeddings(
         (NPY, read_npy_pair),
     ] {
         let mut missing = Vec::new();
-        let Some(of_parts) = part_files(&files, names, &mut missing)? else {
+        let Some(by_part) = part_files(&files, names, &mut missing)? else {
             continue;
         };
         if !missing.is_empty() {
-            return Err(incomplete(missing.join("; ")));
+            return Err(request.incomplete(missing.join("; ")));
         }
-        for (part, file) in Part::ALL.into_iter().zip(of_parts) {
+        for (part, file) in Part::ALL.into_iter().zip(by_part) {
             if let Some(file) = file {
                 let (array, labels) = read(file, &files, &scratch)?;
                 parts.push(check(part, file, array, labels, &scratch)?);
@@ -82,34 +70,22 @@ pub fn import_embeddings(
         break;
     }
     let Some(first) = parts.first() else {
-        return Err(incomplete(format!(
-            "nothing found; expected {}, or {}, or {} with {}",
-            NPZ.join(", "),
-            LEO.join(", "),
-            NPY.join(", "),
-            NPY_LABELS.join(", ")
-        )));
+        return Err(request.nothing_found());
     };
     let width = first.array.shape[1];
     for vectors in &parts {
         let found = vectors.array.shape[1];
         if found != width {
-            return Err(incomplete(format!(
+            return Err(request.incomplete(format!(
                 "{} has embeddings of {found} numbers, expected {width} as in train",
                 vectors.part
             )));
         }
     }
-    write(output, &parts, width, searched(from), watch)
+    write(request, &parts, width)
 }
 
-fn write(
-    output: &Path,
-    parts: &[Vectors],
-    width: usize,
-    searched: String,
-    watch: Watch<'_>,
-) -> Result<(), DataError> {
+fn write(request: &ImportRequest<'_>, parts: &[Vectors], width: usize) -> Result<(), DataError> {
     let (mut split, mut names, mut sizes) = (SplitScheme::default(), Vec::new(), Vec::new());
     for vectors in parts {
         for (name, numbers) in &vectors.classes {
@@ -124,18 +100,17 @@ fn write(
         channels: width,
         element: Element::Float,
     };
-    let name = output.file_stem().unwrap_or_default().to_string_lossy();
     let metadata = PackMetadata {
-        name: name.into_owned(),
+        name: request.pack_stem(),
         class_names: names,
         splits: BTreeMap::from([("files".to_owned(), split)]),
         default_split: "files".to_owned(),
-        source: format!("embeddings in {searched}"),
-        licence: "not known to the importer".to_owned(),
+        source: format!("embeddings in {}", request.searched()),
+        licence: request.data_set.licence_note(),
         content_hash: String::new(),
         notes: BTreeMap::new(),
     };
-    let mut writer = PackWriter::create(output, shape, &sizes, metadata)?;
+    let mut writer = PackWriter::create(request.output, shape, &sizes, metadata)?;
     let mut rows: Vec<(&Vectors, usize)> = Vec::new();
     for vectors in parts {
         let numbers = vectors.classes.iter().flat_map(|(_, numbers)| numbers);
@@ -145,7 +120,7 @@ fn write(
         let row = vectors.row(number).unwrap_or_default();
         Ok(row.iter().flat_map(|value| value.to_le_bytes()).collect())
     };
-    write_pictures(&rows, bytes, &mut writer, watch)?;
+    write_pictures(&rows, bytes, &mut writer, request.watch)?;
     writer.finish()
 }
 
@@ -159,10 +134,10 @@ impl Vectors {
     }
 }
 
-/// The class of each embedding.
+/// Labels of the embeddings of a part.
 struct Labels {
     numbers: Vec<i64>,
-    /// What the numbers stand for; empty if nothing says.
+    /// Class names by number; empty if the file has none.
     names: Vec<String>,
 }
 
@@ -238,7 +213,7 @@ fn read_npy_pair(
     Ok((array(file)?, labels(beside, &array(beside)?)?))
 }
 
-/// Checks the numbers of one part and groups them by label.
+/// Checks the arrays of one part and groups the embeddings by label.
 fn check(
     part: Part,
     file: &FoundFile,
@@ -258,7 +233,7 @@ fn check(
     if numbers.len() != count || count == 0 {
         let labels = numbers.len();
         return Err(file.bad(format!(
-            "has {count} embeddings and {labels} labels, expected as many, and some"
+            "has {count} embeddings and {labels} labels, expected one label for each, and at least one"
         )));
     }
     let bytes = array.stored.mapped(scratch);

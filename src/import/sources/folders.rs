@@ -1,70 +1,41 @@
-//! Any tree of class folders: `class/picture`, or `train/class/picture` and so on.
+//! Class folders: `class/picture`, or `train/class/picture`, `val/…` and `test/…`.
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::import::data_set::ImportRequest;
 use crate::import::read::files::{FoundFile, find};
 use crate::import::read::mapped::Scratch;
-use crate::import::read::progress::Watch;
-use crate::import::write::pictures::{
-    ClassPictures, Picture, is_picture, searched, square, write_classes,
-};
+use crate::import::write::pictures::{ClassPictures, Picture, is_picture, square, write_classes};
 use crate::pack::error::{DataError, list_names};
 use crate::pack::pack::PackMetadata;
 use crate::pack::part::Part;
-use crate::pack::splits::{PartSizes, SplitScheme, seeded_split};
+use crate::pack::splits::{SplitScheme, seeded_split};
 use crate::pictures::tables::two_columns;
 
-/// What to make of the pictures.
-#[derive(Clone, Debug)]
-pub struct FolderOptions {
-    /// Name of the data set.
-    pub name: String,
-    /// Height and width in pixels.
-    pub size: u32,
-    /// 1 (grey) or 3 (colour).
-    pub channels: usize,
-    /// CSV file with the columns `class` and `split` (train, val, test).
-    pub split: Option<PathBuf>,
-    /// Seed of the shuffled split, where neither folders nor a file give one.
-    pub seed: u64,
-}
-
-/// Imports every class folder below `from`, in folders or archives (zip, tar, tar.gz). The parts of the split come from
-/// `options.split`; or from folders `train`, `val` or `validation`, and `test` above the class folders, or from several
-/// archives or folders in `from` of such names; or else classes are shuffled by the seed and shared out 70/10/20.
-///
-/// # Errors
-/// If an option is not possible, a file cannot be used, or the split does not fit; then no pack is left behind.
-pub fn import_folders(
-    from: &[PathBuf],
-    output: &Path,
-    options: &FolderOptions,
-    watch: Watch<'_>,
-) -> Result<(), DataError> {
-    let shape = square(options.size, options.channels)?;
-    let incomplete = |problem: String| DataError::Incomplete {
-        data_set: "the tree of class folders",
-        searched: searched(from),
-        problem,
-    };
+/// Imports every class folder in `request.from`, in folders or archives (zip, tar, tar.gz). The split comes from
+/// `request.class_split`; or from folders `train`, `val` or `validation`, and `test` above the class folders, or archives
+/// and folders of these names in `request.from`; otherwise classes are shuffled and divided 70/10/20.
+pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
+    let shape = square(request.size, request.channels)?;
+    let scratch = Scratch::beside(request.output, request.watch);
     let mut found: BTreeMap<String, ClassFolder> = BTreeMap::new();
-    for file in find(from, &Scratch::beside(output, watch), &is_picture)? {
+    for file in find(request.from, &scratch, &is_picture)? {
         let Some(class) = file.folder_name() else {
-            return Err(incomplete(format!(
-                "{} lies in no folder, expected class/picture",
+            return Err(request.incomplete(format!(
+                "{} is not in a folder, expected class/picture",
                 file.display()
             )));
         };
-        let part = part_of(&file, from);
+        let part = part_of(&file, request.from);
         let known = found.entry(class.clone()).or_insert_with(|| ClassFolder {
             part,
             ..ClassFolder::default()
         });
         if known.part != part {
             let name = |part: Option<Part>| part.map_or("no part", Part::name);
-            return Err(incomplete(format!(
-                "class `{class}` lies in {} and in {}; a few-shot split shares out classes, not pictures",
+            return Err(request.incomplete(format!(
+                "class `{class}` is in {} and in {}; a few-shot split divides classes, not pictures",
                 name(known.part),
                 name(part)
             )));
@@ -74,30 +45,28 @@ pub fn import_folders(
         let paths = &mut known.paths;
         let other = paths.entry(container).or_insert_with(|| path.to_owned());
         if other != path {
-            return Err(incomplete(format!(
+            return Err(request.incomplete(format!(
                 "there are two folders of the class `{class}`, `{other}` and `{path}`: give them different names"
             )));
         }
         known.files.push(file);
     }
     if found.is_empty() {
-        return Err(incomplete(
-            "no JPEG or PNG found, expected class/picture, also in archives".to_owned(),
-        ));
+        return Err(request.nothing_found());
     }
     let parts: Vec<Option<Part>> = found.values().map(|class| class.part).collect();
     let classes = found
         .into_iter()
         .map(|(name, class)| Ok((name, class.pictures()?)))
         .collect::<Result<Vec<ClassPictures>, DataError>>()?;
-    let (split_name, split) = match &options.split {
+    let (split_name, split) = match request.class_split {
         Some(path) => ("file", listed_split(path, &classes)?),
         None if parts.iter().all(Option::is_some) => ("folders", split_of(&parts)),
         None if parts.iter().all(Option::is_none) => {
-            let sizes = PartSizes::seventy_ten_twenty(classes.len());
+            let sizes = request.data_set.part_sizes(classes.len());
             (
                 "seeded",
-                seeded_split(classes.len(), sizes, options.seed, 0)?,
+                seeded_split(classes.len(), sizes, request.seed, 0)?,
             )
         }
         None => {
@@ -105,36 +74,36 @@ pub fn import_folders(
                 .iter()
                 .zip(&parts)
                 .filter(|(_, part)| part.is_none());
-            return Err(incomplete(format!(
-                "some classes lie below train, val or test, others do not: {}",
+            return Err(request.incomplete(format!(
+                "some classes are in train, val or test, others are not: {}",
                 list_names(outside.map(|((name, _), _)| name), 3)
             )));
         }
     };
     let metadata = PackMetadata {
-        name: options.name.clone(),
+        name: request.pack_stem(),
         class_names: Vec::new(),
         splits: BTreeMap::from([(split_name.to_owned(), split)]),
         default_split: split_name.to_owned(),
-        source: searched(from),
-        licence: "not known to the importer".to_owned(),
+        source: request.source(),
+        licence: request.data_set.licence_note(),
         content_hash: String::new(),
         notes: BTreeMap::new(),
     };
-    write_classes(output, &classes, shape, metadata, watch)
+    write_classes(request.output, &classes, shape, metadata, request.watch)
 }
 
-/// What was found of a class.
+/// The files found for a class.
 #[derive(Default)]
 struct ClassFolder {
     part: Option<Part>,
-    /// Its path in each folder or archive that has it.
+    /// Path of the class folder in each folder or archive that has it.
     paths: HashMap<Arc<Path>, String>,
     files: Vec<FoundFile>,
 }
 
 impl ClassFolder {
-    /// Each picture once: the same may lie in an archive and unpacked beside it.
+    /// The pictures, each once: a file may lie both in an archive and, unpacked, next to it.
     fn pictures(self) -> Result<Vec<Picture>, DataError> {
         if self.paths.len() == 1 {
             return Ok(self.files.into_iter().map(Picture::File).collect());
@@ -152,14 +121,14 @@ impl ClassFolder {
     }
 }
 
-/// The part that a folder above the class folder names, the nearest one, be it the folder or archive that is searched.
-/// Searched alone, that one's name says nothing: `--from train` may be all that there is.
+/// The part named by the nearest folder above the class folder; the searched folder or archive counts too, unless it is
+/// the only one: with `--from train` alone, its name says nothing.
 fn part_of(file: &FoundFile, from: &[PathBuf]) -> Option<Part> {
     let container = &*file.container;
-    let alone = matches!(from, [only] if only == container);
+    let only = matches!(from, [one] if one == container);
     let named = container
         .file_name()
-        .filter(|_| !alone && file.inner.contains('/'))
+        .filter(|_| !only && file.inner.contains('/'))
         .and_then(|name| name.to_str()?.split('.').next());
     let above = file.inner.rsplit('/').skip(2);
     above.chain(named).find_map(part_named)
@@ -184,7 +153,10 @@ fn split_of(parts: &[Option<Part>]) -> SplitScheme {
     split
 }
 
-/// The split that a CSV file gives; it names every class once.
+/// Reads a split from a CSV file that names every class once.
+///
+/// # Errors
+/// If the file is not such a table, or its classes differ from the class folders.
 fn listed_split(path: &Path, classes: &[ClassPictures]) -> Result<SplitScheme, DataError> {
     let bad = |problem: String| DataError::BadTable {
         path: path.to_path_buf(),
@@ -207,7 +179,7 @@ fn listed_split(path: &Path, classes: &[ClassPictures]) -> Result<SplitScheme, D
     let unlisted = unlisted.map(|(name, _)| name).collect::<Vec<_>>();
     if !unlisted.is_empty() {
         return Err(bad(format!(
-            "does not say where these classes belong: {}",
+            "assigns no part to these classes: {}",
             list_names(unlisted, 3)
         )));
     }

@@ -1,26 +1,26 @@
-//! The IDX files of MNIST, EMNIST, Kuzushiji and their kin: `*-images-idx3-ubyte`, `*-labels-idx1-ubyte`, also gzipped.
+//! IDX files, the format of MNIST, EMNIST and Kuzushiji: `*-images-idx3-ubyte`, `*-labels-idx1-ubyte`, also gzipped.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::import::data_set::ImportRequest;
 use crate::import::read::files::{FoundFile, find, last};
 use crate::import::read::mapped::{Scratch, Slice};
-use crate::import::read::progress::Watch;
 use crate::import::write::known::note_missing;
 use crate::import::write::labelled::by_label;
 use crate::import::write::pictures::{
-    ClassPictures, Picture, PixelArray, PixelOrder, searched, square, write_classes,
+    ClassPictures, Picture, PixelArray, PixelOrder, square, write_classes,
 };
 use crate::pack::error::{DataError, list_names};
 use crate::pack::pack::PackMetadata;
-use crate::pack::splits::{PartSizes, seeded_split};
+use crate::pack::splits::seeded_split;
 
 const IMAGES: &str = "-images-idx3-ubyte";
 const LABELS: &str = "-labels-idx1-ubyte";
-/// How the files of a data set begin, after its name.
+/// What follows the data set's name in the name of a file.
 const SETS: [&str; 3] = ["train", "test", "t10k"];
 
-/// Classes, training and test pictures of EMNIST's sets (Cohen et al. 2017), as its files name them.
+/// EMNIST's sets (Cohen et al. 2017) as its files name them: classes, and numbers of training and test pictures.
 const EMNIST: [(&str, usize, [usize; 2]); 6] = [
     ("emnist-balanced", 47, [112_800, 18_800]),
     ("emnist-byclass", 62, [697_932, 116_323]),
@@ -30,58 +30,32 @@ const EMNIST: [(&str, usize, [usize; 2]); 6] = [
     ("emnist-mnist", 10, [60_000, 10_000]),
 ];
 
-/// What to make of the pictures.
-#[derive(Clone, Debug)]
-pub struct IdxOptions {
-    /// Name of the data set.
-    pub name: String,
-    /// Height and width in pixels.
-    pub size: u32,
-    /// Seed of the split.
-    pub seed: u64,
-    /// Take what is there of EMNIST; what is not is noted in the pack instead of being an error.
-    pub partial: bool,
-}
-
-/// Imports all pairs of images and labels of one data set, its training and test files together: a few-shot split shares
-/// out classes, here 70/10/20 by the seed. EMNIST's images lie on their side in its files and are set upright.
-///
-/// # Errors
-/// If the size is not possible or a file cannot be used; then no pack is left behind.
-pub fn import_idx(
-    from: &[PathBuf],
-    output: &Path,
-    options: &IdxOptions,
-    watch: Watch<'_>,
-) -> Result<(), DataError> {
-    let shape = square(options.size, 1)?;
-    let scratch = Scratch::beside(output, watch);
-    let files = find(from, &scratch, &|inner| {
+/// Imports all pairs of image and label files of one data set. Training and test files are joined, because a few-shot
+/// split divides classes, here 70/10/20 by the seed. EMNIST stores its images transposed; they are set upright.
+pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
+    let shape = square(request.size, 1)?;
+    let scratch = Scratch::beside(request.output, request.watch);
+    let files = find(request.from, &scratch, &|inner| {
         let stem = stem(last(inner));
         stem.ends_with(IMAGES) || stem.ends_with(LABELS)
     })?;
     let files = once(&files)?;
-    let incomplete = |problem: String| DataError::Incomplete {
-        data_set: "the data set of IDX files",
-        searched: searched(from),
-        problem,
-    };
     let mut sets: Vec<&str> = files.iter().map(|file| data_set(file)).collect();
     sets.sort_unstable();
     sets.dedup();
     let [set] = sets[..] else {
-        return Err(incomplete(format!(
+        return Err(request.incomplete(format!(
             "files of {}; expected *{IMAGES}[.gz] and *{LABELS}[.gz] of one data set: name its files with --from",
             list_names(sets, 10)
         )));
     };
     let upright = !set.starts_with("emnist");
     let mut notes = BTreeMap::from([
-        ("split_seed".to_owned(), options.seed.to_string()),
+        ("split_seed".to_owned(), request.seed.to_string()),
         ("transposed".to_owned(), (!upright).to_string()),
     ]);
     let mut classes: BTreeMap<usize, Vec<Picture>> = BTreeMap::new();
-    // Of training and test.
+    // Numbers of training and test pictures.
     let mut pictures = [0, 0];
     for images in files
         .iter()
@@ -92,7 +66,7 @@ pub fn import_idx(
             .iter()
             .find(|file| stem(file.name()) == wanted && folder(file) == folder(images));
         let labels = labels.ok_or_else(|| {
-            incomplete(format!(
+            request.incomplete(format!(
                 "{} has no `{wanted}` beside it: put both in one folder or archive",
                 images.display()
             ))
@@ -124,33 +98,34 @@ pub fn import_idx(
         for (_, numbers) in labelled {
             let label = label_bytes.as_ref()[numbers[0]];
             let pictures = classes.entry(label.into()).or_default();
-            let of_file = numbers.into_iter();
-            pictures.extend(of_file.map(|number| Picture::Pixels(Arc::clone(&array), number)));
+            let numbers = numbers.into_iter();
+            pictures.extend(numbers.map(|number| Picture::Pixels(Arc::clone(&array), number)));
         }
     }
     if let Some(fault) = emnist_fault(set, classes.len(), pictures) {
-        note_missing(&mut notes, fault, options.partial).map_err(incomplete)?;
+        note_missing(&mut notes, fault, request.partial)
+            .map_err(|problem| request.incomplete(problem))?;
     }
     let classes: Vec<ClassPictures> = classes
         .into_iter()
         .map(|(label, pictures)| (label.to_string(), pictures))
         .collect();
-    let sizes = PartSizes::seventy_ten_twenty(classes.len());
-    let split = seeded_split(classes.len(), sizes, options.seed, 0)?;
+    let sizes = request.data_set.part_sizes(classes.len());
+    let split = seeded_split(classes.len(), sizes, request.seed, 0)?;
     let metadata = PackMetadata {
-        name: options.name.clone(),
+        name: request.pack_stem(),
         class_names: Vec::new(),
         splits: BTreeMap::from([("seeded".to_owned(), split)]),
         default_split: "seeded".to_owned(),
-        source: searched(from),
-        licence: "not known to the importer".to_owned(),
+        source: request.source(),
+        licence: request.data_set.licence_note(),
         content_hash: String::new(),
         notes,
     };
-    write_classes(output, &classes, shape, metadata, watch)
+    write_classes(request.output, &classes, shape, metadata, request.watch)
 }
 
-/// What is wrong with the numbers of a set, if they are known.
+/// Numbers of an EMNIST set that differ from the published ones; `None` for other sets.
 fn emnist_fault(set: &str, classes: usize, pictures: [usize; 2]) -> Option<String> {
     let (_, expected_classes, expected) = EMNIST.iter().find(|(name, ..)| *name == set)?;
     let [train, test] = pictures;
@@ -164,7 +139,7 @@ fn emnist_fault(set: &str, classes: usize, pictures: [usize; 2]) -> Option<Strin
     })
 }
 
-/// Whether nearly all rows of the pictures begin dark, as where light digits stand on a dark ground.
+/// Whether more than 90 % of the rows start with a dark pixel (below 64), as with light digits on a dark background.
 fn on_dark_ground(pixels: &[u8], width: usize) -> bool {
     let first = pixels.iter().step_by(width.max(1));
     let (rows, dark) = first.fold((0, 0), |(rows, dark), &pixel| {
@@ -178,7 +153,7 @@ fn stem(name: &str) -> &str {
     name.strip_suffix(".gz").unwrap_or(name)
 }
 
-/// The folder that a file lies in, in an archive or not; some unpack each file into a folder of its own name.
+/// The folder of a file, also inside an archive. A folder named like the file itself, as some tools unpack, is skipped.
 fn folder(file: &FoundFile) -> PathBuf {
     let path = file.container.join(&file.inner);
     let folder = path.parent().unwrap_or(&path);
@@ -187,10 +162,10 @@ fn folder(file: &FoundFile) -> PathBuf {
     folder.unwrap_or(Path::new("")).to_path_buf()
 }
 
-/// Each file once, where it also lies beside itself gzipped.
+/// Each file once, if it lies both packed and unpacked in a folder.
 ///
 /// # Errors
-/// If one lies in two folders: the labels of one data set would fit the images of another.
+/// If a file name occurs in two folders: the labels of one data set could be paired with the images of another.
 fn once(files: &[FoundFile]) -> Result<Vec<&FoundFile>, DataError> {
     let mut once: Vec<&FoundFile> = Vec::new();
     for file in files {
@@ -215,7 +190,10 @@ fn data_set(file: &FoundFile) -> &str {
     set.unwrap_or(stem).trim_end_matches('-')
 }
 
-/// The bytes after the header and the `N` numbers in it.
+/// Reads an IDX file of bytes in `N` dimensions: its content and the dimensions.
+///
+/// # Errors
+/// If the header or the length is wrong.
 fn read<const N: usize>(
     file: &FoundFile,
     scratch: &Scratch,
@@ -243,12 +221,12 @@ fn read<const N: usize>(
         .iter()
         .try_fold(1_usize, |product, &side| product.checked_mul(side));
     let start = 4 * (N + 1);
-    let there = bytes.len().saturating_sub(start);
-    if expected != Some(there) || there == 0 {
+    let found = bytes.len().saturating_sub(start);
+    if expected != Some(found) || found == 0 {
         return Err(file.bad(format!(
-            "has {there} bytes of content, expected {dimensions:?}: fetch it again"
+            "has {found} bytes of content, expected {dimensions:?}: fetch it again"
         )));
     }
-    let content = slice.part(start, there);
+    let content = slice.part(start, found);
     Ok((content.unwrap_or(slice), dimensions))
 }

@@ -1,13 +1,14 @@
 //! mini-ImageNet (Vinyals et al. 2016) in the split of Ravi and Larochelle (2017): 64/16/20 classes × 600 images.
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::import::data_set::ImportRequest;
 use crate::import::read::files::{FoundFile, find, last};
 use crate::import::read::mapped::Scratch;
 use crate::import::read::pickle::Pickle;
 use crate::import::write::known::{
-    Found, Images, Known, KnownOptions, listed_classes, part_files, wnid,
+    Found, KnownSplit, listed_classes, part_files, wnid, write_known,
 };
 use crate::import::write::labelled::{add_metaoptnet, pixel_array};
 use crate::import::write::pictures::{Picture, PixelOrder, is_picture};
@@ -15,26 +16,19 @@ use crate::pack::error::{DataError, list_names};
 use crate::pack::part::Part;
 use crate::pictures::tables::two_columns_of;
 
-pub(crate) const KNOWN: Known = Known {
-    name: "mini-imagenet",
-    title: "mini-ImageNet",
-    split: "ravi",
-    classes: [64, 16, 20],
-    images: Images::EachClass(600),
-    list: CLASSES,
-    source: "mini-ImageNet, Vinyals et al. (NeurIPS 2016), classes of Ravi and Larochelle (ICLR 2017)",
-    licence: "ImageNet's terms: non-commercial research and education, no redistribution",
+const SPLIT: KnownSplit = KnownSplit {
+    name: "ravi",
+    classes: include_str!("mini_imagenet_ravi.txt"),
 };
-/// Height and width of the pictures in pickles.
+/// Height and width of the pictures in pickles, in pixels.
 const SIDE: usize = 84;
-/// `part wnid`, in the order of the lists of Ravi and Larochelle (2017).
-const CLASSES: &str = include_str!("mini_imagenet_ravi.txt");
-/// Dicts with `image_data` and `class_dict`, as Ren et al. (2018) hand out.
+/// Dicts with `image_data` and `class_dict`, as Ren et al. (2018) publish them.
 const CACHES: [&str; 3] = [
     "mini-imagenet-cache-train.pkl",
     "mini-imagenet-cache-val.pkl",
     "mini-imagenet-cache-test.pkl",
 ];
+/// Pickles of Lee et al. (2019, MetaOptNet).
 const METAOPTNET: [&str; 3] = [
     "miniImageNet_category_split_train_phase_train.pickle",
     "miniImageNet_category_split_val.pickle",
@@ -44,25 +38,18 @@ const METAOPTNET: [&str; 3] = [
 /// The lists of Ravi and Larochelle (2017): `filename,label`.
 const LISTS: [&str; 3] = ["train.csv", "val.csv", "test.csv"];
 
-/// Imports the 60,000 images: from either kind of pickles; or from files in class folders, or flat with the wnid at the
-/// start of their names; or, where lists `train.csv`, `val.csv` and `test.csv` name them, as these say, only listed files,
-/// in the lists' order.
-///
-/// # Errors
-/// If the size is not possible, a file cannot be used, or anything is missing; then no pack is left behind.
-pub fn import_mini_imagenet(
-    from: &[PathBuf],
-    output: &Path,
-    options: KnownOptions<'_>,
-) -> Result<(), DataError> {
-    let scratch = Scratch::beside(output, options.watch);
+/// Imports the 60,000 images from either kind of pickles, or from picture files. The class of a file is the wnid of its
+/// folder or at the start of its name. If the lists `train.csv`, `val.csv` and `test.csv` name the files, only listed
+/// files are taken, with the classes and the order of the lists.
+pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
+    let scratch = Scratch::beside(request.output, request.watch);
     let is_pickle = |inner: &str| {
         CACHES
             .iter()
             .chain(&METAOPTNET)
             .any(|name| last(inner) == *name)
     };
-    let files = find(from, &scratch, &|inner| {
+    let files = find(request.from, &scratch, &|inner| {
         is_picture(inner) || is_pickle(inner) || LISTS.contains(&last(inner))
     })?;
     let mut found = Found::default();
@@ -75,9 +62,9 @@ pub fn import_mini_imagenet(
     } else if let Some(pickles) = part_files(&files, METAOPTNET, &mut found.faults)? {
         add_metaoptnet(&mut found, pickles, SIDE, &scratch)?;
     } else {
-        add_files(&mut found, from, files)?;
+        add_files(&mut found, request, files)?;
     }
-    KNOWN.write(from, output, found, options)
+    write_known(request, SPLIT, found)
 }
 
 fn add_cache(
@@ -125,19 +112,23 @@ fn add_cache(
     Ok(())
 }
 
-fn add_files(found: &mut Found, from: &[PathBuf], files: Vec<FoundFile>) -> Result<(), DataError> {
+fn add_files(
+    found: &mut Found,
+    request: &ImportRequest<'_>,
+    files: Vec<FoundFile>,
+) -> Result<(), DataError> {
     let (lists, files): (Vec<_>, Vec<_>) = files
         .into_iter()
         .partition(|file| LISTS.contains(&file.name()));
     let mut listed = listed(&lists)?;
-    // Lists may lie beside pictures that have other names.
+    // The lists may lie next to pictures with other names; then they are ignored.
     if !files.iter().any(|file| listed.contains_key(file.name())) {
         listed.clear();
     }
     let by_place = listed.is_empty();
     let class_of = |file: &FoundFile| {
         if by_place {
-            // In a folder that is named itself, its name counts.
+            // With `--from FOLDER` the folder's own name counts.
             let folder = file.folder_name().unwrap_or_default();
             wnid(&format!("{folder}/{}", file.name())).map(str::to_owned)
         } else {
@@ -145,14 +136,9 @@ fn add_files(found: &mut Found, from: &[PathBuf], files: Vec<FoundFile>) -> Resu
         }
     };
     let order = |file: &FoundFile| listed.get(file.name()).map_or(0, |&(_, place)| place);
-    found.classes = listed_classes(CLASSES, files, class_of, order);
+    found.classes = listed_classes(SPLIT.classes, files, class_of, order);
     if found.classes.iter().all(|class| class.pictures.is_empty()) {
-        return Err(KNOWN.incomplete(
-            from,
-            "no image of its 100 classes found; expected folders named by wnid (n01532829), files whose names start \
-             with one, mini-imagenet-cache-{train,val,test}.pkl or miniImageNet_category_split_*.pickle"
-                .to_owned(),
-        ));
+        return Err(request.nothing_found());
     }
     for picture in found.classes.iter().flat_map(|class| &class.pictures) {
         if let Picture::File(file) = picture {
@@ -169,7 +155,7 @@ fn add_files(found: &mut Found, from: &[PathBuf], files: Vec<FoundFile>) -> Resu
     Ok(())
 }
 
-/// Class and place of every file that the lists name; train's first, then validation's and test's.
+/// Class and position of every file that the lists name: first those of `train.csv`, then `val.csv` and `test.csv`.
 fn listed(lists: &[FoundFile]) -> Result<HashMap<String, (String, usize)>, DataError> {
     let mut listed = HashMap::new();
     for name in LISTS {

@@ -1,11 +1,11 @@
-//! One file a source layout; each ends in a pack.
+//! Importers, one file for each source layout; each writes a pack.
 
-pub mod cifar;
-pub mod cub;
-pub mod embeddings;
-pub mod folders;
-pub mod idx;
-pub mod mini_imagenet;
-pub mod omniglot;
+pub(crate) mod cifar;
+pub(crate) mod cub;
+pub(crate) mod embeddings;
+pub(crate) mod folders;
+pub(crate) mod idx;
+pub(crate) mod mini_imagenet;
+pub(crate) mod omniglot;
 pub mod synthetic;
-pub mod tiered_imagenet;
+pub(crate) mod tiered_imagenet;

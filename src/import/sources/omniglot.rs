@@ -1,85 +1,69 @@
 //! Omniglot (Lake et al. 2015): 1,623 characters × 20 drawings, from the official archives or folders.
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use image::imageops::FilterType;
 
 use crate::base::random::{Purpose, Random};
+use crate::import::data_set::ImportRequest;
 use crate::import::read::files::{FoundFile, find, has_extension};
 use crate::import::read::mapped::Scratch;
-use crate::import::read::progress::Watch;
-use crate::import::write::pictures::{searched, square, write_pictures};
+use crate::import::write::pictures::{square, write_pictures};
 use crate::pack::error::{DataError, list_names};
 use crate::pack::pack::PackMetadata;
 use crate::pack::part::Part;
-use crate::pack::splits::{PartSizes, SplitScheme, seeded_split};
+use crate::pack::splits::{SplitScheme, seeded_split};
 use crate::pack::writer::PackWriter;
+use crate::pictures::decoding::{IMPORTED, decode};
 
-/// What its packs are called.
-pub(crate) const NAME: &str = "omniglot";
-/// Pixels of an original picture's side.
+/// Height and width of the original pictures in pixels.
 const NATIVE_SIZE: u32 = 105;
-const DRAWINGS: usize = 20;
-/// The two sets and their characters.
+/// Drawings of each character.
+pub(crate) const DRAWINGS: usize = 20;
+/// The two sets and their numbers of characters.
 const SETS: [(&str, usize); 2] = [("images_background", 964), ("images_evaluation", 659)];
-/// Background alphabets that `lake` holds out for validation.
+/// Background alphabets that the split `lake` holds out for validation.
 const LAKE_VALIDATION_ALPHABETS: usize = 5;
 /// `part Alphabet/character`, the lists of Vinyals et al. (2016).
 const VINYALS: &str = include_str!("omniglot_vinyals.txt");
 
-/// What to make of the pictures.
-#[derive(Clone, Copy, Debug)]
-pub struct OmniglotOptions {
-    /// Height and width, 1 to 105.
-    pub size: u32,
-    /// Seed of the `paper` split and of the alphabets that `lake` holds out.
-    pub split_seed: u64,
-}
-
-/// Drawings of one character.
+/// A character and its drawings.
 struct Character {
     name: String,
     background: bool,
     drawings: Vec<FoundFile>,
 }
 
-/// Imports the whole data set as a pack; class names are `Alphabet/characterNN`.
-///
-/// # Errors
-/// If the size is not possible, a file cannot be used, or anything is missing; then no pack is left behind.
-pub fn import_omniglot(
-    from: &[PathBuf],
-    output: &Path,
-    options: OmniglotOptions,
-    watch: Watch<'_>,
-) -> Result<(), DataError> {
-    if !(1..=NATIVE_SIZE).contains(&options.size) {
+/// Imports the whole data set; classes are named `Alphabet/characterNN`. The seed shuffles the split `paper` and chooses
+/// the alphabets that `lake` holds out.
+pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
+    let ImportRequest { size, seed, .. } = *request;
+    if !(1..=NATIVE_SIZE).contains(&size) {
         return Err(DataError::InvalidOption {
             field: "size",
-            value: options.size.to_string(),
+            value: size.to_string(),
             expected: format!("1 to {NATIVE_SIZE} pixels"),
         });
     }
-    let characters = characters(from, &Scratch::beside(output, watch))?;
+    let characters = characters(request)?;
     let class_names: Vec<String> = characters
         .iter()
         .map(|character| character.name.clone())
         .collect();
-    let filter = if options.size == NATIVE_SIZE {
+    let filter = if size == NATIVE_SIZE {
         "none"
     } else {
         "triangle, antialiased"
     };
     let metadata = PackMetadata {
-        name: NAME.to_owned(),
-        splits: splits(&characters, options.split_seed)?,
+        name: request.data_set.name.to_owned(),
+        splits: splits(request, &characters)?,
         class_names,
         default_split: "paper".to_owned(),
-        source: "Omniglot, Lake, Salakhutdinov, Tenenbaum (Science, 2015)".to_owned(),
-        licence: "MIT, Copyright 2015 Brenden Lake".to_owned(),
+        source: request.source(),
+        licence: request.data_set.licence_note(),
         content_hash: String::new(),
         notes: BTreeMap::from([
-            ("split_seed".to_owned(), options.split_seed.to_string()),
+            ("split_seed".to_owned(), seed.to_string()),
             ("resize_filter".to_owned(), filter.to_owned()),
             ("ink".to_owned(), "high (255), background 0".to_owned()),
         ]),
@@ -88,49 +72,43 @@ pub fn import_omniglot(
         .iter()
         .flat_map(|character| &character.drawings)
         .collect();
-    let shape = square(options.size, 1)?;
+    let shape = square(size, 1)?;
     let sizes = vec![DRAWINGS; characters.len()];
-    let mut writer = PackWriter::create(output, shape, &sizes, metadata)?;
-    let decode = |file: &&FoundFile| picture(file, options.size);
-    write_pictures(&drawings, decode, &mut writer, watch)?;
+    let mut writer = PackWriter::create(request.output, shape, &sizes, metadata)?;
+    let decode = |file: &&FoundFile| picture(file, size);
+    write_pictures(&drawings, decode, &mut writer, request.watch)?;
     writer.finish()
 }
 
-/// Characters and drawings in all.
-pub(crate) fn counts() -> (usize, usize) {
-    let characters = SETS.iter().map(|(_, count)| count).sum();
-    (characters, characters * DRAWINGS)
-}
-
-/// All characters, background first, by name; checked to be whole.
-fn characters(from: &[PathBuf], scratch: &Scratch) -> Result<Vec<Character>, DataError> {
+/// All characters, first those of `images_background`, sorted by name.
+///
+/// # Errors
+/// If a character or drawing is missing.
+fn characters(request: &ImportRequest<'_>) -> Result<Vec<Character>, DataError> {
+    let scratch = Scratch::beside(request.output, request.watch);
     let mut sets = [BTreeMap::new(), BTreeMap::new()];
-    for file in find(from, scratch, &|inner| has_extension(inner, &["png"]))? {
+    for file in find(request.from, &scratch, &|inner| {
+        has_extension(inner, &["png"])
+    })? {
         if let Some((set, name)) = place(&file) {
             sets[set].entry(name).or_insert_with(Vec::new).push(file);
         }
     }
-    let searched = searched(from);
-    let incomplete = |problem: String| DataError::Incomplete {
-        data_set: "omniglot",
-        searched: searched.clone(),
-        problem,
-    };
     let mut characters = Vec::new();
     for ((set, expected), found) in SETS.into_iter().zip(sets) {
         if found.is_empty() {
-            return Err(incomplete(format!(
-                "{set}: nothing found, expected {set}.zip or a folder of that name; both parts come from \
-                 https://github.com/brendenlake/omniglot (folder python)"
+            return Err(request.incomplete(format!(
+                "no file of {set} found; expected {}",
+                request.data_set.files
             )));
         }
         let background = set == SETS[0].0;
         for (name, mut drawings) in found {
-            // The same picture may lie in an archive and unpacked beside it.
+            // A picture may lie both in an archive and, unpacked, next to it.
             drawings.sort_by(|left, right| left.name().cmp(right.name()));
             drawings.dedup_by(|left, right| left.name() == right.name());
             if drawings.len() != DRAWINGS {
-                return Err(incomplete(format!(
+                return Err(request.incomplete(format!(
                     "{set}/{name} has {} drawings, expected {DRAWINGS}",
                     drawings.len()
                 )));
@@ -141,19 +119,21 @@ fn characters(from: &[PathBuf], scratch: &Scratch) -> Result<Vec<Character>, Dat
                 drawings,
             });
         }
-        let there: Vec<&str> = characters
+        let present: Vec<&str> = characters
             .iter()
             .filter(|character| character.background == background)
             .map(|character| character.name.as_str())
             .collect();
-        if there.len() != expected {
+        if present.len() != expected {
             let missing = known_names().filter(|name| {
                 !characters.iter().any(|character| character.name == *name)
-                    && there.iter().any(|other| alphabet(other) == alphabet(name))
+                    && present
+                        .iter()
+                        .any(|other| alphabet(other) == alphabet(name))
             });
-            return Err(incomplete(format!(
+            return Err(request.incomplete(format!(
                 "{set} has {} characters, expected {expected}; missing: {}",
-                there.len(),
+                present.len(),
                 list_names(missing, 3)
             )));
         }
@@ -161,7 +141,7 @@ fn characters(from: &[PathBuf], scratch: &Scratch) -> Result<Vec<Character>, Dat
     Ok(characters)
 }
 
-/// Index of the set and `Alphabet/characterNN` of a file, from the last folders of its path.
+/// Index of the set, and `Alphabet/characterNN`, from the last folders of a file's path.
 fn place(file: &FoundFile) -> Option<(usize, String)> {
     let full = format!("{}/{}", file.container.display(), file.inner);
     let mut parts = full.rsplit('/').skip(1);
@@ -186,15 +166,13 @@ fn known_names() -> impl Iterator<Item = &'static str> {
         .filter_map(|line| Some(line.split_once(' ')?.1))
 }
 
-/// Grey, ink high, `size` × `size`.
+/// A drawing as `[size, size]` bytes, ink 255 and paper 0.
 fn picture(file: &FoundFile, size: u32) -> Result<Vec<u8>, DataError> {
     let bad = |problem: String| DataError::BadImage {
         file: file.display(),
         problem,
     };
-    let decoded = image::load_from_memory_with_format(&file.read()?, image::ImageFormat::Png)
-        .map_err(|error| bad(format!("is no readable PNG ({error})")))?;
-    let mut grey = decoded.into_luma8();
+    let mut grey = decode(&file.read()?, IMPORTED).map_err(bad)?.into_luma8();
     if grey.dimensions() != (NATIVE_SIZE, NATIVE_SIZE) {
         let (width, height) = grey.dimensions();
         return Err(bad(format!(
@@ -209,13 +187,13 @@ fn picture(file: &FoundFile, size: u32) -> Result<Vec<u8>, DataError> {
     Ok(grey.into_raw())
 }
 
-fn splits(characters: &[Character], seed: u64) -> Result<BTreeMap<String, SplitScheme>, DataError> {
-    let sizes = PartSizes {
-        train: 1150,
-        validation: 50,
-        test: 423,
-    };
-    let paper = seeded_split(characters.len(), sizes, seed, 0)?;
+/// The splits `paper` (by seed), `vinyals` (Vinyals et al. 2016) and `lake` (background and evaluation).
+fn splits(
+    request: &ImportRequest<'_>,
+    characters: &[Character],
+) -> Result<BTreeMap<String, SplitScheme>, DataError> {
+    let count = characters.len();
+    let paper = seeded_split(count, request.data_set.part_sizes(count), request.seed, 0)?;
     let named: BTreeMap<&str, Part> = VINYALS
         .lines()
         .filter_map(|line| line.split_once(' '))
@@ -227,7 +205,7 @@ fn splits(characters: &[Character], seed: u64) -> Result<BTreeMap<String, SplitS
         .map(|character| alphabet(&character.name))
         .collect();
     alphabets.dedup();
-    Random::new(seed, Purpose::Split, 1).shuffle(&mut alphabets);
+    Random::new(request.seed, Purpose::Split, 1).shuffle(&mut alphabets);
     let held_out = &alphabets[..LAKE_VALIDATION_ALPHABETS.min(alphabets.len())];
     let (mut vinyals, mut lake) = (SplitScheme::default(), SplitScheme::default());
     for (class, character) in characters.iter().enumerate() {

@@ -1,23 +1,27 @@
-//! The embedded default: glyph classes drawn from random strokes, made on the spot from a seed.
+//! The built-in data set: classes of glyphs made of random strokes, drawn from a seed.
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
 
 use crate::base::random::{Purpose, Random};
+use crate::import::data_set::ImportRequest;
 use crate::import::write::pictures::square;
 use crate::pack::error::DataError;
 use crate::pack::pack::PackMetadata;
 use crate::pack::splits::{PartSizes, seeded_split};
 use crate::pack::writer::PackWriter;
 
-/// Images of a class.
+/// Terms of use of the drawn pictures.
+pub(crate) const LICENCE: &str = "CC0-1.0";
+
+/// Images in each class.
 const IMAGES_PER_CLASS: usize = 20;
 
-/// Classes drawn at a time.
+/// Classes drawn in parallel before they are written.
 const CHUNK: usize = 64;
 
-/// Points drawn along a stroke.
+/// Straight lines that approximate a stroke.
 const POINTS: usize = 24;
 
 /// What to draw.
@@ -27,7 +31,7 @@ pub struct SyntheticOptions {
     pub classes: usize,
     /// Height and width in pixels.
     pub size: usize,
-    /// Seeds glyphs, jitter and split.
+    /// Seed of glyphs, jitter and split.
     pub seed: u64,
 }
 
@@ -44,10 +48,20 @@ impl Default for SyntheticOptions {
 /// A stroke: control points of a Catmull–Rom spline in the unit square.
 type Stroke = Vec<[f32; 2]>;
 
+/// Draws the 600 default classes with the size and seed of the request.
+pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
+    let options = SyntheticOptions {
+        size: request.size as usize,
+        seed: request.seed,
+        ..SyntheticOptions::default()
+    };
+    write_synthetic_pack(request.output, &options)
+}
+
 /// Draws the data set and writes it as a pack.
 ///
 /// # Errors
-/// If the size is not possible or the pack cannot be written.
+/// If the size is out of range or the pack cannot be written.
 pub fn write_synthetic_pack(path: &Path, options: &SyntheticOptions) -> Result<(), DataError> {
     let SyntheticOptions {
         classes,
@@ -64,7 +78,7 @@ pub fn write_synthetic_pack(path: &Path, options: &SyntheticOptions) -> Result<(
         splits: BTreeMap::from([("default".to_owned(), split)]),
         default_split: "default".to_owned(),
         source: "random strokes drawn by hypertransformer".to_owned(),
-        licence: "CC0-1.0".to_owned(),
+        licence: LICENCE.to_owned(),
         content_hash: String::new(),
         notes: BTreeMap::from([
             ("ink".to_owned(), "high (255), background 0".to_owned()),
@@ -94,7 +108,7 @@ fn class_images(seed: u64, class: u64, size: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Three to five control points, each some way on from the last.
+/// Draws three to five control points, each at a random distance and angle from the last.
 fn stroke(random: &mut Random) -> Stroke {
     let within = |value: f32| value.clamp(0.12, 0.88);
     let mut point = [
@@ -114,7 +128,7 @@ fn stroke(random: &mut Random) -> Stroke {
     stroke
 }
 
-/// One sample of a glyph: every control point moves a little, then the whole is turned, sheared, scaled and shifted.
+/// One sample of a glyph: moves every control point a little, then rotates, shears, scales and shifts the glyph.
 fn jitter(glyph: &[Stroke], random: &mut Random) -> Vec<Stroke> {
     let angle = random.normal_f32() * 0.15;
     let shear = random.normal_f32() * 0.1;
@@ -139,7 +153,7 @@ fn jitter(glyph: &[Stroke], random: &mut Random) -> Vec<Stroke> {
         .collect()
 }
 
-/// Anti-aliased ink, 255 where a pixel's centre lies on a stroke.
+/// Draws anti-aliased ink, `[size, size]` bytes; 255 where a pixel's centre is on a stroke.
 fn draw(strokes: &[Stroke], size: usize, random: &mut Random) -> Vec<u8> {
     let pixels = size as f32;
     let radius = random.uniform_f32(0.6, 1.3) * pixels / 28.0;
@@ -155,7 +169,7 @@ fn draw(strokes: &[Stroke], size: usize, random: &mut Random) -> Vec<u8> {
     ink
 }
 
-/// The place at `position` (0 to 1) of a Catmull–Rom spline.
+/// The point at `position` (0 to 1) along a Catmull–Rom spline.
 fn along(stroke: &Stroke, position: f32) -> [f32; 2] {
     let last = stroke.len() - 1;
     let place = position * last as f32;

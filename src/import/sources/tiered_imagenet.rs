@@ -1,34 +1,27 @@
 //! tieredImageNet (Ren et al. 2018): 351/97/160 classes of ILSVRC-2012, 779,165 images.
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::import::data_set::ImportRequest;
 use crate::import::read::files::{FoundFile, find, last};
 use crate::import::read::mapped::Scratch;
 use crate::import::read::numpy::{Dtype, Npz};
 use crate::import::read::pickle::Pickle;
 use crate::import::write::known::{
-    Found, Images, Known, KnownOptions, list, listed_classes, part_files, wnid,
+    Found, KnownSplit, list, listed_classes, part_files, wnid, write_known,
 };
 use crate::import::write::labelled::{by_label, pixel_array};
 use crate::import::write::pictures::{EncodedPictures, Picture, PixelOrder, is_picture};
 use crate::pack::error::DataError;
 use crate::pack::part::Part;
 
-pub(crate) const KNOWN: Known = Known {
-    name: "tiered-imagenet",
-    title: "tieredImageNet",
-    split: "ren",
-    classes: [351, 97, 160],
-    images: Images::Parts([448_695, 124_261, 206_209]),
-    list: CLASSES,
-    source: "tieredImageNet, Ren et al. (ICLR 2018), from ILSVRC-2012",
-    licence: "ImageNet's terms: non-commercial research and education, no redistribution",
-};
-/// Height and width of the pictures in `*_images.npz`.
-const SIDE: usize = 84;
 /// `part wnid`, in the order of the lists of Ren et al. (2018).
-const CLASSES: &str = include_str!("tiered_imagenet_ren.txt");
+const SPLIT: KnownSplit = KnownSplit {
+    name: "ren",
+    classes: include_str!("tiered_imagenet_ren.txt"),
+};
+/// Height and width of the pictures in `*_images.npz`, in pixels.
+const SIDE: usize = 84;
 /// Lists of PNG files.
 const ENCODED: [&str; 3] = [
     "train_images_png.pkl",
@@ -37,7 +30,7 @@ const ENCODED: [&str; 3] = [
 ];
 const PIXELS: [&str; 3] = ["train_images.npz", "val_images.npz", "test_images.npz"];
 const LABELS: [&str; 3] = ["train_labels.pkl", "val_labels.pkl", "test_labels.pkl"];
-/// The same, as Zenodo calls them.
+/// Names of the pickles on Zenodo.
 const ZENODO_ENCODED: [&str; 3] = [
     "tiered-imagenet-train_images_png.pkl",
     "tiered-imagenet-val_images_png.pkl",
@@ -49,19 +42,13 @@ const ZENODO_LABELS: [&str; 3] = [
     "tiered-imagenet-test_labels.pkl",
 ];
 
-/// Imports the pickles of PNG files or the arrays of pixels that Ren et al. hand out, with their labels; or files of
-/// ILSVRC-2012 in folders or tars, by the wnid of folder, tar or file. All is read where it lies, picture by picture.
-///
-/// # Errors
-/// If the size is not possible, a file cannot be used, or anything is missing; then no pack is left behind.
-pub fn import_tiered_imagenet(
-    from: &[PathBuf],
-    output: &Path,
-    options: KnownOptions<'_>,
-) -> Result<(), DataError> {
-    let scratch = Scratch::beside(output, options.watch);
-    let classes: HashSet<&str> = list(CLASSES).map(|(_, name)| name).collect();
-    let files = find(from, &scratch, &|inner| {
+/// Imports the pickles of PNG files or the arrays of pixels that Ren et al. publish, with their labels; or files of
+/// ILSVRC-2012, classed by the wnid of their folder, tar or file name. Pictures are read one by one where they are
+/// stored, because the files are larger than memory.
+pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
+    let scratch = Scratch::beside(request.output, request.watch);
+    let classes: HashSet<&str> = list(SPLIT.classes).map(|(_, name)| name).collect();
+    let files = find(request.from, &scratch, &|inner| {
         let name = last(inner);
         [ENCODED, ZENODO_ENCODED, PIXELS, LABELS, ZENODO_LABELS]
             .iter()
@@ -75,7 +62,7 @@ pub fn import_tiered_imagenet(
         (ZENODO_ENCODED, ZENODO_LABELS, add_encoded),
         (PIXELS, LABELS, add_pixels),
     ] {
-        // The first form that is there: programs of the field leave others beside it, often in part.
+        // The first form found: programs of the field leave others next to it, often incomplete.
         if let Some(there) = part_files(&files, names, &mut found.faults)? {
             images = Some((there, label_names, add));
             break;
@@ -96,27 +83,26 @@ pub fn import_tiered_imagenet(
             add(&mut found, part, images, labels, &scratch)?;
         }
     } else {
-        add_files(&mut found, from, files)?;
+        add_files(&mut found, request, files)?;
     }
-    KNOWN.write(from, output, found, options)
+    write_known(request, SPLIT, found)
 }
 
-/// Adds the pictures of a part from the file that holds them and that of their labels.
+/// Adds the pictures of a part, given the file of pictures and the file of labels.
 type Add = fn(&mut Found, Part, &FoundFile, &FoundFile, &Scratch) -> Result<(), DataError>;
 
-fn add_files(found: &mut Found, from: &[PathBuf], files: Vec<FoundFile>) -> Result<(), DataError> {
+fn add_files(
+    found: &mut Found,
+    request: &ImportRequest<'_>,
+    files: Vec<FoundFile>,
+) -> Result<(), DataError> {
     let class_of = |file: &FoundFile| {
         let folder = file.folder_name().unwrap_or_default();
         wnid(&format!("{folder}/{}", file.name())).map(str::to_owned)
     };
-    found.classes = listed_classes(CLASSES, files, class_of, |_| ());
+    found.classes = listed_classes(SPLIT.classes, files, class_of, |_| ());
     if found.classes.iter().all(|class| class.pictures.is_empty()) {
-        return Err(KNOWN.incomplete(
-            from,
-            "nothing of it found; expected {train,val,test}_images_png.pkl or _images.npz with _labels.pkl, or \
-             ILSVRC-2012 as folders or tars named by wnid"
-                .to_owned(),
-        ));
+        return Err(request.nothing_found());
     }
     Ok(())
 }
@@ -162,7 +148,7 @@ fn add_pixels(
     scratch: &Scratch,
 ) -> Result<(), DataError> {
     let array = Npz::open(images, scratch)?.array("images", scratch)?;
-    // As OpenCV reads pictures: whoever loads these files turns the channels round.
+    // OpenCV wrote them; programs that load these files reverse the channels.
     let order = PixelOrder::BlueFirst;
     let pixels = pixel_array(images, "images", &array, (SIDE, order), scratch)?;
     add_labelled(found, part, labels, array.shape[0], scratch, &|number| {
@@ -183,7 +169,7 @@ fn add_labelled(
     let mut names = pickle
         .optional("label_specific_str")?
         .and_then(|names| pickle.as_texts(names));
-    // With the arrays goes a file that has `labels` alone; in validation and test they do not start at 0.
+    // The labels of the arrays are a file with `labels` only; those of validation and test do not start at 0.
     if pickle.optional(entry)?.is_none() && pickle.optional("labels")?.is_some() {
         (entry, names) = ("labels", None);
     }

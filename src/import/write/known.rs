@@ -1,62 +1,31 @@
-//! Data sets that everybody knows: which classes and how many images they have, and what is said when some are not there.
+//! Writes data sets whose classes and numbers of images are known, and says what is missing from them.
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
 
+use crate::import::data_set::{Contents, Images, ImportRequest};
 use crate::import::read::files::FoundFile;
-use crate::import::read::progress::Watch;
-use crate::import::write::pictures::{Picture, searched, square, write_classes};
+use crate::import::write::pictures::{Picture, square, write_classes};
 use crate::pack::error::{DataError, list_names};
 use crate::pack::pack::PackMetadata;
 use crate::pack::part::Part;
 use crate::pack::splits::SplitScheme;
 
-/// What to make of the pictures of a known data set.
+/// The split that a known data set is published with.
 #[derive(Clone, Copy)]
-pub struct KnownOptions<'a> {
-    /// Height and width in pixels.
-    pub size: u32,
-    /// Take what is there; what is not is noted in the pack instead of being an error.
-    pub partial: bool,
-    /// Told of progress.
-    pub watch: Watch<'a>,
-}
-
-/// How many images there are.
-#[derive(Clone, Copy)]
-pub(crate) enum Images {
-    /// In every class.
-    EachClass(usize),
-    /// In train, validation and test.
-    Parts([usize; 3]),
-    /// In all.
-    All(usize),
-}
-
-/// A known data set.
-pub(crate) struct Known {
-    /// What the pack is called.
+pub(crate) struct KnownSplit {
+    /// Name of the split in the pack.
     pub name: &'static str,
-    /// What people call it.
-    pub title: &'static str,
-    /// Name of the split.
-    pub split: &'static str,
-    /// Classes of train, validation and test.
-    pub classes: [usize; 3],
-    pub images: Images,
-    /// `part name` of the classes that bear known names; empty if none do.
-    pub list: &'static str,
-    pub source: &'static str,
-    pub licence: &'static str,
+    /// Lines `part class` for classes with known names; empty if the names are not known.
+    pub classes: &'static str,
 }
 
-/// A class that was found.
+/// A class found in the files.
 pub(crate) struct Class {
     pub part: Part,
     pub name: String,
     pub pictures: Vec<Picture>,
 }
 
-/// What was found of a data set, in the order of the pack, and what is wrong with it besides numbers.
+/// The classes found, in the order of the pack, and faults other than wrong numbers.
 #[derive(Default)]
 pub(crate) struct Found {
     pub classes: Vec<Class>,
@@ -64,7 +33,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Appends a part's classes, the pictures of each by their numbers in a file.
+    /// Appends the classes of a part; `picture` makes a picture from its number in the file.
     pub(crate) fn add_part(
         &mut self,
         part: Part,
@@ -81,156 +50,148 @@ impl Found {
     }
 }
 
-/// Notes in the pack what of a data set is not there, if that is accepted.
+/// Accepts an incomplete data set and records in the pack's notes what is missing.
 ///
 /// # Errors
-/// If not: what a message says after the data set's name.
+/// If `partial` is not set: the text that follows the data set's name in the message.
 pub(crate) fn note_missing(
     notes: &mut BTreeMap<String, String>,
     faults: String,
-    accepted: bool,
+    partial: bool,
 ) -> Result<(), String> {
-    if !accepted {
+    if !partial {
         return Err(format!(
-            "{faults}; fetch the rest, or take what is there with --partial"
+            "{faults}; fetch the rest, or import what is there with --partial"
         ));
     }
     notes.insert("partial".to_owned(), faults);
     Ok(())
 }
 
-impl Known {
-    /// Classes and images in all.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        let classes = self.classes.iter().sum();
-        let images = match self.images {
-            Images::EachClass(count) => count * classes,
-            Images::Parts(counts) => counts.iter().sum(),
-            Images::All(count) => count,
-        };
-        (classes, images)
+/// Compares what was found with the catalogue and writes the pack.
+///
+/// # Errors
+/// If something is missing and `request.partial` is not set, a picture cannot be read, or writing fails.
+pub(crate) fn write_known(
+    request: &ImportRequest<'_>,
+    split: KnownSplit,
+    found: Found,
+) -> Result<(), DataError> {
+    let shape = square(request.size, 3)?;
+    let data_set = request.data_set;
+    let mut faults = found.faults;
+    if let Contents::Known { classes, images } = data_set.contents {
+        faults.extend(incomplete_parts(classes, images, &found.classes));
+        faults.extend(misplaced_classes(split, &found.classes));
+        faults.extend(wrong_image_counts(images, &found.classes));
     }
-
-    /// The error that it is not complete.
-    pub(crate) fn incomplete(&self, from: &[PathBuf], problem: String) -> DataError {
-        DataError::Incomplete {
-            data_set: self.title,
-            searched: searched(from),
-            problem,
+    let more = faults.len().saturating_sub(SHOWN_FAULTS);
+    faults.truncate(SHOWN_FAULTS);
+    if more > 0 {
+        faults.push(format!("and {more} more such faults"));
+    }
+    let faults = faults.join("; ");
+    let mut scheme = SplitScheme::default();
+    let mut classes = Vec::new();
+    for class in found.classes {
+        if !class.pictures.is_empty() {
+            scheme.part_mut(class.part).push(classes.len());
+            classes.push((class.name, class.pictures));
         }
     }
-
-    /// Checks the numbers and writes the pack.
-    ///
-    /// # Errors
-    /// If something is missing and `options.partial` is not set, a picture cannot be read, or writing fails.
-    pub(crate) fn write(
-        &self,
-        from: &[PathBuf],
-        output: &Path,
-        found: Found,
-        options: KnownOptions<'_>,
-    ) -> Result<(), DataError> {
-        let shape = square(options.size, 3)?;
-        let mut faults = found.faults;
-        faults.extend(self.faults(&found.classes));
-        let more = faults.len().saturating_sub(4);
-        faults.truncate(4);
-        if more > 0 {
-            faults.push(format!("and {more} more such faults"));
-        }
-        let faults = faults.join("; ");
-        let mut split = SplitScheme::default();
-        let mut classes = Vec::new();
-        for class in found.classes {
-            if !class.pictures.is_empty() {
-                split.part_mut(class.part).push(classes.len());
-                classes.push((class.name, class.pictures));
-            }
-        }
-        let mut notes = BTreeMap::new();
-        if !faults.is_empty() {
-            let accepted = options.partial && !classes.is_empty();
-            note_missing(&mut notes, faults, accepted)
-                .map_err(|told| self.incomplete(from, told))?;
-        }
-        let metadata = PackMetadata {
-            name: self.name.to_owned(),
-            class_names: Vec::new(),
-            splits: BTreeMap::from([(self.split.to_owned(), split)]),
-            default_split: self.split.to_owned(),
-            source: self.source.to_owned(),
-            licence: self.licence.to_owned(),
-            content_hash: String::new(),
-            notes,
-        };
-        write_classes(output, &classes, shape, metadata, options.watch)
+    let mut notes = BTreeMap::new();
+    if !faults.is_empty() {
+        let accepted = request.partial && !classes.is_empty();
+        note_missing(&mut notes, faults, accepted)
+            .map_err(|problem| request.incomplete(problem))?;
     }
+    let metadata = PackMetadata {
+        name: data_set.name.to_owned(),
+        class_names: Vec::new(),
+        splits: BTreeMap::from([(split.name.to_owned(), scheme)]),
+        default_split: split.name.to_owned(),
+        source: request.source(),
+        licence: data_set.licence_note(),
+        content_hash: String::new(),
+        notes,
+    };
+    write_classes(request.output, &classes, shape, metadata, request.watch)
+}
 
-    fn faults(&self, classes: &[Class]) -> Vec<String> {
-        let mut faults = Vec::new();
-        for (index, part) in Part::ALL.into_iter().enumerate() {
-            let of_part = || classes.iter().filter(|class| class.part == part);
-            let filled = of_part().filter(|class| !class.pictures.is_empty());
-            let (there, expected) = (filled.count(), self.classes[index]);
-            if there != expected {
-                let empty = of_part().filter(|class| class.pictures.is_empty());
-                let empty: Vec<&str> = empty.map(|class| class.name.as_str()).collect();
-                let which = if empty.is_empty() {
-                    String::new()
-                } else {
-                    format!(" (missing: {})", list_names(empty, 3))
-                };
-                faults.push(format!(
-                    "{part} has {there} classes, expected {expected}{which}"
-                ));
-            }
-            if let Images::Parts(expected) = self.images {
-                let there: usize = of_part().map(|class| class.pictures.len()).sum();
-                if there != expected[index] {
-                    let expected = expected[index];
-                    faults.push(format!("{part} has {there} images, expected {expected}"));
-                }
+/// Faults that a message names before it counts the rest.
+const SHOWN_FAULTS: usize = 4;
+
+/// Parts with another number of classes or images than expected.
+fn incomplete_parts(expected: [usize; 3], images: Images, classes: &[Class]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (index, part) in Part::ALL.into_iter().enumerate() {
+        let in_part = || classes.iter().filter(|class| class.part == part);
+        let filled = in_part().filter(|class| !class.pictures.is_empty());
+        let (found, expected) = (filled.count(), expected[index]);
+        if found != expected {
+            let empty = in_part().filter(|class| class.pictures.is_empty());
+            let empty: Vec<&str> = empty.map(|class| class.name.as_str()).collect();
+            let which = if empty.is_empty() {
+                String::new()
+            } else {
+                format!(" (missing: {})", list_names(empty, 3))
+            };
+            faults.push(format!(
+                "{part} has {found} classes, expected {expected}{which}"
+            ));
+        }
+        if let Images::PerPart(expected) = images {
+            let (found, expected) = (count_images(in_part()), expected[index]);
+            if found != expected {
+                faults.push(format!("{part} has {found} images, expected {expected}"));
             }
         }
-        let listed: HashMap<&str, Part> =
-            list(self.list).map(|(part, name)| (name, part)).collect();
-        for Class { part, name, .. } in classes {
-            match listed.get(name.as_str()) {
-                Some(right) if right != part => {
-                    faults.push(format!("class {name} is in {part}, expected {right}"));
-                }
-                None if !listed.is_empty() && wnid(name).is_some() => {
-                    faults.push(format!("class {name} is none of the data set"));
-                }
-                _ => {}
-            }
-        }
-        match self.images {
-            Images::Parts(_) => {}
-            Images::EachClass(expected) => {
-                for class in classes {
-                    let there = class.pictures.len();
-                    if there != expected && there > 0 {
-                        let name = &class.name;
-                        faults.push(format!(
-                            "class {name} has {there} images, expected {expected}"
-                        ));
-                    }
-                }
-            }
-            Images::All(expected) => {
-                let there: usize = classes.iter().map(|class| class.pictures.len()).sum();
-                if there != expected {
-                    faults.push(format!("it has {there} images, expected {expected}"));
-                }
-            }
-        }
-        faults
+    }
+    faults
+}
+
+/// Classes with another number of images than expected, or the data set as a whole.
+fn wrong_image_counts(images: Images, classes: &[Class]) -> Vec<String> {
+    match images {
+        Images::PerPart(_) => Vec::new(),
+        Images::PerClass(expected) => classes
+            .iter()
+            .map(|class| (&class.name, class.pictures.len()))
+            .filter(|&(_, found)| found != expected && found > 0)
+            .map(|(name, found)| format!("class {name} has {found} images, expected {expected}"))
+            .collect(),
+        Images::Total(expected) => match count_images(classes.iter()) {
+            found if found == expected => Vec::new(),
+            found => vec![format!("it has {found} images, expected {expected}")],
+        },
     }
 }
 
-/// The lines `part name` of an embedded list.
+fn count_images<'a>(classes: impl Iterator<Item = &'a Class>) -> usize {
+    classes.map(|class| class.pictures.len()).sum()
+}
+
+/// Classes that the published split puts in another part or does not have.
+fn misplaced_classes(split: KnownSplit, classes: &[Class]) -> Vec<String> {
+    let listed: HashMap<&str, Part> = list(split.classes)
+        .map(|(part, name)| (name, part))
+        .collect();
+    let mut faults = Vec::new();
+    for Class { part, name, .. } in classes {
+        match listed.get(name.as_str()) {
+            Some(right) if right != part => {
+                faults.push(format!("class {name} is in {part}, expected {right}"));
+            }
+            None if !listed.is_empty() && wnid(name).is_some() => {
+                faults.push(format!("class {name} does not belong to the data set"));
+            }
+            _ => {}
+        }
+    }
+    faults
+}
+
+/// The lines `part class` of an embedded list.
 pub(crate) fn list(lines: &'static str) -> impl Iterator<Item = (Part, &'static str)> {
     lines
         .lines()
@@ -238,7 +199,8 @@ pub(crate) fn list(lines: &'static str) -> impl Iterator<Item = (Part, &'static 
         .filter_map(|(part, name)| Some((part.parse().ok()?, name)))
 }
 
-/// The listed classes with their files, sorted by `order`; the same file may lie in an archive and unpacked beside it.
+/// The listed classes with their files, sorted by `order`, then by name. Files of the same name count once: a file may
+/// lie both in an archive and, unpacked, next to it.
 pub(crate) fn listed_classes<K: Ord>(
     lines: &'static str,
     files: Vec<FoundFile>,
@@ -265,7 +227,7 @@ pub(crate) fn listed_classes<K: Ord>(
         .collect()
 }
 
-/// The wnid that a file's path names: that of its folder, or else the one that its name starts with.
+/// The wnid (WordNet identifier, `n01532829`) of a file: its folder's name, or the first nine letters of its own.
 pub(crate) fn wnid(inner: &str) -> Option<&str> {
     let mut parts = inner.rsplit('/');
     let (name, folder) = (parts.next()?, parts.next());
@@ -279,18 +241,18 @@ pub(crate) fn wnid(inner: &str) -> Option<&str> {
         .or_else(|| name.get(..9).filter(is_wnid))
 }
 
-/// The files that bear the names of train, validation and test; `None` if there is none at all. Missing ones are faults.
+/// Finds the files of train, validation and test by their names. Missing ones become faults; `None` if all are missing.
 ///
 /// # Errors
-/// If there are several of a name.
+/// If two files have the same name.
 pub(crate) fn part_files<'a>(
     files: &'a [FoundFile],
     names: [&str; 3],
     faults: &mut Vec<String>,
 ) -> Result<Option<[Option<&'a FoundFile>; 3]>, DataError> {
-    let mut of_parts = [None; 3];
+    let mut by_part = [None; 3];
     let mut missing = Vec::new();
-    for (place, name) in of_parts.iter_mut().zip(names) {
+    for (place, name) in by_part.iter_mut().zip(names) {
         let mut named = files.iter().filter(|file| file.name() == name);
         *place = named.next();
         if place.is_none() {
@@ -304,5 +266,5 @@ pub(crate) fn part_files<'a>(
         return Ok(None);
     }
     faults.extend(missing);
-    Ok(Some(of_parts))
+    Ok(Some(by_part))
 }

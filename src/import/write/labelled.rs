@@ -1,4 +1,4 @@
-//! Pictures as arrays of pixels, with a label for each.
+//! Pictures stored as arrays of pixels with one label each.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::import::write::pictures::{Picture, PixelArray, PixelOrder};
 use crate::pack::error::DataError;
 use crate::pack::part::Part;
 
-/// Classes with the numbers of their pictures.
+/// Classes by name, each with the indices of its pictures in the file.
 pub(crate) type Labelled = Vec<(String, Vec<usize>)>;
 
-/// Colour pictures `[N, side, side, 3]` of a file, their channels in an order; `name` is that of the array.
+/// The pixels of an array `[N, side, side, 3]` of bytes; `name` is the array's name in `file`, for messages.
 ///
 /// # Errors
-/// If the array is another.
+/// If the array has another type or shape.
 pub(crate) fn pixel_array(
     file: &FoundFile,
     name: &str,
@@ -40,10 +40,11 @@ pub(crate) fn pixel_array(
     }))
 }
 
-/// Checks labels against the number of pictures and groups them; classes come in the order of their labels.
+/// Groups picture indices by label, in ascending order of the labels.
 ///
 /// # Errors
-/// If the numbers differ, a label is negative, or `class_name` refuses one with what would be right.
+/// If there are not as many labels as pictures, a label is negative, or `class_name` rejects one; it then says what was
+/// expected.
 pub(crate) fn by_label(
     labels: &[i64],
     pictures: usize,
@@ -74,10 +75,10 @@ pub(crate) fn by_label(
     by_label.into_iter().map(named).collect()
 }
 
-/// The pickles of Lee et al. (2019, MetaOptNet): dicts with `data`, `labels`, and sometimes `catname2label`.
+/// Adds the pickles of Lee et al. (2019, MetaOptNet): dicts with `data`, `labels` and sometimes `catname2label`.
 ///
 /// # Errors
-/// If a file is no such pickle.
+/// If a file is not such a pickle.
 pub(crate) fn add_metaoptnet(
     found: &mut Found,
     files: [Option<&FoundFile>; 3],

@@ -1,5 +1,5 @@
-//! Writing packs from what was read.
+//! Writing packs from the pictures that importers find.
 
-pub mod known;
+pub(crate) mod known;
 pub(crate) mod labelled;
-pub mod pictures;
+pub(crate) mod pictures;

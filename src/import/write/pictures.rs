@@ -1,6 +1,6 @@
-//! Picture files into a pack: decoded, brought to one size and kind, in bounded memory.
+//! Writes pictures into a pack: decodes them in parallel and resizes them, in bounded memory.
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use image::imageops::FilterType;
@@ -11,27 +11,28 @@ use crate::import::read::files::{FoundFile, has_extension};
 use crate::import::read::mapped::Slice;
 use crate::import::read::numpy::Stored;
 use crate::import::read::progress::{Progress, Watch};
-use crate::pack::error::{DataError, list_names};
-use crate::pack::pack::{Element, ImageShape, PackMetadata};
+use crate::pack::error::DataError;
+use crate::pack::pack::PackMetadata;
+use crate::pack::shape::{Element, ImageShape};
 use crate::pack::writer::PackWriter;
-use crate::pictures::decoding::{LARGEST_SIDE, fit, on_white};
+use crate::pictures::decoding::{IMPORTED, decode, fit};
 
-/// Pictures decoded before they are written: at most so many, of at most so many bytes together.
+/// Limits on the pictures that are decoded before they are written: their number, and their bytes in total.
 const CHUNK: usize = 1024;
 const CHUNK_BYTES: usize = 64 << 20;
-/// Sides a pack may have, in pixels.
+/// Accepted height and width of a pack's images, in pixels.
 const SIDES: std::ops::RangeInclusive<u32> = 1..=1024;
 
-/// Whether a file is called as the kinds of pictures are that can be read.
+/// Whether a file has the extension of a picture that an import reads.
 pub(crate) fn is_picture(inner: &str) -> bool {
     has_extension(inner, &["jpg", "jpeg", "png"])
 }
 
-/// The shape of square pictures of `size` pixels a side.
+/// The shape of square images of bytes, `size` pixels a side.
 ///
 /// # Errors
-/// If the size or the number of channels is none that a pack may have.
-pub fn square(size: u32, channels: usize) -> Result<ImageShape, DataError> {
+/// If `size` is not 1 to 1024, or `channels` is neither 1 nor 3.
+pub(crate) fn square(size: u32, channels: usize) -> Result<ImageShape, DataError> {
     if !SIDES.contains(&size) {
         return Err(DataError::InvalidOption {
             field: "size",
@@ -55,7 +56,10 @@ pub fn square(size: u32, channels: usize) -> Result<ImageShape, DataError> {
     })
 }
 
-/// Decodes pictures in parallel, as many at a time as fit in memory, and writes them in their order.
+/// Decodes pictures in parallel and writes them in their order. At most 1024 pictures and 64 MiB are in memory at a time.
+///
+/// # Errors
+/// If a picture cannot be decoded, writing fails, or `watch` asks to stop.
 pub(crate) fn write_pictures<P: Sync>(
     pictures: &[P],
     decode: impl Fn(&P) -> Result<Vec<u8>, DataError> + Sync,
@@ -80,26 +84,26 @@ pub(crate) fn write_pictures<P: Sync>(
     Ok(())
 }
 
-/// A picture and where it lies.
+/// Where a picture is stored.
 #[derive(Clone, Debug)]
 pub(crate) enum Picture {
-    /// A file, JPEG or PNG.
+    /// A JPEG or PNG file.
     File(FoundFile),
-    /// One of many such files inside one.
+    /// A JPEG or PNG file stored with others in one file, and its index.
     Encoded(Arc<EncodedPictures>, usize),
-    /// Pixels among those of many pictures.
+    /// Pixels in an array of many pictures, and the picture's index.
     Pixels(Arc<PixelArray>, usize),
 }
 
-/// JPEG or PNG files inside one file.
+/// JPEG or PNG files stored in one file.
 #[derive(Debug)]
 pub(crate) struct EncodedPictures {
-    /// The file, for messages.
+    /// Name of the file, for messages.
     pub file: String,
     pub pictures: Vec<Stored>,
 }
 
-/// Pixels of many pictures in one file, one byte a channel.
+/// Pixels of many pictures in one file, one byte per channel.
 #[derive(Debug)]
 pub(crate) struct PixelArray {
     pub pixels: Slice,
@@ -108,24 +112,24 @@ pub(crate) struct PixelArray {
     pub order: PixelOrder,
 }
 
-/// In which order a picture's pixels lie.
+/// Memory layout of a picture's pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum PixelOrder {
-    /// Row by row, red, green and blue together.
+    /// `[H, W, 3]`, red first.
     Colour,
-    /// The same, from blue to red.
+    /// `[H, W, 3]`, blue first, as OpenCV stores pictures.
     BlueFirst,
-    /// Channel by channel, each row by row.
+    /// `[3, H, W]`, red first.
     ColourPlanes,
-    /// Row by row.
+    /// `[H, W]`.
     Grey,
-    /// Column by column.
+    /// `[W, H]`.
     GreyColumns,
 }
 
 impl Picture {
-    /// `[H, W, C]`, squashed to `shape` where it has another size (Lanczos, as the field's scripts do; the aspect ratio
-    /// is not kept).
+    /// The pixels as `[H, W, C]`. Pictures of another size are resized with Lanczos, as the field's scripts do; their
+    /// aspect ratio is not kept.
     fn pixels(&self, shape: ImageShape) -> Result<Vec<u8>, DataError> {
         let (encoded, file) = match self {
             Picture::File(file) => (Cow::Owned(file.read()?), file.display()),
@@ -140,20 +144,17 @@ impl Picture {
                 return Ok(fit(picture, shape, FilterType::Lanczos3));
             }
         };
-        let decoded = decode(&encoded);
+        let decoded = decode(&encoded, IMPORTED);
         if let Picture::Encoded(all, index) = self {
             all.pictures[*index].release();
         }
-        let decoded = decoded.map_err(|error| DataError::BadImage {
-            file,
-            problem: format!("is no readable JPEG or PNG ({error})"),
-        })?;
+        let decoded = decoded.map_err(|problem| DataError::BadImage { file, problem })?;
         Ok(fit(decoded, shape, FilterType::Lanczos3))
     }
 }
 
 impl PixelArray {
-    /// Bytes of a picture.
+    /// Bytes per picture.
     pub(crate) fn picture_bytes(&self) -> usize {
         let channels = match self.order {
             PixelOrder::Colour | PixelOrder::BlueFirst | PixelOrder::ColourPlanes => 3,
@@ -198,25 +199,13 @@ impl PixelArray {
     }
 }
 
-/// By content, not by extension: mini-ImageNet copies hold PNGs named `.jpg`. Transparent places on white.
-fn decode(bytes: &[u8]) -> Result<DynamicImage, image::ImageError> {
-    let mut reader = image::ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format()?;
-    let mut limits = image::Limits::default();
-    limits.max_image_width = Some(LARGEST_SIDE);
-    limits.max_image_height = Some(LARGEST_SIDE);
-    reader.limits(limits);
-    reader.decode().map(on_white)
-}
-
-/// The places that were searched, for a message.
-pub(crate) fn searched(from: &[PathBuf]) -> String {
-    list_names(from.iter().map(|path| path.display()), 5)
-}
-
-/// A class and its pictures, in order.
+/// A class's name and its pictures, in the order of the pack.
 pub(crate) type ClassPictures = (String, Vec<Picture>);
 
-/// Writes all classes as a pack; `metadata.class_names` are filled in.
+/// Writes classes as a pack; fills in `metadata.class_names` and the note on resizing.
+///
+/// # Errors
+/// If a picture cannot be decoded, writing fails, or `watch` asks to stop. Then no pack is left behind.
 pub(crate) fn write_classes(
     output: &Path,
     classes: &[ClassPictures],

@@ -1,4 +1,4 @@
-//! Runs a pickle's instructions on a stack of values; callables are only recognised.
+//! Interprets a pickle's instructions on a stack of values. Callables are recognized, never called.
 use std::collections::HashSet;
 use std::rc::Rc;
 
@@ -7,7 +7,7 @@ use crate::import::read::numpy::{Array, Dtype, Stored};
 use crate::import::read::pickle::opcodes::{Instruction, Instructions};
 use crate::import::read::pickle::{Built, Global, Pickle, Tuple, Value};
 
-/// How deep tuples may be nested.
+/// How deeply tuples may be nested.
 const DEEPEST: usize = 50;
 
 impl Global {
@@ -30,11 +30,11 @@ impl Global {
 }
 
 impl Pickle<'_> {
-    /// Makes the values; those numbered in `recalled` are remembered.
+    /// Builds the values; memoizes those with a number in `recalled`.
     pub(crate) fn run(&mut self, slice: &Slice, recalled: &HashSet<u32>) -> Result<(), String> {
         let bytes = slice.as_ref();
         let (mut instructions, mut trail) = (Instructions::new(bytes), Trail::new(slice));
-        let mut remembered: u32 = 0;
+        let mut memoized: u32 = 0;
         loop {
             trail.reach(instructions.place());
             match instructions.next()? {
@@ -71,7 +71,7 @@ impl Pickle<'_> {
                 Instruction::Append(many) => {
                     let items = self.operands(many, 1)?;
                     let Value::List(index) = self.top()? else {
-                        return Err(unexpected("appends to what is no list"));
+                        return Err(unexpected("appends to a value that is not a list"));
                     };
                     let index = *index;
                     self.lists[index].extend(items);
@@ -79,7 +79,7 @@ impl Pickle<'_> {
                 Instruction::SetItem(many) => {
                     let items = self.operands(many, 2)?;
                     let Value::Dict(index) = self.top()? else {
-                        return Err(unexpected("sets entries of what is no dict"));
+                        return Err(unexpected("sets entries of a value that is not a dict"));
                     };
                     let index = *index;
                     let mut items = items.into_iter();
@@ -95,19 +95,20 @@ impl Pickle<'_> {
                     let (name, module) = (self.pop()?, self.pop()?);
                     match (self.text(&module), self.text(&name)) {
                         (Some(module), Some(name)) => self.global(&module, &name)?,
-                        _ => return Err(unexpected("has a global without a name")),
+                        _ => return Err(unexpected("names a global without text")),
                     }
                 }
                 Instruction::Reduce => self.reduce()?,
                 Instruction::Build => self.build()?,
-                Instruction::Put(number) => self.remember(number, recalled)?,
+                Instruction::Put(number) => self.memoize(number, recalled)?,
                 Instruction::Memoize => {
-                    self.remember(remembered, recalled)?;
-                    remembered = remembered.saturating_add(1);
+                    self.memoize(memoized, recalled)?;
+                    memoized = memoized.saturating_add(1);
                 }
                 Instruction::Get(number) => {
                     let value = self.memory.get(&number).cloned();
-                    let value = value.ok_or_else(|| unexpected("recalls what was not stored"))?;
+                    let value = value
+                        .ok_or_else(|| unexpected("reads a memoized value that was not stored"))?;
                     self.stack.push(value);
                 }
             }
@@ -160,14 +161,14 @@ impl Pickle<'_> {
         };
         let depth = 1 + items.iter().map(depth).max().unwrap_or(0);
         if depth > DEEPEST {
-            return Err(unexpected("nests tuples too deep"));
+            return Err(unexpected("nests tuples too deeply"));
         }
         self.stack
             .push(Value::Tuple(Rc::new(Tuple { items, depth })));
         Ok(())
     }
 
-    fn remember(&mut self, number: u32, recalled: &HashSet<u32>) -> Result<(), String> {
+    fn memoize(&mut self, number: u32, recalled: &HashSet<u32>) -> Result<(), String> {
         let value = self.top()?;
         if recalled.contains(&number) {
             let value = value.clone();
@@ -187,11 +188,11 @@ impl Pickle<'_> {
         Ok(())
     }
 
-    /// What a callable makes of its arguments.
+    /// Builds the value that a callable would return for its arguments.
     fn reduce(&mut self) -> Result<(), String> {
         let (arguments, callable) = (self.pop()?, self.pop()?);
         let (Value::Tuple(arguments), Value::Global(global)) = (&arguments, &callable) else {
-            return Err(unexpected("calls what is no function"));
+            return Err(unexpected("calls a value that is not a function"));
         };
         let value = match (global, &arguments.items[..]) {
             (Global::Reconstruct, [Value::Global(Global::Array), ..]) => {
@@ -227,7 +228,7 @@ impl Pickle<'_> {
                     _ => None,
                 };
                 let stored = stored
-                    .ok_or_else(|| unexpected("has bytes that are not written as Latin-1"))?;
+                    .ok_or_else(|| unexpected("has bytes that are not encoded as Latin-1"))?;
                 Value::Bytes(stored)
             }
             (Global::Bytes, []) => Value::Bytes(Stored::Plain(self.part(0..0)?)),
@@ -237,7 +238,7 @@ impl Pickle<'_> {
             }
             _ => {
                 return Err(format!(
-                    "calls {global:?} with arguments that no numpy writes"
+                    "calls {global:?} with arguments that numpy does not write"
                 ));
             }
         };
@@ -248,7 +249,7 @@ impl Pickle<'_> {
     /// Fills in an array's content or a dtype's byte order.
     fn build(&mut self) -> Result<(), String> {
         let Value::Tuple(state) = self.pop()? else {
-            return Err(unexpected("gives a state that no numpy writes"));
+            return Err(unexpected("sets a state that numpy does not write"));
         };
         match (self.top()?, &state.items[..]) {
             (Value::Dtype(index), [_, order, ..]) => {
@@ -269,7 +270,7 @@ impl Pickle<'_> {
                     _ => return Err(unexpected("has an array without content")),
                 };
             }
-            _ => return Err(unexpected("gives a state that no numpy writes")),
+            _ => return Err(unexpected("sets a state that numpy does not write")),
         }
         Ok(())
     }

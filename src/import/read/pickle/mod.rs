@@ -1,5 +1,5 @@
-//! Pickles, read without running anything: numbers, texts, lists, dicts and numpy arrays; every other global is refused.
-//! Long strings of bytes stay in the mapped file.
+//! Reads pickles without executing code: numbers, text, lists, dicts and numpy arrays. All other globals are rejected. Long
+//! byte strings stay in the mapped file.
 
 mod machine;
 mod opcodes;
@@ -12,10 +12,10 @@ use crate::import::read::mapped::{Scratch, Slice};
 use crate::import::read::numpy::{Array, Dtype, Stored};
 use crate::pack::error::{DataError, list_names};
 
-/// A value; lists, dicts and arrays, which can be changed after they were remembered, are numbers of those of [`Pickle`].
+/// A value. Lists, dicts and arrays can change after they were memoized, so they are indices into those of [`Pickle`].
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
-    /// Nothing, or a fraction: no data set needs them.
+    /// None or a floating-point number; no data set needs them.
     Other,
     Bool(bool),
     Integer(i64),
@@ -44,7 +44,7 @@ pub(crate) struct Tuple {
     depth: usize,
 }
 
-/// The callables of numpy's arrays and of plain containers; none is called.
+/// Callables that pickles of numpy arrays and plain containers name. They are recognized, never called.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Global {
     Reconstruct,
@@ -59,15 +59,16 @@ pub(crate) enum Global {
     List,
 }
 
-/// An array before and after its content came.
+/// An array whose content may follow later.
 enum Built {
+    /// The content has not been read yet.
     Blank,
     Numbers(Array),
-    /// The number of a list.
+    /// An array of objects: the index of the list that holds them.
     Objects(usize),
 }
 
-/// A pickle that was read.
+/// The content of a pickle.
 pub(crate) struct Pickle<'a> {
     file: &'a FoundFile,
     slice: Slice,
@@ -82,10 +83,10 @@ pub(crate) struct Pickle<'a> {
 }
 
 impl<'a> Pickle<'a> {
-    /// Reads a file in two passes: one for what is asked for again, one for the values.
+    /// Reads a file in two passes: the first finds the memoized values that are used again, the second builds the values.
     ///
     /// # Errors
-    /// If it is no whole pickle, or holds more than data.
+    /// If the file is not a pickle of protocol 2 to 5, is damaged, or calls anything but numpy and plain containers.
     pub(crate) fn open(file: &'a FoundFile, scratch: &Scratch) -> Result<Pickle<'a>, DataError> {
         let slice = file.map(scratch)?;
         let mut pickle = Pickle {
@@ -106,20 +107,20 @@ impl<'a> Pickle<'a> {
         Ok(pickle)
     }
 
-    /// The file's name with a problem.
+    /// The error that this file cannot be used; `problem` follows the file's name.
     pub(crate) fn bad(&self, problem: impl Into<String>) -> DataError {
         self.file.bad(problem)
     }
 
-    /// What the file holds.
+    /// The value that the file holds.
     pub(crate) fn root(&self) -> &Value {
         &self.root
     }
 
-    /// The entry of the dict that the file holds.
+    /// The entry `name` of the dict that the file holds.
     ///
     /// # Errors
-    /// If it holds no dict, or one without this entry.
+    /// If the file does not hold a dict with this entry.
     pub(crate) fn entry(&self, name: &str) -> Result<&Value, DataError> {
         self.optional(name)?.ok_or_else(|| {
             let names = self.pairs(&self.root).unwrap_or_default();
@@ -131,10 +132,10 @@ impl<'a> Pickle<'a> {
         })
     }
 
-    /// The same, if it is there.
+    /// The entry `name` of the dict that the file holds, if there is one.
     ///
     /// # Errors
-    /// If the file holds no dict.
+    /// If the file does not hold a dict.
     pub(crate) fn optional(&self, name: &str) -> Result<Option<&Value>, DataError> {
         let pairs = self
             .pairs(&self.root)
@@ -144,25 +145,26 @@ impl<'a> Pickle<'a> {
         Ok(found.map(|(_, value)| value))
     }
 
-    /// The array under a name.
+    /// The numpy array in the entry `name`.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is no such array.
     pub(crate) fn array(&self, name: &str) -> Result<&Array, DataError> {
         self.as_array(self.entry(name)?)
             .ok_or_else(|| self.bad(format!("has no numpy array under `{name}`")))
     }
 
-    /// The whole numbers under a name, a list or an array.
+    /// The integers in the entry `name`, a list or an array.
     ///
     /// # Errors
-    /// If they are not there.
+    /// If there is no such list or array.
     pub(crate) fn integers(&self, name: &str) -> Result<Vec<i64>, DataError> {
         let value = self.entry(name)?;
         self.as_integers(value)
             .ok_or_else(|| self.bad(format!("has no list of whole numbers under `{name}`")))
     }
 
+    /// The value as an array of numbers or text.
     pub(crate) fn as_array(&self, value: &Value) -> Option<&Array> {
         match value {
             Value::Array(index) => match &self.arrays[*index] {
@@ -173,6 +175,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
+    /// The integers of a list or an array.
     pub(crate) fn as_integers(&self, value: &Value) -> Option<Vec<i64>> {
         if let Some(array) = self.as_array(value) {
             return array.integers();
@@ -211,7 +214,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// A string of Python 3 or 2.
+    /// The value as text: a string of Python 3 or 2.
     pub(crate) fn text(&self, value: &Value) -> Option<String> {
         match value {
             Value::Text(slice) => Some(String::from_utf8_lossy(slice.as_ref()).into_owned()),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::import::read::mapped::{Slice, Trail};
 
-/// One instruction with its argument; ranges are places in the file.
+/// One instruction with its argument. Ranges are positions in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Instruction {
     Nothing,
@@ -21,23 +21,26 @@ pub(crate) enum Instruction {
     Bytes(Range<usize>),
     EmptyList,
     EmptyDict,
-    /// Of the topmost values, or of all above the mark.
+    /// A tuple of this many topmost values, or of all above the mark.
     Tuple(Option<usize>),
-    /// One value, or all above the mark.
+    /// Appends one value, or all above the mark (`true`).
     Append(bool),
+    /// Sets one entry, or all above the mark (`true`).
     SetItem(bool),
     /// Module and name.
     Global(Range<usize>, Range<usize>),
     StackGlobal,
     Reduce,
     Build,
+    /// Memoizes the topmost value under a number.
     Put(u32),
-    /// Put at the next free number.
+    /// Memoizes the topmost value under the next free number.
     Memoize,
+    /// Pushes a memoized value.
     Get(u32),
 }
 
-/// Reads instructions one after another.
+/// Reads instructions in turn.
 pub(crate) struct Instructions<'a> {
     bytes: &'a [u8],
     place: usize,
@@ -48,7 +51,7 @@ impl<'a> Instructions<'a> {
         Self { bytes, place: 0 }
     }
 
-    /// Where the next one begins.
+    /// Position of the next instruction.
     pub(crate) fn place(&self) -> usize {
         self.place
     }
@@ -72,7 +75,7 @@ impl<'a> Instructions<'a> {
         Ok(fixed)
     }
 
-    /// A range whose length stands before it in `N` bytes.
+    /// A range that is preceded by its length in `N` bytes.
     fn counted<const N: usize>(&mut self) -> Result<Range<usize>, String> {
         let mut length = [0; 8];
         length[..N].copy_from_slice(&self.fixed::<N>()?);
@@ -87,8 +90,10 @@ impl<'a> Instructions<'a> {
         Ok(line)
     }
 
+    /// Reads the next instruction.
+    ///
     /// # Errors
-    /// If the file ends, or the instruction is none that data need.
+    /// If the file ends, or no pickle of data has this instruction.
     pub(crate) fn next(&mut self) -> Result<Instruction, String> {
         let start = self.place;
         let [code] = self.fixed()?;
@@ -171,8 +176,11 @@ impl<'a> Instructions<'a> {
     }
 }
 
-/// The numbers of the remembered values that are asked for again. All others need not be remembered: of hundreds of
-/// thousands of pictures that is most of the memory. Also sees that the file is whole.
+/// Numbers of the memoized values that are used again. Other values need not be memoized, which saves most of the memory
+/// when there are hundreds of thousands of pictures.
+///
+/// # Errors
+/// If the file is truncated or has an unknown instruction.
 pub(crate) fn recalled(slice: &Slice) -> Result<HashSet<u32>, String> {
     let mut instructions = Instructions::new(slice.as_ref());
     let (mut recalled, mut trail) = (HashSet::new(), Trail::new(slice));
