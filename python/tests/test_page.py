@@ -40,7 +40,8 @@ def address():
 
 def post(address, path, body):
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(address + path, data=data)
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(address + path, data=data, headers=headers)
     try:
         with urllib.request.urlopen(request) as answer:
             return answer.status, answer.read()
@@ -75,8 +76,8 @@ def test_wrong_requests_are_refused_with_the_reason(address):
         ),
     ]
     for body, expected in cases:
-        status, told = post(address, "/generate", body)
-        assert status == 400 and expected in told, told
+        status, message = post(address, "/generate", body)
+        assert status == 400 and expected in message, message
     assert post(address, "/generate", b" " * (17 << 20))[0] == 413
     assert post(address, "/nowhere", b"")[0] == 404
 
@@ -104,43 +105,55 @@ def bars(shift):
     return [[(0.2, 0.3 + shift), (0.8, 0.3)], [(0.2, 0.7), (0.8, 0.7 + shift)]]
 
 
-def test_a_drawn_classifier_reads_the_last_canvas_and_comes_down_as_onnx(address, tmp_path):
+@pytest.fixture
+def page():
     playwright = pytest.importorskip("playwright.sync_api", reason="`make test-page` installs it")
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
     with playwright.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page()
-        faults = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        asked = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(address)
-        assert "Draw at least two classes" in page.inner_text("#status")
-        rows = page.query_selector_all(".class")
-        for row, name, draw in zip(
-            rows, ["ring", "cross", "bars"], [ring, cross, bars], strict=True
-        ):
-            row.query_selector("input").fill(name)
-            for shift, canvas in zip(
-                [0, 0.05, -0.05], row.query_selector_all("canvas"), strict=True
-            ):
-                for points in draw(shift):
-                    stroke(page, canvas, points)
-        question = page.query_selector("#question")
-        for draw, name in [(cross, "cross"), (ring, "ring")]:
-            page.click("#clear")
-            page.wait_for_selector("#answers:not(:has(tr))", state="attached")
-            for points in draw(0.03):
-                stroke(page, question, points)
-            page.wait_for_selector(f"#answers tr:first-child td:text-is('{name}')")
-        page.wait_for_selector("#status:has-text('written from 9 drawings in')")
-        page.screenshot(path=tmp_path / "page.png", full_page=True)
-        with page.expect_download() as download:
-            page.click("#download")
-        download.value.save_as(tmp_path / "drawn.onnx")
-        drawn = page.evaluate("document.getElementById('question').toDataURL().split(',')[1]")
+        yield browser.new_page()
         browser.close()
+
+
+def test_a_busy_server_is_shown_and_asked_again(address, page):
+    busy = {"status": 503, "headers": {"Retry-After": "1"}, "json": {"error": "busy: wait"}}
+    page.route("**/generate", lambda route: route.fulfill(**busy), times=1)
+    page.goto(address)
+    for row in page.query_selector_all(".class")[:2]:
+        stroke(page, row.query_selector("canvas"), [(0.2, 0.2), (0.8, 0.8)])
+    page.wait_for_selector("#status.fault:has-text('busy: wait')")
+    page.wait_for_selector("#status:has-text('written from 2 drawings in')")
+
+
+def test_the_drawn_classifier_reads_the_last_canvas_and_is_downloaded_as_onnx(
+    address, page, tmp_path
+):
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    assert "Draw at least two classes" in page.inner_text("#status")
+    rows = page.query_selector_all(".class")
+    for row, name, draw in zip(rows, ["ring", "cross", "bars"], [ring, cross, bars], strict=True):
+        row.query_selector("input").fill(name)
+        for shift, canvas in zip([0, 0.05, -0.05], row.query_selector_all("canvas"), strict=True):
+            for points in draw(shift):
+                stroke(page, canvas, points)
+    question = page.query_selector("#question")
+    for draw, name in [(cross, "cross"), (ring, "ring")]:
+        page.click("#clear")
+        page.wait_for_selector("#answers:not(:has(tr))", state="attached")
+        for points in draw(0.03):
+            stroke(page, question, points)
+        page.wait_for_selector(f"#answers tr:first-child td:text-is('{name}')")
+    page.wait_for_selector("#status:has-text('written from 9 drawings in')")
+    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(tmp_path / "drawn.onnx")
+    drawn = page.evaluate("document.getElementById('question').toDataURL().split(',')[1]")
     assert not faults
     assert all(url.startswith((address, "data:", "blob:")) for url in asked), asked
     session = onnxruntime.InferenceSession(tmp_path / "drawn.onnx")
