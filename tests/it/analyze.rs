@@ -1,4 +1,4 @@
-//! `analyze`: attention maps of a run, how far it adapts, and oracles.
+//! `analyze`: attention maps, how much generated weights adapt to the task, and oracles.
 
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use hypertransformer::evaluate::adaptation::MeanWeights;
 use hypertransformer::evaluate::summary::EpisodeRecord;
 use hypertransformer::model::trained::Trained;
 use hypertransformer::settings::cnn::BatchNormMode;
+use predicates::str::contains;
 use safetensors::SafeTensors;
 use tch::Tensor;
 
@@ -100,7 +101,7 @@ fn attention_of_a_joint_encoder_starts_as_class_means() {
 }
 
 #[test]
-fn a_separate_generator_has_maps_of_samples_weights_and_between_them() {
+fn a_separate_generator_has_maps_among_samples_among_weights_and_between_them() {
     let folder = tempfile::tempdir().unwrap();
     let sets = [
         "generator.kind=separate",
@@ -126,7 +127,7 @@ fn a_separate_generator_has_maps_of_samples_weights_and_between_them() {
 }
 
 #[test]
-fn the_oracle_of_a_cnn_of_some_size_knows_its_images_better_than_a_tiny_ones() {
+fn the_oracle_of_a_larger_cnn_is_more_accurate() {
     let folder = tempfile::tempdir().unwrap();
     let pack = data_pack(glyphs());
     let accuracy = |channels: u32| {
@@ -140,7 +141,7 @@ fn the_oracle_of_a_cnn_of_some_size_knows_its_images_better_than_a_tiny_ones() {
             .args(["--set", &format!("cnn.channels={channels}")])
             .assert()
             .success()
-            .stdout(predicates::str::contains("2 sets of 5 train classes"));
+            .stdout(contains("2 sets of 5 train classes"));
         let summary: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
         summary["summary"]["accuracy_mean"].as_f64().unwrap()
@@ -150,7 +151,7 @@ fn the_oracle_of_a_cnn_of_some_size_knows_its_images_better_than_a_tiny_ones() {
 }
 
 #[test]
-fn adaptation_is_told_in_words_and_numbers() {
+fn adaptation_is_reported_as_text_and_json() {
     let folder = tempfile::tempdir().unwrap();
     trained(folder.path(), &[]);
     let run = |episodes: &str, more: &[&str]| {
@@ -158,14 +159,13 @@ fn adaptation_is_told_in_words_and_numbers() {
         command.args(["analyze", "adaptation", "--episodes", episodes]);
         command.arg(folder.path().join("run")).args(more).assert()
     };
-    let told = predicates::str::contains;
-    run("1", &[]).failure().stderr(told("at least 2"));
+    run("1", &[]).failure().stderr(contains("at least 2"));
     run("8", &["--overlapping"])
         .success()
-        .stdout(told("queries overlap the support"));
+        .stdout(contains("queries overlap the support"));
     run("8", &[])
         .success()
-        .stdout(told("points (8 episodes, paired"));
+        .stdout(contains("points (8 episodes, paired"));
     let bytes = std::fs::read(folder.path().join("run/analysis/adaptation.json")).unwrap();
     let found: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     let mean = |which: &str| found[which]["accuracy_mean"].as_f64().unwrap();
@@ -176,7 +176,7 @@ fn adaptation_is_told_in_words_and_numbers() {
 }
 
 #[test]
-fn without_a_generated_convolution_there_is_nothing_to_compare() {
+fn adaptation_without_a_generated_convolution_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     trained(folder.path(), &["generator.generates=logits"]);
     hypertransformer()
@@ -184,11 +184,11 @@ fn without_a_generated_convolution_there_is_nothing_to_compare() {
         .arg(folder.path().join("run"))
         .assert()
         .failure()
-        .stderr(predicates::str::contains("no convolution is generated"));
+        .stderr(contains("no convolution is generated"));
 }
 
 #[test]
-fn deviation_is_that_of_kernels_and_vanishes_where_a_generator_looks_at_nothing() {
+fn deviation_is_that_of_the_kernels_and_zero_if_the_generator_ignores_the_task() {
     let overrides = ["generator.generates=last 1", "generator.learned_base=true"];
     let setup = setup(&overrides, 0.05);
     let sampler = sampler(5, 1, 4);

@@ -76,7 +76,7 @@ fn different(set: &ImageSet) -> usize {
 
 /// On images of one grey, hue, contrast, mirrors and crops show nothing: brightness alone is left.
 #[test]
-fn colours_are_drawn_once_a_set_or_an_episode_or_an_image() {
+fn colours_are_drawn_per_set_per_episode_or_per_image() {
     let folder = tempfile::tempdir().unwrap();
     let grey = pack(&folder.path().join("grey.safetensors"), 3, |_, _| 100);
     let of_the_set = sampler(&grey, photo(PhotoOptions::default())).unwrap();
@@ -118,7 +118,7 @@ fn colours_are_drawn_once_a_set_or_an_episode_or_an_image() {
 
 /// A ramp along the columns falls where it was mirrored, and a crop makes it flatter.
 #[test]
-fn mirrors_are_a_coins_and_crops_show_a_part() {
+fn half_of_the_images_are_mirrored_and_crops_show_a_part() {
     let folder = tempfile::tempdir().unwrap();
     let ramp = pack(
         &folder.path().join("ramp.safetensors"),
@@ -147,7 +147,7 @@ fn mirrors_are_a_coins_and_crops_show_a_part() {
 }
 
 #[test]
-fn lgm_nets_turns_are_the_same_for_support_and_queries_of_a_class() {
+fn lgm_net_rotations_are_the_same_for_support_and_queries_of_a_class() {
     let folder = tempfile::tempdir().unwrap();
     let pack = pack(
         &folder.path().join("wedge.safetensors"),
@@ -196,7 +196,7 @@ fn evaluation_is_augmented_only_where_the_experiment_says_so() {
 }
 
 #[test]
-fn the_hue_of_grey_images_is_refused_and_so_is_a_crop_of_nothing() {
+fn a_hue_of_grey_images_and_an_empty_crop_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let grey = pack(&folder.path().join("grey.safetensors"), 1, |_, _| 100);
     let error = sampler(&grey, photo(PhotoOptions::default()))
@@ -222,7 +222,7 @@ fn the_hue_of_grey_images_is_refused_and_so_is_a_crop_of_nothing() {
 
 /// Frames are 3 pixels thick about images magnified to 56.
 #[test]
-fn a_preview_frames_each_image_by_what_it_is_to_the_model() {
+fn a_preview_frames_each_image_by_its_role_in_the_episode() {
     let folder = tempfile::tempdir().unwrap();
     let sheet = folder.path().join("sheet.png");
     let count = |arguments: &[&str], color: [u8; 3]| {

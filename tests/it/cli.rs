@@ -43,7 +43,7 @@ fn last_loss(folder: &Path, run: &str) -> f64 {
 
 /// Where the processor has no shorter products both are the same.
 #[test]
-fn training_with_shorter_products_learns_as_well_and_its_run_says_so() {
+fn training_with_reduced_precision_learns_as_well_and_the_run_records_it() {
     let folder = tempfile::tempdir().unwrap();
     finished_run(folder.path(), "full");
     let reduced = ["--set", "train.precision=reduced"];
@@ -57,7 +57,7 @@ fn training_with_shorter_products_learns_as_well_and_its_run_says_so() {
 
 #[cfg(unix)]
 #[test]
-fn a_run_killed_and_resumed_gives_the_bits_of_one_that_was_not() {
+fn a_killed_and_resumed_run_gives_the_bits_of_an_uninterrupted_one() {
     let folder = tempfile::tempdir().unwrap();
     finished_run(folder.path(), "whole");
     // Killed by SIGKILL once its first checkpoint is there.
@@ -81,7 +81,7 @@ fn a_run_killed_and_resumed_gives_the_bits_of_one_that_was_not() {
         .success();
     let last = |run| last_checkpoint(folder.path(), run);
     assert!(last("whole") == last("killed"));
-    // Each step is told once in the metrics, in order.
+    // The metrics report each step once, in order.
     let steps = |run: &str| -> Vec<u64> {
         let text = std::fs::read_to_string(folder.path().join(run).join("metrics.jsonl")).unwrap();
         let objects = text
@@ -96,7 +96,7 @@ fn a_run_killed_and_resumed_gives_the_bits_of_one_that_was_not() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_saves_the_step_and_leaves_with_130() {
+fn ctrl_c_saves_a_checkpoint_and_exits_with_130() {
     let folder = tempfile::tempdir().unwrap();
     let endless = train(folder.path(), "run", &["--set", "train.steps=100000"]);
     let child = hypertransformer_process()
@@ -115,8 +115,11 @@ fn ctrl_c_saves_the_step_and_leaves_with_130() {
     assert!(signal.unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
-    let told = String::from_utf8_lossy(&output.stderr);
-    let step = told.split("interrupted after step ").nth(1).expect(&told);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let step = stderr
+        .split("interrupted after step ")
+        .nth(1)
+        .expect(&stderr);
     let step: u64 = step.split(',').next().unwrap().parse().unwrap();
     let bytes = std::fs::read(last).unwrap();
     let header = safetensors::SafeTensors::read_metadata(&bytes).unwrap().1;
@@ -194,7 +197,7 @@ fn evaluation_gives_the_same_summary_and_records_each_time() {
 }
 
 #[test]
-fn an_evaluation_and_its_records_have_files_of_their_own() {
+fn an_evaluation_and_its_records_go_to_two_files() {
     let folder = tempfile::tempdir().unwrap();
     let run = finished_run(folder.path(), "run");
     let evaluate = |output: &str| {
@@ -204,8 +207,8 @@ fn an_evaluation_and_its_records_have_files_of_their_own() {
         command.arg(folder.path().join(output)).assert()
     };
     for output in ["results.jsonl", "results-v1.0", "results"] {
-        let told = format!("{output}: expected a name that ends in .json");
-        evaluate(output).code(1).stderr(contains(told));
+        let message = format!("{output}: expected a name that ends in .json");
+        evaluate(output).code(1).stderr(contains(message));
         assert!(!folder.path().join(output).exists());
     }
     evaluate("results-v1.0.json").success();
@@ -217,7 +220,7 @@ const MODEL: &str = "models/omniglot-20way.safetensors";
 const GLYPHS: &str = "examples/glyphs/support";
 
 #[test]
-fn a_card_tells_why_it_has_no_accuracy() {
+fn a_card_says_why_it_has_no_accuracy() {
     let folder = tempfile::tempdir().unwrap();
     let single = folder.path().join("single");
     for class in std::fs::read_dir(repository(GLYPHS)).unwrap() {
@@ -241,15 +244,15 @@ fn a_card_tells_why_it_has_no_accuracy() {
         let card = std::fs::read(folder.path().join(format!("{name}.json"))).unwrap();
         let card: serde_json::Value = serde_json::from_slice(&card).unwrap();
         assert!(card["held_out"].is_null());
-        let told = card["held_out_missing"].as_str().unwrap();
-        assert!(told.starts_with(expected), "{told}");
+        let message = card["held_out_missing"].as_str().unwrap();
+        assert!(message.starts_with(expected), "{message}");
         let page = std::fs::read_to_string(folder.path().join(format!("{name}.html")));
-        assert!(page.unwrap().contains(told));
+        assert!(page.unwrap().contains(message));
     }
 }
 
 #[test]
-fn evaluate_folder_replaces_its_own_results_only() {
+fn evaluate_folder_replaces_only_its_own_results() {
     let folder = tempfile::tempdir().unwrap();
     let mine = folder.path().join("mine");
     let mut command = hypertransformer();
@@ -292,7 +295,7 @@ fn a_loss_that_is_not_finite_stops_the_run_and_saves_nothing() {
 }
 
 #[test]
-fn faults_of_a_configuration_end_with_code_2_and_without_a_backtrace() {
+fn errors_in_a_configuration_exit_with_code_2_and_without_a_backtrace() {
     hypertransformer()
         .args([
             "train",
@@ -306,7 +309,7 @@ fn faults_of_a_configuration_end_with_code_2_and_without_a_backtrace() {
 }
 
 #[test]
-fn a_missing_pack_tells_what_to_obtain_and_the_import_command() {
+fn the_error_for_a_missing_pack_names_the_files_and_the_import_command() {
     for (experiment, pack, files, source) in [
         (
             "omniglot-1shot-8ch-fast",
@@ -334,7 +337,7 @@ fn a_missing_pack_tells_what_to_obtain_and_the_import_command() {
 }
 
 #[test]
-fn images_too_small_for_the_network_are_told() {
+fn images_too_small_for_the_network_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), "run", &["--set", "cnn.layers=5"])
         .assert()
@@ -352,7 +355,7 @@ fn doctor_finds_nothing_wrong() {
 }
 
 #[test]
-fn inspect_tells_sizes_and_costs_without_a_pack() {
+fn inspect_shows_sizes_and_costs_without_a_pack() {
     let output = hypertransformer()
         .args([
             "inspect",
@@ -394,7 +397,7 @@ fn inspect_tells_sizes_and_costs_without_a_pack() {
 
 #[cfg(unix)]
 #[test]
-fn a_reader_that_has_enough_is_no_fault() {
+fn a_closed_pipe_is_not_an_error() {
     let mut program = hypertransformer_process()
         .args([
             "inspect",

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::common::repository;
 use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::{load, to_yaml};
 
@@ -21,24 +20,6 @@ fn error(text: &str, overrides: &[&str]) -> String {
 }
 
 #[test]
-fn every_experiment_that_ships_is_valid() {
-    let mut open = vec![repository("experiments")];
-    let mut count = 0;
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                load(&path, &[]).unwrap();
-                count += 1;
-            }
-        }
-    }
-    assert!(count >= 7, "{count}");
-}
-
-#[test]
 fn an_empty_file_is_the_default_and_the_resolved_copy_reads_back() {
     let folder = tempfile::tempdir().unwrap();
     let experiment = load(&file(folder.path(), "x.yaml", ""), &[]).unwrap();
@@ -48,7 +29,7 @@ fn an_empty_file_is_the_default_and_the_resolved_copy_reads_back() {
 }
 
 #[test]
-fn all_faults_are_told_at_once_with_their_paths() {
+fn all_errors_are_reported_at_once_with_their_keys() {
     let error = error(
         "train:\n  stpes: 3\n  learning_rate: fast\nepisode: {way: 5, shots: 1}\nsteps: 4\n",
         &["cnn.channels=-1"],
@@ -66,7 +47,7 @@ fn all_faults_are_told_at_once_with_their_paths() {
 }
 
 #[test]
-fn values_out_of_range_are_told_with_what_is_expected() {
+fn values_out_of_range_are_refused_with_the_expected_range() {
     let error = error(
         "episode: {way: 1}\ntrain: {learning_rate: -1, clip_norm: 0}\n",
         &[],
@@ -86,13 +67,13 @@ fn gradient_step_without_flat_features_is_refused() {
 }
 
 #[test]
-fn what_would_undo_gradient_step_or_do_nothing_is_refused() {
+fn settings_that_undo_gradient_step_or_have_no_effect_are_refused() {
     let error = error(
         "initialization: gradient_step\ngenerator: {logits_features: flat, attention: sigmoid, inner_fraction: 0, skip_last_nonlinearity: true, support_gradient: true}\ntrain: {convolution_generator_rate: 0}\n",
         &[],
     );
     for part in [
-        "generator.support_gradient: true: expected false, for `generator.generates` names no convolution",
+        "generator.support_gradient: true: expected false, because `generator.generates` selects no convolution",
         "generator.attention: sigmoid: expected softmax",
         "generator.skip_last_nonlinearity: true: expected false",
         "train.convolution_generator_rate: 0: expected",
@@ -102,7 +83,7 @@ fn what_would_undo_gradient_step_or_do_nothing_is_refused() {
 }
 
 #[test]
-fn what_would_train_or_change_nothing_is_refused() {
+fn settings_that_train_or_change_nothing_are_refused() {
     let error = error(
         "cnn: {pooled_layers: 9}\ngenerator: {generates: all, learned_base: true, per_layer: {1: {learned_base: false}, 2: {learned_base: false}, 3: {learned_base: false}, 4: {learned_base: false}}}\ntrain: {steps: 100, warmup_head_steps: 100, weight_variation: 1}\n",
         &["generator.per_layer=null"],
@@ -148,12 +129,12 @@ fn files_that_extend_each_other_are_refused() {
 }
 
 #[test]
-fn an_override_without_a_value_tells_the_form() {
+fn an_override_without_a_value_is_refused_with_the_expected_form() {
     assert!(error("", &["train.steps"]).contains("expected KEY=VALUE"));
 }
 
 #[test]
-fn a_section_with_nothing_below_it_keeps_what_it_extends() {
+fn an_empty_section_keeps_the_values_of_the_extended_file() {
     let folder = tempfile::tempdir().unwrap();
     file(folder.path(), "base.yaml", "train: {steps: 7}\n");
     let path = file(folder.path(), "x.yaml", "extends: base.yaml\ntrain:\n");
@@ -169,7 +150,7 @@ fn wrong_keys_do_not_hide_values_out_of_range() {
 }
 
 #[test]
-fn a_missing_base_is_told_with_the_file_that_extends_it() {
+fn the_error_for_a_missing_base_names_the_file_that_extends_it() {
     let error = error("extends: nowhere.yaml\n", &[]);
     for part in ["extends: ", "nowhere.yaml", "No such file", "x.yaml)"] {
         assert!(error.contains(part), "{part} is not in:\n{error}");
@@ -183,7 +164,7 @@ fn an_endless_override_path_is_refused() {
 }
 
 #[test]
-fn sizes_beyond_all_reason_are_refused() {
+fn unreasonably_large_sizes_are_refused() {
     let error = error(
         "",
         &[
@@ -198,7 +179,7 @@ fn sizes_beyond_all_reason_are_refused() {
 }
 
 #[test]
-fn settings_of_single_layers_replace_those_of_all() {
+fn settings_of_single_layers_replace_those_of_all_layers() {
     let folder = tempfile::tempdir().unwrap();
     let text = "generator:\n  generates: all\n  heads: 3\n  per_layer:\n    2: {heads: 1}\n    logits: {layers: 5}\n";
     let experiment = load(&file(folder.path(), "x.yaml", text), &[]).unwrap();
@@ -214,7 +195,7 @@ fn settings_of_single_layers_replace_those_of_all() {
 }
 
 #[test]
-fn faults_of_single_layers_are_told_with_the_layer() {
+fn errors_in_the_settings_of_single_layers_name_the_layer() {
     let text = "generator:\n  generates: last 1\n";
     for (set, fault) in [
         (
@@ -243,11 +224,11 @@ fn faults_of_single_layers_are_told_with_the_layer() {
         ),
         (
             "generator.per_layer.4.support_gradient=true",
-            "generator.support_gradient: true: expected false, for a generated convolution without `learned_base: true`",
+            "generator.support_gradient: true: expected false, because the gradient is taken at learned kernels",
         ),
         (
             "generator={generates: all, learned_base: true, per_layer: {2: {support_gradient: true}, 3: {learned_base: false}}}",
-            "generator.support_gradient: true: expected false, for a generated convolution without `learned_base: true`",
+            "generator.support_gradient: true: expected false, because the gradient is taken at learned kernels",
         ),
     ] {
         let found = error(text, &[set]);
@@ -256,23 +237,26 @@ fn faults_of_single_layers_are_told_with_the_layer() {
 }
 
 #[test]
-fn what_is_generated_in_vain_is_told() {
+fn weights_that_would_be_generated_without_effect_are_refused() {
     let bias = |more: &str| {
         error(
             &format!("generator: {{generates: all, generate_bias: true, {more}}}\n"),
             &["cnn.block=[convolution, pool, batch_norm, activation]"],
         )
     };
-    let told = bias("allocation: output");
-    assert!(told.contains("takes any bias away"), "{told}");
-    let told = error(
+    let message = bias("allocation: output");
+    assert!(message.contains("cancels any bias"), "{message}");
+    let message = error(
         "generator: {per_layer: {logits: {allocation: spatial}}}\n",
         &[],
     );
     assert!(
-        told.contains("per_layer.logits.allocation: spatial: expected nothing"),
-        "{told}"
+        message.contains("per_layer.logits.allocation: spatial: expected no value"),
+        "{message}"
     );
-    let told = bias("allocation: spatial");
-    assert!(told.contains("has no slice an output channel"), "{told}");
+    let message = bias("allocation: spatial");
+    assert!(
+        message.contains("has no weight slice per output channel"),
+        "{message}"
+    );
 }

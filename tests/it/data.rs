@@ -83,7 +83,7 @@ fn a_pack_whose_parts_overlap_is_refused() {
 }
 
 #[test]
-fn a_truncated_or_changed_pack_is_told() {
+fn a_truncated_or_changed_pack_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.safetensors");
     tiny_pack(&path, split());
@@ -100,7 +100,7 @@ fn a_truncated_or_changed_pack_is_told() {
 }
 
 #[test]
-fn synthetic_glyphs_are_the_same_each_time_and_their_classes_can_be_told_apart() {
+fn synthetic_glyphs_are_the_same_each_time_and_their_classes_can_be_distinguished() {
     let folder = tempfile::tempdir().unwrap();
     let again = folder.path().join("glyphs.safetensors");
     write_glyphs(&again, 0);
@@ -213,7 +213,7 @@ fn overlapping_queries_hit_the_support_as_often_as_chance_says() {
 }
 
 #[test]
-fn every_class_comes_to_every_slot() {
+fn every_class_appears_in_every_slot() {
     let sampler = sampler(5, 1, 1);
     // 42 training classes × 5 slots; each pair is expected 4,000 / 42 = 95 times.
     let mut count = BTreeMap::new();
@@ -227,7 +227,7 @@ fn every_class_comes_to_every_slot() {
 }
 
 #[test]
-fn turns_are_counter_clockwise_and_alike_for_support_and_query() {
+fn rotations_are_counter_clockwise_and_the_same_for_support_and_query() {
     let pack = Pack::open(glyphs()).unwrap();
     let draw = EpisodeDraw {
         rotations: Rotations::PerClass,
@@ -259,7 +259,7 @@ fn turns_are_counter_clockwise_and_alike_for_support_and_query() {
 }
 
 #[test]
-fn a_pack_may_be_read_by_whom_the_umask_lets() {
+fn a_pack_has_the_permissions_that_the_umask_leaves() {
     let folder = tempfile::tempdir().unwrap();
     let mode = |name: &str| {
         let metadata = std::fs::metadata(folder.path().join(name)).unwrap();
@@ -271,13 +271,13 @@ fn a_pack_may_be_read_by_whom_the_umask_lets() {
 }
 
 #[test]
-fn a_pack_with_a_known_name_must_hold_what_that_data_set_holds() {
+fn a_pack_with_a_known_name_must_have_the_sizes_of_that_data_set() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("omniglot.safetensors");
     tiny_pack_called("omniglot", &path, split());
     let error = verify(&Pack::open(&path).unwrap()).unwrap_err().to_string();
-    let told = "holds 3 classes, 6 images, expected 1623 classes, 32460 images";
-    assert!(error.contains(told), "{error}");
+    let message = "holds 3 classes, 6 images, expected 1623 classes, 32460 images";
+    assert!(error.contains(message), "{error}");
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn the_loader_hands_out_every_episode_once_in_order() {
 }
 
 #[test]
-fn too_few_images_name_the_class() {
+fn the_error_for_too_few_images_names_the_class() {
     let pack = Arc::new(Pack::open(glyphs()).unwrap());
     let shape = EpisodeShape::labeled(5, 18, 5);
     let sampler = EpisodeSampler::new(pack, "default", Part::Train, shape, EpisodeDraw::PLAIN, 0);
@@ -304,21 +304,21 @@ fn too_few_images_name_the_class() {
 }
 
 #[test]
-fn info_tells_mean_and_deviation_and_verify_names_duplicates() {
+fn info_shows_mean_and_deviation_and_verify_names_duplicates() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.safetensors");
     tiny_pack(&path, split());
-    let told = |command: &str| {
+    let output_of = |command: &str| {
         let mut program = hypertransformer();
         let output = program.args(["data", command]).arg(&path).output().unwrap();
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap()
     };
     // Of 24 pixels 0 … 5 once, and 1, 2, 3 six times each: mean 51/24, mean square 139/24, both of 255.
-    let info = told("info");
+    let info = output_of("info");
     assert!(info.contains("mean     0.0083\n"), "{info}");
     assert!(info.contains("σ        0.0044\n"), "{info}");
-    assert!(told("verify").contains("byte-identical pairs: 0"));
+    assert!(output_of("verify").contains("byte-identical pairs: 0"));
     let metadata = pack_metadata("twins", vec!["a".into(), "b".into()], split_of_two());
     let shape = ImageShape {
         height: 1,
@@ -331,13 +331,13 @@ fn info_tells_mean_and_deviation_and_verify_names_duplicates() {
         writer.push(&image).unwrap();
     }
     writer.finish().unwrap();
-    let verified = told("verify");
+    let verified = output_of("verify");
     assert!(verified.contains("across parts of `only`: 1"), "{verified}");
     assert!(verified.contains("b number 1 is a number 1"), "{verified}");
 }
 
 #[test]
-fn verify_counts_all_pairs_of_identical_images_and_holds_the_first() {
+fn verify_counts_all_pairs_of_identical_images_and_keeps_the_first_thousand() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("alike.safetensors");
     let shape = ImageShape {

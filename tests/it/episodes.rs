@@ -60,7 +60,7 @@ fn exported_episodes_are_those_that_evaluate_uses() {
     assert_eq!(support.len(), 7);
     for index in 0..7 {
         let plan = sampler.plan(index as u64);
-        // Labels as the model gets them: it is not told the class of an unlabelled image.
+        // Labels as the model gets them: the class of an unlabelled image is hidden from it.
         let episode = sampler.episode(index as u64);
         let images = |samples: &[hypertransformer::episode::episode::Sample]| {
             samples

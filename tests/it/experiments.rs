@@ -1,4 +1,4 @@
-//! Every experiment that ships loads, builds, and takes a training step that is finite, on a GPU where there is one.
+//! Every experiment that ships loads, builds, and takes a finite training step, on a GPU where there is one.
 
 use std::path::{Path, PathBuf};
 
@@ -13,25 +13,31 @@ use hypertransformer::train::optimizer::Optimizer;
 use ndarray::Array4;
 use tch::Tensor;
 
-/// All files below `experiments/` but those that others extend.
-fn experiments() -> Vec<PathBuf> {
-    let mut open = vec![crate::common::repository("experiments")];
+use crate::common::repository;
+
+/// All files below `experiments/`, sorted: those to run, and those that others extend.
+fn files() -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let mut open = vec![repository("experiments")];
     let mut found = Vec::new();
     while let Some(folder) = open.pop() {
-        let base = ["presets", "bases"]
-            .iter()
-            .any(|name| folder.ends_with(name));
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else if !base {
-                found.push(path);
-            }
+            let list = if path.is_dir() { &mut open } else { &mut found };
+            list.push(path);
         }
     }
     found.sort();
-    found
+    found.into_iter().partition(|path| {
+        let folder = path.parent().unwrap();
+        !["presets", "bases"]
+            .iter()
+            .any(|name| folder.ends_with(name))
+    })
+}
+
+/// The files of experiments to run.
+fn experiments() -> Vec<PathBuf> {
+    files().0
 }
 
 /// Channels, height and width of the data set that an experiment names.
@@ -46,7 +52,7 @@ fn image(experiment: &Experiment) -> (usize, usize, usize) {
     }
 }
 
-/// Pixels without meaning, in the right shape; one query a class.
+/// Pixels without meaning, in the right shape, with one query and at most two labelled images a class.
 fn episode(experiment: &Experiment, (channels, height, width): (usize, usize, usize)) -> Episode {
     let shape = &experiment.episode;
     let set = |labels: Vec<i64>| {
@@ -63,7 +69,7 @@ fn episode(experiment: &Experiment, (channels, height, width): (usize, usize, us
         }
     };
     let classes = || 0..shape.way as i64;
-    let labeled = classes().flat_map(|class| vec![class; shape.shot]);
+    let labeled = classes().flat_map(|class| vec![class; shape.shot.min(2)]);
     let unlabeled = (shape.way + shape.distractors) * shape.unlabeled;
     Episode {
         index: 0,
@@ -97,14 +103,23 @@ fn take_a_step(path: &Path) {
 }
 
 #[test]
-fn each_takes_a_finite_step() {
+fn each_experiment_takes_a_finite_step() {
     for path in experiments() {
         take_a_step(&path);
     }
 }
 
 #[test]
-fn each_has_a_run_folder_of_its_own() {
+fn files_that_others_extend_are_valid_on_their_own() {
+    let bases = files().1;
+    assert!(bases.len() > 3, "{bases:?}");
+    for path in bases {
+        load(&path, &[]).unwrap();
+    }
+}
+
+#[test]
+fn each_experiment_has_its_own_run_folder() {
     let mut stems: Vec<_> = experiments()
         .iter()
         .map(|path| path.file_stem().unwrap().to_owned())
@@ -117,8 +132,8 @@ fn each_has_a_run_folder_of_its_own() {
 
 /// A comment opens the file: what it is, and how to run it.
 #[test]
-fn each_tells_its_command() {
-    let root = crate::common::repository("");
+fn each_experiment_file_states_its_commands() {
+    let root = repository("");
     for path in experiments() {
         let text = std::fs::read_to_string(&path).unwrap();
         let file = path.strip_prefix(&root).unwrap().display();

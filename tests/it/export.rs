@@ -100,7 +100,7 @@ fn for_each_case(mut test: impl FnMut(&Case)) {
 }
 
 #[test]
-fn a_cnn_alone_gives_the_logits_of_the_whole_model() {
+fn an_exported_cnn_gives_the_logits_of_the_whole_model() {
     for_each_case(|case| {
         let difference = largest_difference(&case.cnn.logits(&case.pictures), &case.logits);
         assert!(difference < 1e-4, "{}: {difference}", case.name);
@@ -122,7 +122,7 @@ fn files_read_back_as_what_was_written() {
 }
 
 #[test]
-fn batch_norm_right_after_a_convolution_is_part_of_it() {
+fn batch_norm_right_after_a_convolution_is_folded_into_it() {
     let cnn = case("fast", variant("fast").overrides, BatchNormMode::Support, 0).cnn;
     let is_affine = |cnn: &StandaloneCnn| {
         let mut operations = cnn.layers.iter().map(|layer| layer.operation);
@@ -164,12 +164,12 @@ fn onnxruntime_gives_the_same_logits() {
         .arg(folder.path())
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
+    let message = String::from_utf8_lossy(&output.stdout);
     let fault = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{fault}");
-    eprintln!("{told}");
+    eprintln!("{message}");
     let all = format!("{} models", 2 * VARIANTS.len());
-    assert!(told.starts_with(&all), "{told}");
+    assert!(message.starts_with(&all), "{message}");
 }
 
 /// Writes pictures and expected logits beside a model, where `check_onnx.py` reads them.

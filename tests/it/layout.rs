@@ -108,7 +108,7 @@ fn imports() -> Imports {
 }
 
 #[test]
-fn no_folder_knows_one_further_down_the_way_of_the_data() {
+fn folders_import_only_folders_that_come_before_them() {
     let place = |module: &str| {
         let folder = module.split("::").next().unwrap();
         let found = FOLDERS.iter().position(|known| *known == folder);
@@ -125,7 +125,7 @@ fn no_folder_knows_one_further_down_the_way_of_the_data() {
 }
 
 #[test]
-fn imports_among_files_hold_no_circle() {
+fn imports_among_files_have_no_cycle() {
     let mut imports = imports();
     // What imports nothing that is left belongs to no circle; what remains in the end does, or leads to one.
     loop {

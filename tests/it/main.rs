@@ -14,6 +14,7 @@ mod generation;
 mod gpu;
 mod import;
 mod layout;
+mod learning;
 mod model;
 mod outputs;
 mod own_pictures;

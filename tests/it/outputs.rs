@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::common::runs::{ONE_STEP, STEPS, finished_run, train};
 use crate::common::{glyphs, hypertransformer};
+use predicates::prelude::*;
 use predicates::str::contains;
 
 /// `evaluate` of the run in `folder`.
@@ -17,7 +18,7 @@ fn evaluate(folder: &Path, episodes: &str, more: &[&OsStr]) -> assert_cmd::asser
 }
 
 #[test]
-fn an_evaluation_replaces_neither_other_files_nor_a_longer_one() {
+fn an_evaluation_replaces_neither_other_files_nor_a_longer_evaluation() {
     let folder = tempfile::tempdir().unwrap();
     finished_run(folder.path(), "run");
     for name in ["run.json", "metrics.json"] {
@@ -42,7 +43,7 @@ fn an_evaluation_replaces_neither_other_files_nor_a_longer_one() {
 }
 
 #[test]
-fn pictures_and_lists_replace_their_own_kind_only() {
+fn contact_sheets_and_episode_lists_replace_only_files_of_their_kind() {
     let folder = tempfile::tempdir().unwrap();
     let pack = folder.path().join("pack.safetensors");
     fs::copy(glyphs(), &pack).unwrap();
@@ -74,7 +75,7 @@ fn pictures_and_lists_replace_their_own_kind_only() {
 }
 
 #[test]
-fn force_removes_what_a_run_writes_and_leaves_the_rest() {
+fn force_removes_what_a_run_writes_and_keeps_the_rest() {
     let folder = tempfile::tempdir().unwrap();
     finished_run(folder.path(), "run");
     let run = folder.path().join("run");
@@ -102,7 +103,7 @@ fn force_removes_what_a_run_writes_and_leaves_the_rest() {
 
 /// Killed as early as can be, it has lost neither what it started from nor what it was started with.
 #[test]
-fn a_run_can_be_resumed_from_its_first_moment_on() {
+fn a_run_that_failed_in_its_first_step_can_be_resumed() {
     let folder = tempfile::tempdir().unwrap();
     finished_run(folder.path(), "run");
     let best = folder.path().join("run/checkpoints/best.safetensors");
@@ -127,7 +128,7 @@ fn a_run_can_be_resumed_from_its_first_moment_on() {
 }
 
 #[test]
-fn names_that_are_not_utf_8_are_no_fault() {
+fn file_names_need_not_be_utf_8() {
     let folder = tempfile::tempdir().unwrap();
     finished_run(folder.path(), "run");
     let output = folder.path().join(OsStr::from_bytes(b"e\xff.json"));
@@ -146,7 +147,7 @@ fn names_that_are_not_utf_8_are_no_fault() {
 }
 
 #[test]
-fn arguments_that_make_no_sense_are_told() {
+fn arguments_that_make_no_sense_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let pack = folder.path().join("pack.safetensors");
     let pack = pack.to_str().unwrap();
@@ -158,7 +159,7 @@ fn arguments_that_make_no_sense_are_told() {
         "--learning-rate",
     ];
     let inspect = ["inspect", "experiments/synthetic.yaml", "--image"];
-    for (words, more, told) in [
+    for (words, more, message) in [
         (&synthetic[..], &["--size", "0"][..], "1 to 1024 pixels"),
         (&synthetic, &["--from", "nowhere"], "--from goes with"),
         (&synthetic, &["--channels", "3"], "--channels goes with"),
@@ -169,7 +170,27 @@ fn arguments_that_make_no_sense_are_told() {
     ] {
         let mut command = hypertransformer();
         command.args(words).args(more);
-        command.assert().failure().stderr(contains(told));
+        command.assert().failure().stderr(contains(message));
     }
     assert!(!Path::new(pack).exists());
+}
+
+#[test]
+fn the_earlier_spelling_of_output_is_accepted_but_not_shown() {
+    for command in ["generate", "bundle"] {
+        let mut given = hypertransformer();
+        given.args([command, "nowhere", "--out", "mine"]);
+        if command == "generate" {
+            given.args(["--support", "nowhere"]);
+        }
+        given
+            .assert()
+            .code(1)
+            .stderr(contains("error: nowhere is not a run folder").and(contains("\nhint: ")));
+        let mut help = hypertransformer();
+        help.args([command, "--help"]);
+        help.assert()
+            .success()
+            .stdout(contains("--output <").and(contains("--out <").not()));
+    }
 }

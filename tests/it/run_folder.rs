@@ -36,7 +36,7 @@ fn a_run_is_never_overwritten_silently() {
 }
 
 #[test]
-fn a_folder_with_other_files_is_left_alone_even_by_force() {
+fn a_folder_with_other_files_is_refused_even_with_force() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("photos")).unwrap();
     fs::write(folder.path().join("photos/cat.png"), "cat").unwrap();
@@ -60,7 +60,7 @@ fn a_run_stopped_before_its_first_step_can_be_resumed() {
 }
 
 #[test]
-fn a_run_can_start_from_another_ones_parameters_but_not_from_other_shapes() {
+fn a_run_can_start_from_the_parameters_of_another_unless_shapes_differ() {
     let folder = tempfile::tempdir().unwrap();
     let best = finished_run(folder.path(), "first").join("checkpoints/best.safetensors");
     let start = format!("train.start_from={}", best.display());
@@ -110,7 +110,7 @@ fn a_run_can_start_from_another_ones_parameters_but_not_from_other_shapes() {
 }
 
 #[test]
-fn settings_of_a_layer_that_a_run_did_not_begin_with_are_told() {
+fn resuming_with_other_settings_of_a_layer_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     finished_run(folder.path(), "run");
     let dropout = "generator.per_layer.logits.dropout=0.1";
@@ -123,7 +123,7 @@ fn settings_of_a_layer_that_a_run_did_not_begin_with_are_told() {
 
 /// Weight decay acted on all of φ before there was a choice: a run of that time has no such key.
 #[test]
-fn a_run_older_than_the_choice_of_weight_decay_goes_on_with_all() {
+fn a_run_from_before_weight_decay_on_resumes_only_with_decay_on_all() {
     let folder = tempfile::tempdir().unwrap();
     let all = [&ONE_STEP[..], &["--set", "train.weight_decay_on=all"]].concat();
     train(folder.path(), "run", &all).assert().success();
@@ -144,7 +144,7 @@ fn a_run_older_than_the_choice_of_weight_decay_goes_on_with_all() {
 }
 
 #[test]
-fn a_run_without_its_last_checkpoint_is_not_begun_anew() {
+fn a_run_without_its_last_checkpoint_is_not_restarted() {
     let folder = tempfile::tempdir().unwrap();
     finished_run(folder.path(), "run");
     let last = folder.path().join("run/checkpoints/last.safetensors");
@@ -166,7 +166,7 @@ fn a_run_without_its_last_checkpoint_is_not_begun_anew() {
 }
 
 #[test]
-fn a_start_that_cannot_be_read_costs_no_run_and_one_in_the_run_is_read_before_it_goes() {
+fn an_unreadable_start_removes_no_run_and_a_start_inside_the_run_is_read_first() {
     let folder = tempfile::tempdir().unwrap();
     finished_run(folder.path(), "run");
     let before = last_checkpoint(folder.path(), "run");
@@ -206,7 +206,7 @@ fn two_trainings_do_not_share_a_folder() {
 }
 
 #[test]
-fn a_run_knows_its_pack() {
+fn a_run_refuses_a_changed_pack() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("own.safetensors");
     write_glyphs(&path, 0);

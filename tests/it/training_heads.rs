@@ -26,7 +26,7 @@ fn reached(setup: &Setup, found: &StepGradient, names: &[&str]) -> Vec<bool> {
 }
 
 #[test]
-fn warm_up_heads_train_the_layers_before_them_one_after_the_other() {
+fn warm_up_heads_train_the_layers_before_them_in_turn() {
     let names = [
         "cnn.layer1.kernel",
         "warm_up_head1.placeholders",
@@ -89,7 +89,7 @@ fn the_real_class_head_adds_the_cross_entropy_of_labelled_images() {
 }
 
 #[test]
-fn a_hidden_sample_is_no_example_of_its_class() {
+fn the_real_class_head_ignores_hidden_samples() {
     let with_tasks_together = |count| {
         [
             "episode.shot=2",
@@ -156,7 +156,7 @@ fn episodes_carry_the_real_classes_of_their_labels() {
 }
 
 #[test]
-fn another_number_of_real_classes_than_there_are_is_told() {
+fn a_wrong_number_of_real_classes_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let head = ["--set", "train.real_class_head={weight: 1, classes: 7}"];
     train(folder.path(), "run", &head)

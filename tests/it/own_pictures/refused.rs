@@ -21,23 +21,29 @@ fn refusal(change: impl FnOnce(&Path)) -> String {
         .code(1)
         .get_output()
         .clone();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(!told.contains("internal fault"), "{told}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!message.contains("internal fault"), "{message}");
     assert!(output.stdout.is_empty());
     let left = std::fs::read_dir(folder.path()).unwrap().count();
-    assert_eq!(left, 1, "{told}");
-    told
+    assert_eq!(left, 1, "{message}");
+    message
 }
 
 #[test]
-fn an_empty_folder_and_an_empty_class_are_told() {
-    let told = refusal(|support| {
+fn an_empty_folder_and_an_empty_class_are_refused() {
+    let message = refusal(|support| {
         std::fs::remove_dir_all(support).unwrap();
         std::fs::create_dir(support).unwrap();
     });
-    assert!(told.contains("no class, expected two or more"), "{told}");
-    let told = refusal(|support| std::fs::create_dir(support.join("none")).unwrap());
-    assert!(told.contains("an empty class folder, `none`"), "{told}");
+    assert!(
+        message.contains("no class, expected two or more"),
+        "{message}"
+    );
+    let message = refusal(|support| std::fs::create_dir(support.join("none")).unwrap());
+    assert!(
+        message.contains("an empty class folder, `none`"),
+        "{message}"
+    );
     let folder = tempfile::tempdir().unwrap();
     generate(&folder.path().join("absent"), &folder.path().join("mine"))
         .assert()
@@ -46,32 +52,38 @@ fn an_empty_folder_and_an_empty_class_are_told() {
 }
 
 #[test]
-fn one_class_is_told() {
-    let told = refusal(|support| {
+fn a_single_class_is_refused() {
+    let message = refusal(|support| {
         for class in std::fs::read_dir(support).unwrap().skip(1) {
             std::fs::remove_dir_all(class.unwrap().path()).unwrap();
         }
     });
-    assert!(told.contains("alone, expected two or more"), "{told}");
+    assert!(message.contains("alone, expected two or more"), "{message}");
 }
 
 #[test]
-fn text_and_tiny_and_huge_and_missing_pictures_are_told_all_at_once() {
-    let told = refusal(|support| {
+fn text_and_tiny_huge_and_missing_pictures_are_reported_all_at_once() {
+    let message = refusal(|support| {
         let class = support.join("glyph0001");
         std::fs::write(class.join("notes.txt"), "remember the milk").unwrap();
         GrayImage::new(1, 1).save(class.join("dot.png")).unwrap();
         std::fs::write(class.join("huge.bmp"), bitmap_header(20_000)).unwrap();
         std::os::unix::fs::symlink("gone.png", class.join("link.png")).unwrap();
     });
-    assert!(told.contains("holds 4 files that cannot be used"), "{told}");
-    assert!(told.contains("notes.txt` is no readable JPEG"), "{told}");
     assert!(
-        told.contains("is 1×1 pixels, expected 4 to 16384"),
-        "{told}"
+        message.contains("holds 4 files that cannot be used"),
+        "{message}"
     );
-    assert!(told.contains("is 20000×20000 pixels"), "{told}");
-    assert!(told.contains("could not read"), "{told}");
+    assert!(
+        message.contains("notes.txt` is no readable JPEG"),
+        "{message}"
+    );
+    assert!(
+        message.contains("is 1×1 pixels, expected 4 to 16384"),
+        "{message}"
+    );
+    assert!(message.contains("is 20000×20000 pixels"), "{message}");
+    assert!(message.contains("could not read"), "{message}");
 }
 
 /// A BMP file of this many pixels a side, its pixels left out.
@@ -86,10 +98,10 @@ fn bitmap_header(side: u32) -> Vec<u8> {
 }
 
 #[test]
-fn an_unreadable_file_is_told() {
+fn an_unreadable_file_is_reported() {
     use std::os::unix::fs::PermissionsExt;
     let mut readable = false;
-    let told = refusal(|support| {
+    let message = refusal(|support| {
         let file = support.join("glyph0001/1.png");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
         // The superuser reads it all the same: give that one a folder in a class folder to fail on.
@@ -102,49 +114,49 @@ fn an_unreadable_file_is_told() {
         true => "a folder in a class folder",
         false => "could not read",
     };
-    assert!(told.contains(expected), "{told}");
+    assert!(message.contains(expected), "{message}");
 }
 
 #[test]
-fn pictures_beside_class_folders_are_told() {
-    let told = refusal(|support| {
+fn pictures_beside_class_folders_are_refused() {
+    let message = refusal(|support| {
         std::fs::copy(support.join("glyph0001/1.png"), support.join("loose.png")).unwrap();
     });
     assert!(
-        told.contains("loose.png") && told.contains("folder/class/picture"),
-        "{told}"
+        message.contains("loose.png") && message.contains("folder/class/picture"),
+        "{message}"
     );
 }
 
 #[test]
-fn classes_that_look_alike_are_told() {
+fn classes_whose_names_look_the_same_are_refused() {
     for (one, other) in [("cat", "cat "), ("caf\u{e9}", "cafe\u{301}")] {
-        let told = refusal(|support| {
+        let message = refusal(|support| {
             std::fs::rename(support.join("glyph0001"), support.join(one)).unwrap();
             std::fs::rename(support.join("glyph0004"), support.join(other)).unwrap();
         });
-        assert!(told.contains("two classes called"), "{told}");
+        assert!(message.contains("two classes called"), "{message}");
     }
 }
 
 #[test]
-fn a_class_folder_whose_name_is_not_utf_8_is_told() {
+fn a_class_folder_whose_name_is_not_utf_8_is_refused() {
     use std::os::unix::ffi::OsStrExt;
-    let told = refusal(|support| {
+    let message = refusal(|support| {
         for (one, other) in [("glyph0001", b"cat\xfe"), ("glyph0004", b"cat\xff")] {
             let other = std::ffi::OsStr::from_bytes(other);
             std::fs::rename(support.join(one), support.join(other)).unwrap();
         }
     });
     assert!(
-        told.contains("not UTF-8") && told.contains("rename it"),
-        "{told}"
+        message.contains("not UTF-8") && message.contains("rename it"),
+        "{message}"
     );
 }
 
 #[test]
-fn more_classes_than_the_trained_way_say_what_to_train() {
-    let told = refusal(|support| {
+fn the_error_for_too_many_classes_says_what_to_train() {
+    let message = refusal(|support| {
         for class in 0..15 {
             let folder = support.join(format!("more{class:02}"));
             std::fs::create_dir(&folder).unwrap();
@@ -152,14 +164,14 @@ fn more_classes_than_the_trained_way_say_what_to_train() {
         }
     });
     assert!(
-        told.contains("21 classes") && told.contains("episode.way=21"),
-        "{told}"
+        message.contains("21 classes") && message.contains("episode.way=21"),
+        "{message}"
     );
 }
 
 /// As on a full disk: the system refuses every byte.
 #[test]
-fn a_write_that_fails_is_told_and_leaves_nothing_behind() {
+fn a_failed_write_is_reported_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let program = assert_cmd::cargo::cargo_bin("hypertransformer");
     Command::new("sh")
@@ -175,7 +187,7 @@ fn a_write_that_fails_is_told_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_is_no_generated_cnn_is_told() {
+fn files_that_are_not_generated_cnns_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("mine");
     generate(Path::new(SUPPORT), &out).assert().success();
@@ -184,9 +196,9 @@ fn what_is_no_generated_cnn_is_told() {
         command.arg("classify").arg(model);
         command.arg(format!("{QUERY}/glyph0001/4.png"));
         let output = command.assert().code(1).get_output().clone();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(!told.contains("internal fault"), "{told}");
-        told
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(!message.contains("internal fault"), "{message}");
+        message
     };
     assert!(classify(Path::new(MODEL)).contains("use it with `hypertransformer generate`"));
     assert!(classify(Path::new("README.md")).contains("is not a CNN made by"));
@@ -205,7 +217,7 @@ fn what_is_no_generated_cnn_is_told() {
 }
 
 #[test]
-fn a_checkpoint_is_not_taken_for_a_bundle_nor_a_query_model_for_an_inductive_one() {
+fn generate_refuses_checkpoints_and_models_with_query_statistics() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let by_query = [&ONE_STEP[..], &["--set", "batch_norm=query"]].concat();

@@ -20,7 +20,7 @@ use crate::common::{hypertransformer, repository};
 use crate::own_pictures::{MODEL, QUERY, SUPPORT, examples, generate, json};
 
 #[test]
-fn pictures_become_a_cnn_that_knows_their_classes() {
+fn pictures_become_a_cnn_that_recognises_their_classes() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("glyphs");
     generate(Path::new(SUPPORT), &out)
@@ -124,7 +124,7 @@ fn glob(support: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_list_of_files_does_what_class_folders_do_and_classes_may_differ_in_size() {
+fn a_list_of_files_gives_the_cnn_of_class_folders_and_classes_may_differ_in_size() {
     let folder = tempfile::tempdir().unwrap();
     let support = examples(folder.path());
     std::fs::remove_file(support.join("glyph0001/1.png")).unwrap();
@@ -142,15 +142,15 @@ fn a_list_of_files_does_what_class_folders_do_and_classes_may_differ_in_size() {
     let list = folder.path().join("list.csv");
     std::fs::write(&list, format!("label,file\n{}\n", rows.join("\n"))).unwrap();
     let (one, other) = (folder.path().join("one"), folder.path().join("other"));
-    let told = contains("6 classes from 16 pictures").and(contains("of 15 right"));
-    generate(&support, &one).assert().success().stdout(told);
+    let message = contains("6 classes from 16 pictures").and(contains("of 15 right"));
+    generate(&support, &one).assert().success().stdout(message);
     generate(&list, &other).assert().success();
-    for (row, told) in [
+    for (row, message) in [
         (rows[0].replacen("glyph0001", "b", 1), "twice"),
         (rows[0].replacen("glyph0001", "", 1), "no label"),
     ] {
         let wrong = folder.path().join("wrong.csv");
-        let right = if told == "twice" {
+        let right = if message == "twice" {
             &rows[..]
         } else {
             &rows[1..]
@@ -160,14 +160,14 @@ fn a_list_of_files_does_what_class_folders_do_and_classes_may_differ_in_size() {
         generate(&wrong, &nowhere)
             .assert()
             .code(1)
-            .stderr(contains(told));
+            .stderr(contains(message));
     }
     let bytes = |name: &Path| std::fs::read(name.with_extension("safetensors")).unwrap();
     assert!(bytes(&one) == bytes(&other));
 }
 
 #[test]
-fn many_tasks_of_a_list_are_done_and_the_failed_ones_named() {
+fn all_tasks_of_a_list_are_tried_and_the_failed_ones_named() {
     let folder = tempfile::tempdir().unwrap();
     let support = examples(folder.path());
     let one = folder.path().join("one");
@@ -202,7 +202,7 @@ fn many_tasks_of_a_list_are_done_and_the_failed_ones_named() {
 }
 
 #[test]
-fn what_is_there_is_not_overwritten_unasked() {
+fn existing_files_are_not_overwritten_without_force() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("mine");
     generate(Path::new(SUPPORT), Path::new("nowhere/"))
@@ -221,7 +221,7 @@ fn what_is_there_is_not_overwritten_unasked() {
 }
 
 #[test]
-fn unicode_names_come_through() {
+fn unicode_names_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let support = examples(folder.path());
     std::fs::rename(support.join("glyph0001"), support.join("字 <é> 🖋")).unwrap();
