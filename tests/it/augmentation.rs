@@ -1,4 +1,4 @@
-//! What augmentation makes of the images of an episode, and the contact sheets that show it.
+//! Augmentation of the images of episodes, and the contact sheets that show it.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,7 +18,8 @@ use ndarray::Axis;
 
 use crate::common::{data_pack, experiment, glyphs, hypertransformer, pack_metadata};
 
-/// Six classes of six images in training, as many in validation, 12×12; `pixel` tells a value by class, row, column and channel.
+/// Six classes of six 12×12 images for training and as many for validation; `pixel` gives each value from the class and
+/// the row, column and channel.
 fn pack(path: &Path, channels: usize, pixel: impl Fn(usize, [usize; 3]) -> u8) -> Arc<Pack> {
     let all = SplitScheme {
         train: (0..6).collect(),
@@ -64,7 +65,7 @@ fn photo(photo: PhotoOptions) -> EpisodeDraw {
     }
 }
 
-/// The different images of a set.
+/// The number of different images in a set.
 fn different(set: &ImageSet) -> usize {
     let images: HashSet<Vec<u8>> = set
         .images
@@ -74,7 +75,7 @@ fn different(set: &ImageSet) -> usize {
     images.len()
 }
 
-/// On images of one grey, hue, contrast, mirrors and crops show nothing: brightness alone is left.
+/// On images of a single grey, hue, contrast, mirroring and crops have no effect: only brightness remains.
 #[test]
 fn colours_are_drawn_per_set_per_episode_or_per_image() {
     let folder = tempfile::tempdir().unwrap();
@@ -116,7 +117,7 @@ fn colours_are_drawn_per_set_per_episode_or_per_image() {
     assert_eq!(sampler(&grey, photo(each)).unwrap().episode(0), episode);
 }
 
-/// A ramp along the columns falls where it was mirrored, and a crop makes it flatter.
+/// A ramp along the columns falls if it was mirrored, and a crop makes it flatter.
 #[test]
 fn half_of_the_images_are_mirrored_and_crops_show_a_part() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The program as its user runs it.
+//! The program as users run it: training, interruption, evaluation, errors.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -32,7 +32,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     );
 }
 
-/// Training loss of the last log line.
+/// The training loss in the last line of the metrics.
 fn last_loss(folder: &Path, run: &str) -> f64 {
     let metrics = std::fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
     let mut losses = metrics.lines().filter_map(|line| {
@@ -41,7 +41,7 @@ fn last_loss(folder: &Path, run: &str) -> f64 {
     losses.next_back().unwrap()
 }
 
-/// Where the processor has no shorter products both are the same.
+/// On processors without reduced precision both runs are the same.
 #[test]
 fn training_with_reduced_precision_learns_as_well_and_the_run_records_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -60,7 +60,7 @@ fn training_with_reduced_precision_learns_as_well_and_the_run_records_it() {
 fn a_killed_and_resumed_run_gives_the_bits_of_an_uninterrupted_one() {
     let folder = tempfile::tempdir().unwrap();
     finished_run(folder.path(), "whole");
-    // Killed by SIGKILL once its first checkpoint is there.
+    // Killed by SIGKILL once its first checkpoint exists.
     let mut child = hypertransformer_process()
         .args(train(folder.path(), "killed", &[]).get_args())
         .stderr(Stdio::null())
@@ -169,10 +169,10 @@ fn evaluation_gives_the_same_summary_and_records_each_time() {
     ] {
         assert!(!summary[key].is_null(), "{key}");
     }
-    // The authors' way of drawing queries is named wherever its number goes, and takes no other number's place.
+    // An evaluation with overlapping queries says so wherever its accuracy stands, and has its own file.
     let mut command = hypertransformer();
     command.arg("evaluate").arg(&run);
-    // With as many labelled images as a class has, no queries would be left apart from them.
+    // 20 shots are all images of a class, so only overlapping queries are possible.
     command.args(["--episodes", "20", "--overlapping", "--shot", "20"]);
     command
         .assert()
@@ -184,7 +184,7 @@ fn evaluation_gives_the_same_summary_and_records_each_time() {
         text.unwrap()
             .contains("\"query_sampling\": \"overlapping\"")
     );
-    // Another checkpoint and another list of episodes do not, either.
+    // So does one of another checkpoint or seed.
     let mut command = hypertransformer();
     command.arg("evaluate").arg(&run);
     command.args(["--episodes", "20", "--checkpoint", "last", "--seed", "7"]);

@@ -1,4 +1,4 @@
-//! `episodes export`: other programs must get the very episodes that `evaluate` uses.
+//! `episodes export`: other programs get exactly the episodes that `evaluate` uses.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Every experiment that ships loads, builds, and takes a finite training step, on a GPU where there is one.
+//! Every experiment that ships loads, builds, and takes a finite training step, on a GPU if there is one.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ fn image(experiment: &Experiment) -> (usize, usize, usize) {
     }
 }
 
-/// Pixels without meaning, in the right shape, with one query and at most two labelled images a class.
+/// An episode of random pixels in the right shape, with one query and at most two labelled images per class.
 fn episode(experiment: &Experiment, (channels, height, width): (usize, usize, usize)) -> Episode {
     let shape = &experiment.episode;
     let set = |labels: Vec<i64>| {
@@ -130,7 +130,7 @@ fn each_experiment_has_its_own_run_folder() {
     assert_eq!(stems.len(), count);
 }
 
-/// A comment opens the file: what it is, and how to run it.
+/// A comment at the start of each file says what it is and how to run it.
 #[test]
 fn each_experiment_file_states_its_commands() {
     let root = repository("");

@@ -1,4 +1,4 @@
-//! Exported CNNs: as the model they come from, in our reader and in another runtime.
+//! Exported CNNs give the logits of the model they come from, in our reader and in onnxruntime.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -137,14 +137,14 @@ fn batch_norm_right_after_a_convolution_is_folded_into_it() {
     assert!(is_affine(&cnn));
 }
 
-/// Python with onnx and onnxruntime, if it is there.
+/// A Python with onnx and onnxruntime, if `make test` has installed it.
 fn python() -> Option<std::path::PathBuf> {
     let python = repository(".venv-python/bin/python");
-    let there = Command::new(&python)
+    let available = Command::new(&python)
         .args(["-c", "import onnx, onnxruntime"])
         .output()
         .is_ok_and(|output| output.status.success());
-    there.then_some(python)
+    available.then_some(python)
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A GPU computes what a CPU does. Skipped where libtorch sees none.
+//! A GPU gives the results of a CPU. Skipped if libtorch sees no GPU.
 
 use hypertransformer::base::compute::{Compute, DeviceChoice};
 use hypertransformer::model::batch::EpisodeBatch;
@@ -13,12 +13,12 @@ use crate::common::models::{Setup, cpu, double, double_batch, relative_differenc
 use crate::common::variants::{VARIANTS, setup_with_episodes};
 use crate::common::{data_pack, experiment, glyphs, hypertransformer};
 
-fn there_is_a_gpu() -> bool {
-    let there = Cuda::is_available();
-    if !there {
+fn gpu_available() -> bool {
+    let available = Cuda::is_available();
+    if !available {
         eprintln!("skipped: libtorch sees no GPU");
     }
-    there
+    available
 }
 
 /// Logits and the gradient of their loss, in double precision, on a device.
@@ -27,15 +27,15 @@ fn computed_on(
     (setup, batch): (&Setup, &EpisodeBatch),
     mode: BatchNormMode,
 ) -> [Tensor; 2] {
-    let there = |tensor: &Tensor| tensor.to_device(device);
+    let moved = |tensor: &Tensor| tensor.to_device(device);
     let batch = EpisodeBatch {
-        support: there(&batch.support),
-        support_labels: there(&batch.support_labels),
+        support: moved(&batch.support),
+        support_labels: moved(&batch.support_labels),
         support_mask: None,
-        query: there(&batch.query),
-        query_labels: there(&batch.query_labels),
+        query: moved(&batch.query),
+        query_labels: moved(&batch.query_labels),
     };
-    let phi = leaf(&there(&double(&setup.phi)));
+    let phi = leaf(&moved(&double(&setup.phi)));
     let tape = Tape::default();
     let hooks = Hooks {
         tape: Some(&tape),
@@ -50,8 +50,8 @@ fn computed_on(
 }
 
 #[test]
-fn every_variant_has_the_cpus_logits_and_gradients() {
-    if !there_is_a_gpu() {
+fn logits_and_gradients_of_every_variant_equal_those_of_a_cpu() {
+    if !gpu_available() {
         return;
     }
     for variant in &VARIANTS {
@@ -73,10 +73,10 @@ fn every_variant_has_the_cpus_logits_and_gradients() {
     }
 }
 
-/// With everything that training adds: hidden samples, dropout, heads, penalties.
+/// With everything that only training has: hidden samples, dropout, heads, penalties.
 #[test]
-fn a_training_step_has_the_cpus_loss_and_gradient() {
-    if !there_is_a_gpu() {
+fn loss_and_gradient_of_a_training_step_equal_those_of_a_cpu() {
+    if !gpu_available() {
         return;
     }
     let overrides = [
@@ -106,14 +106,14 @@ fn a_training_step_has_the_cpus_loss_and_gradient() {
     let (cpu_loss, cpu) = step(cpu(1));
     let (gpu_loss, gpu) = step(Compute::new(DeviceChoice::Cuda(0), Some(1)).unwrap());
     assert!((cpu_loss - gpu_loss).abs() < 1e-4, "{cpu_loss} {gpu_loss}");
-    // Single precision: here and there a ReLU or a maximum tips over.
+    // In single precision a few ReLUs and maxima fall on the other side.
     let difference = relative_difference(&cpu, &gpu);
     assert!(difference < 0.05, "{difference}");
 }
 
 #[test]
-fn a_run_of_a_gpu_answers_alike_on_a_cpu() {
-    if !there_is_a_gpu() {
+fn a_run_trained_on_a_gpu_is_as_accurate_on_a_cpu() {
+    if !gpu_available() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What commands replace, what they leave alone, and arguments that make no sense.
+//! Which files commands replace and which they keep, and arguments that make no sense.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::common::{glyphs, hypertransformer};
 use predicates::prelude::*;
 use predicates::str::contains;
 
-/// `evaluate` of the run in `folder`.
+/// Evaluates the run in `folder`.
 fn evaluate(folder: &Path, episodes: &str, more: &[&OsStr]) -> assert_cmd::assert::Assert {
     let mut command = hypertransformer();
     command.arg("evaluate").arg(folder.join("run"));
@@ -101,14 +101,14 @@ fn force_removes_what_a_run_writes_and_keeps_the_rest() {
     }
 }
 
-/// Killed as early as can be, it has lost neither what it started from nor what it was started with.
+/// However early a run ends, its configuration and the parameters it started from are kept.
 #[test]
 fn a_run_that_failed_in_its_first_step_can_be_resumed() {
     let folder = tempfile::tempdir().unwrap();
     finished_run(folder.path(), "run");
     let best = folder.path().join("run/checkpoints/best.safetensors");
     let start = format!("train.start_from={}", best.display());
-    // The first step's gradient throws φ out of all bounds: the run ends before it keeps anything of its own.
+    // After the first step the loss is not finite: the run ends before it saves anything of its own.
     let more = ["--set", &*start, "--set", "train.learning_rate=1e38"];
     let more = [&more[..], &["--set", "train.warmup_steps=0"]].concat();
     train(folder.path(), "run", &[&["--force"], &more[..]].concat())
@@ -119,7 +119,7 @@ fn a_run_that_failed_in_its_first_step_can_be_resumed() {
         .assert()
         .code(1)
         .stderr(contains(format!("steps 0 to {STEPS}")));
-    // Left by a process that was killed before the folder was a run.
+    // Files of a process that was killed before the folder became a run.
     let early = folder.path().join("early");
     fs::create_dir(&early).unwrap();
     fs::write(early.join(".partial-x"), "").unwrap();

@@ -24,14 +24,14 @@ use crate::common::{episodes, experiment, repository};
 /// Factor of the penalties in the compared loss, which has every term of training.
 const PENALTY: f64 = 0.01;
 
-/// A Python with torch: `PYTORCH`, or that of `make parity`.
+/// A Python with torch: `PYTORCH`, else the one that `make parity` installs.
 fn pytorch() -> Option<PathBuf> {
     let here = repository(".venv-baselines/bin/python");
     let python = std::env::var_os("PYTORCH").map_or(here, PathBuf::from);
-    let there = Command::new(&python)
+    let output = Command::new(&python)
         .args(["-c", "import torch, safetensors, yaml"])
         .output();
-    if there.is_ok_and(|output| output.status.success()) {
+    if output.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
     eprintln!(
@@ -41,7 +41,7 @@ fn pytorch() -> Option<PathBuf> {
     None
 }
 
-/// Every term of a training loss, of one episode.
+/// The loss of one episode with every term of training, and its prediction.
 fn objective(
     setup: &Setup,
     phi: &Tensor,
@@ -74,9 +74,9 @@ fn objective(
     (loss, prediction)
 }
 
-/// θ of the only task, by the names that Python gives.
+/// θ of the only task, under the names that Python uses.
 fn named_theta(theta: &Theta) -> Vec<(String, Tensor)> {
-    // Weights that all tasks share have no axis of tasks.
+    // Weights that all tasks share have no task dimension.
     let of_task = |weights: &Tensor, shared: usize| match weights.dim() {
         dimensions if dimensions == shared => weights.detach(),
         _ => weights.detach().get(0),
@@ -104,7 +104,7 @@ fn named_theta(theta: &Theta) -> Vec<(String, Tensor)> {
     named
 }
 
-/// The parts of a flat vector like φ by name.
+/// The parts of a flat vector like φ, each under its name.
 fn named(prefix: &str, layout: &ParameterLayout, flat: &Tensor) -> Vec<(String, Tensor)> {
     let mut offset = 0;
     layout
@@ -119,7 +119,7 @@ fn named(prefix: &str, layout: &ParameterLayout, flat: &Tensor) -> Vec<(String, 
         .collect()
 }
 
-/// One episode as the tensors that Python reads.
+/// One episode as the named tensors that Python reads.
 fn episode_tensors(batch: &EpisodeBatch, classes: &Tensor) -> Vec<(String, Tensor)> {
     let mut tensors: Vec<(String, Tensor)> = [
         ("support", &batch.support),
@@ -154,7 +154,7 @@ fn write_case(folder: &Path, setup: &Setup, overrides: &[&str], case: &Value) {
     std::fs::write(folder.join("case.json"), case.to_string()).unwrap();
 }
 
-/// Hides the second labelled sample, and the last one, which is unlabelled where any is.
+/// Hides the second labelled sample and the last sample, which is unlabelled if the episode has unlabelled ones.
 fn hide_some(batch: &mut EpisodeBatch) {
     let samples = batch.support.size()[1] as usize;
     let mut seen = vec![1.0; samples];
@@ -163,8 +163,8 @@ fn hide_some(batch: &mut EpisodeBatch) {
     hide_in_double(batch, &[seen]);
 }
 
-/// Moving averages as after some training.
-fn stir_buffers(setup: &mut Setup) {
+/// Sets the moving averages to values as they are after some training.
+fn change_buffers(setup: &mut Setup) {
     let specs = setup.model.buffers().specs();
     let values: Vec<f32> = specs
         .iter()
@@ -193,7 +193,7 @@ fn compare(python: &Path, folder: &Path) -> serde_json::Map<String, Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A model whose heads lead the way and tell real classes.
+/// A model with warm-up heads and a head that classifies real classes.
 const HEADS: Variant = Variant {
     name: "training-heads",
     overrides: &[
@@ -209,11 +209,11 @@ fn theta_logits_and_gradients_of_every_variant_equal_those_of_pytorch() {
     let folder = tempfile::tempdir().unwrap();
     for (number, variant) in VARIANTS.iter().chain([&HEADS]).enumerate() {
         let (mut setup, episodes) = variant.setup();
-        stir_buffers(&mut setup);
+        change_buffers(&mut setup);
         for (place, mode) in MODES.into_iter().enumerate() {
             let episode: &[Episode] = &episodes[place..=place];
             let mut batch = double_batch(episode);
-            // Each mode with and without hidden samples, each variant too.
+            // Every mode and every variant comes with and without hidden samples.
             if (number + place) % 2 == 1 {
                 hide_some(&mut batch);
             }
@@ -239,15 +239,15 @@ fn theta_logits_and_gradients_of_every_variant_equal_those_of_pytorch() {
     let found = compare(&python, folder.path());
     assert_eq!(found.len(), 3 * (VARIANTS.len() + 1));
     for (case, differences) in found {
-        // Moving averages far from the data enlarge rounding a hundred thousand times on its way from θ to logits.
+        // Moving averages far from the data amplify rounding errors a hundred thousand times between θ and the logits.
         let of_gradient = if case.ends_with("running") {
             1e-7
         } else {
             1e-8
         };
         for (what, limit) in [("theta", 1e-8), ("logits", 1e-8), ("gradient", of_gradient)] {
-            let far = differences[what].as_f64().unwrap();
-            assert!(far < limit, "{case}: {differences}");
+            let difference = differences[what].as_f64().unwrap();
+            assert!(difference < limit, "{case}: {differences}");
         }
     }
 }

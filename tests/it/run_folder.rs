@@ -1,4 +1,4 @@
-//! What a run's folder holds is not lost, and not mixed with what belongs elsewhere.
+//! Run folders: their files are neither lost nor mixed with files of another run, configuration or pack.
 
 use std::fs::{self, File};
 
@@ -72,7 +72,7 @@ fn a_run_can_start_from_the_parameters_of_another_unless_shapes_differ() {
     ]
     .concat();
     train(folder.path(), "second", &more).assert().success();
-    // With next to no learning rate φ stays what it was.
+    // With so small a learning rate φ does not change.
     let phi = |run: &str| {
         let bytes = last_checkpoint(folder.path(), run);
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -88,7 +88,7 @@ fn a_run_can_start_from_the_parameters_of_another_unless_shapes_differ() {
         started.tensor("phi.cnn.layer1.kernel").unwrap().data(),
         phi("second")
     );
-    // What the first run did not generate starts afresh, and it is said.
+    // Parameters that the first run lacks start at their initial values, and the program says so.
     let more = [
         &more[..],
         &["--set", "generator.generates=last 1"],
@@ -121,7 +121,7 @@ fn resuming_with_other_settings_of_a_layer_is_refused() {
         .stderr(contains("generator.per_layer.logits: started with null"));
 }
 
-/// Weight decay acted on all of φ before there was a choice: a run of that time has no such key.
+/// Before `train.weight_decay_on` existed, weight decay acted on all of φ; runs of that time lack the key.
 #[test]
 fn a_run_from_before_weight_decay_on_resumes_only_with_decay_on_all() {
     let folder = tempfile::tempdir().unwrap();
@@ -184,7 +184,7 @@ fn an_unreadable_start_removes_no_run_and_a_start_inside_the_run_is_read_first()
         .args(ONE_STEP)
         .assert()
         .success();
-    // A first try that failed leaves no folder that the second would trip over.
+    // A failed first attempt leaves no folder that would stop the second.
     train(folder.path(), "new", &wrong[1..]).assert().code(1);
     train(folder.path(), "new", &ONE_STEP).assert().success();
 }
@@ -194,8 +194,8 @@ fn two_trainings_do_not_share_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     finished_run(folder.path(), "run");
     let before = last_checkpoint(folder.path(), "run");
-    let held = File::open(folder.path().join("run")).unwrap();
-    held.lock().unwrap();
+    let directory = File::open(folder.path().join("run")).unwrap();
+    directory.lock().unwrap();
     for option in ["--resume", "--force"] {
         train(folder.path(), "run", &[option])
             .assert()

@@ -1,4 +1,5 @@
-//! Heads that only training has: warm-up heads after the convolutions, and real classes from the image embedding.
+//! Heads that only training has: warm-up heads after the convolutions, and a head that classifies real classes from the
+//! image embedding.
 
 use hypertransformer::train::gradient::{Objective, StepGradient};
 use predicates::str::contains;
@@ -14,7 +15,7 @@ fn step(setup: &Setup, overrides: &[&str], step: u64) -> StepGradient {
     setup.step(&cpu(1), episodes(2, 2, 3), objective)
 }
 
-/// Which of these parameters the gradient reaches.
+/// For each of these parameters, whether the gradient reaches it.
 fn reached(setup: &Setup, found: &StepGradient, names: &[&str]) -> Vec<bool> {
     names
         .iter()

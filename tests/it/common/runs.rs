@@ -12,7 +12,7 @@ pub(crate) const STEPS: u64 = 20;
 /// Steps between two checkpoints of `train`.
 pub(crate) const CHECKPOINT_EVERY: u64 = 8;
 
-/// Makes a training of `train` take a single step, for tests that only need a run to be there.
+/// Makes a training of `train` take a single step, for tests that only need some run.
 pub(crate) const ONE_STEP: [&str; 4] = ["--set", "train.steps=1", "--set", "train.warmup_steps=0"];
 
 /// A short 5-way training of the run `run` in `folder`.

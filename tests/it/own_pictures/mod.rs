@@ -22,7 +22,7 @@ pub(crate) fn generate(support: &Path, out: &Path) -> Command {
     command
 }
 
-/// The examples, copied to be changed.
+/// Copies the examples to a folder where a test may change them.
 pub(crate) fn examples(folder: &Path) -> PathBuf {
     let copy = folder.join("support");
     for class in std::fs::read_dir(repository(SUPPORT)).unwrap() {

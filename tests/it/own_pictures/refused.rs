@@ -1,4 +1,4 @@
-//! Every bad input, and what is said to it.
+//! Every kind of bad input, and the error message for it.
 use std::path::Path;
 
 use assert_cmd::Command;
@@ -11,7 +11,7 @@ use crate::common::runs::{ONE_STEP, train};
 use crate::common::{hypertransformer, repository};
 use crate::own_pictures::{MODEL, QUERY, SUPPORT, examples, generate};
 
-/// What `generate` says of examples that `change` has spoilt; nothing is to be written.
+/// The error message of `generate` for examples that `change` has spoilt; it must write nothing.
 fn refusal(change: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let support = examples(folder.path());
@@ -86,7 +86,7 @@ fn text_and_tiny_huge_and_missing_pictures_are_reported_all_at_once() {
     assert!(message.contains("could not read"), "{message}");
 }
 
-/// A BMP file of this many pixels a side, its pixels left out.
+/// The header of a BMP file of `side` × `side` pixels, without the pixels.
 fn bitmap_header(side: u32) -> Vec<u8> {
     let mut bytes = b"BM".to_vec();
     for number in [54 + side * side * 3, 0, 54, 40, side, side] {
@@ -169,7 +169,7 @@ fn the_error_for_too_many_classes_says_what_to_train() {
     );
 }
 
-/// As on a full disk: the system refuses every byte.
+/// The system refuses every byte, as on a full disk.
 #[test]
 fn a_failed_write_is_reported_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What works, real drawings among it.
+//! Inputs that work, among them real drawings.
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
