@@ -2,6 +2,7 @@
 //! sizes of Omniglot, 20-way 1-shot with 60 queries. Run all with `make kernels`, or some by name with
 //! `cargo bench --bench kernels -- statistics`.
 use divan::Bencher;
+use hypertransformer::model::generator::attention::AttentionConfig;
 use hypertransformer::model::generator::transformer::{Context, Stack, StackConfig};
 use hypertransformer::model::kernels::convolution::convolve;
 use hypertransformer::model::kernels::pooled_convolution;
@@ -106,11 +107,13 @@ fn transformer(bencher: Bencher, channels: i64) {
         width: width as usize,
         memory_width: None,
         layers: 3,
-        heads: 2,
-        query_key: width as usize,
-        value: width as usize,
+        attention: AttentionConfig {
+            heads: 2,
+            query_key: width as usize,
+            value: width as usize,
+            kind: AttentionKind::Softmax,
+        },
         inner: 2 * width as usize,
-        attention: AttentionKind::Softmax,
         nonlinearity: InnerNonlinearity::Relu,
         skip_last_nonlinearity: false,
         dropout: 0.0,

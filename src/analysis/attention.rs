@@ -12,6 +12,8 @@ use crate::draw::heatmap::{Heatmap, draw};
 use crate::episode::episode::Episode;
 use crate::episode::sampler::EpisodeSampler;
 use crate::model::batch::EpisodeBatch;
+use crate::model::parameters::ParameterGroup;
+use crate::model::tensor_sizes::sizes;
 use crate::model::trained::Trained;
 use crate::settings::cnn::BatchNormMode;
 use crate::settings::generator::{GeneratorKind, GeneratorOptions};
@@ -49,8 +51,8 @@ pub fn attention_maps(
     episodes: u64,
     batch_norm: BatchNormMode,
 ) -> Vec<AttentionMap> {
-    let device = trained.phi.device();
-    let views = trained.model.views(trained.phi, trained.buffers);
+    let device = trained.device();
+    let views = trained.views();
     let way = sampler.shape().way as i64;
     let mut maps: Vec<AttentionMap> = Vec::new();
     for index in 0..episodes {
@@ -88,7 +90,7 @@ fn sorted_by_label(mut episode: Episode) -> Episode {
 
 fn array(tensor: &Tensor) -> Array3<f32> {
     let tensor = tensor.to_device(Device::Cpu).to_kind(Kind::Float);
-    let (heads, rows, columns) = tensor.size3().unwrap_or_default();
+    let [heads, rows, columns] = sizes(&tensor, "attention weights of one task");
     let mut values = vec![0.0; tensor.numel()];
     tensor.contiguous().copy_data(&mut values, tensor.numel());
     let shape = [heads, rows, columns].map(|length| length as usize);
@@ -106,8 +108,11 @@ fn labelled(
 ) -> AttentionMap {
     let weight_tokens = |count: usize| vec![Token::Weight; count];
     let (_, row_count, column_count) = weights.dim();
-    let layer = layer_and_part(&name).0.trim_start_matches("layer");
-    let (rows, columns) = match options.of_layer(layer).kind {
+    let options = match ParameterGroup::split(&name) {
+        Some((ParameterGroup::ConvolutionGenerator(layer), _)) => options.of_convolution(layer),
+        _ => options.of_logits(),
+    };
+    let (rows, columns) = match options.kind {
         GeneratorKind::Separate if name.contains(".encoder.") => {
             (samples[..row_count].to_vec(), samples.to_vec())
         }
@@ -130,9 +135,11 @@ fn labelled(
 }
 
 /// Splits a name such as `generator.layer4.encoder.layer1.attention` into `layer4` and `encoder.layer1.attention`.
-fn layer_and_part(name: &str) -> (&str, &str) {
-    let below = name.strip_prefix("generator.").unwrap_or(name);
-    below.split_once('.').unwrap_or((below, ""))
+fn layer_and_part(name: &str) -> (String, &str) {
+    match ParameterGroup::split(name) {
+        Some((group, part)) => (group.layer_name(), part),
+        None => (name.to_owned(), ""),
+    }
 }
 
 /// Writes one picture per generated layer to `folder`, with a row for each attention and a column for each head, and all
@@ -142,7 +149,7 @@ fn layer_and_part(name: &str) -> (&str, &str) {
 /// If the folder or a file cannot be written.
 pub fn write_attention_maps(maps: &[AttentionMap], folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder)?;
-    let mut layers: BTreeMap<&str, Vec<Vec<Heatmap>>> = BTreeMap::new();
+    let mut layers: BTreeMap<String, Vec<Vec<Heatmap>>> = BTreeMap::new();
     for map in maps {
         let (layer, part) = layer_and_part(&map.name);
         layers

@@ -35,15 +35,13 @@ pub fn oracle(
     episodes: &[u64],
     options: OracleOptions,
 ) -> Result<Vec<EpisodeRecord>, ImagesTooSmall> {
-    let image = sampler.pack().shape();
-    let image = (image.channels, image.height, image.width);
+    let image = sampler.pack().shape().into();
     let model = PlainCnn::new(cnn, image, sampler.shape().way)?;
-    let empty = Tensor::from_slice::<f32>(&[]);
-    let train = |batch: &[u64], _: [Tensor; 2]| -> Vec<EpisodeRecord> {
+    let train = |batch: &[u64], ()| -> Vec<EpisodeRecord> {
         let one = |&episode: &u64| train_one(compute, &model, sampler, episode, options);
         batch.iter().map(one).collect()
     };
-    let records = compute.map(episodes, BatchSize::ONE, [&empty, &empty], train);
+    let records = compute.map(episodes, BatchSize::ONE, || (), train);
     Ok(records.into_iter().flatten().collect())
 }
 

@@ -3,7 +3,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tch::{Cuda, Device, Tensor};
+use tch::{Cuda, Device};
 use thiserror::Error;
 
 use crate::settings::train::Precision;
@@ -115,7 +115,7 @@ impl Compute {
     ///
     /// # Errors
     /// [`ComputeError::Threads`] if threads cannot be started.
-    pub fn loader_pool(&self) -> Result<Arc<rayon::ThreadPool>, ComputeError> {
+    pub(crate) fn loader_pool(&self) -> Result<Arc<rayon::ThreadPool>, ComputeError> {
         let spare = available_threads().saturating_sub(self.threads);
         if self.device == Device::Cpu && spare > 0 {
             return pool("loader", self.threads.div_ceil(4).min(spare));
@@ -124,27 +124,27 @@ impl Compute {
     }
 
     /// Runs `work` on the worker threads, so that its parallel iterators use them.
-    pub fn in_parallel<Output: Send>(&self, work: impl FnOnce() -> Output + Send) -> Output {
+    pub(crate) fn in_parallel<Output: Send>(&self, work: impl FnOnce() -> Output + Send) -> Output {
         self.pool.install(work)
     }
 
     /// Applies `work` to batches of items and returns the results in order. On a CPU the batches are distributed over the
-    /// workers; on a GPU they are computed in turn. Each call of `work` gets its own handles to the tensors `shared`.
-    pub fn map<Item: Sync, Output: Send>(
+    /// workers; on a GPU they are computed in turn. Each call of `work` gets tensors of its own from `handles`, because tensors
+    /// can be sent to a thread but not shared.
+    pub fn map<Item: Sync, Handles: Send, Output: Send>(
         &self,
         items: &[Item],
         batch_size: BatchSize,
-        shared: [&Tensor; 2],
-        work: impl Fn(&[Item], [Tensor; 2]) -> Output + Sync,
+        handles: impl Fn() -> Handles,
+        work: impl Fn(&[Item], Handles) -> Output + Sync,
     ) -> Vec<Output> {
-        let handles = || shared.map(Tensor::shallow_clone);
         if self.device != Device::Cpu {
             return items
                 .chunks(batch_size.gpu.max(1))
                 .map(|batch| work(batch, handles()))
                 .collect();
         }
-        let jobs: Vec<(&[Item], [Tensor; 2])> = items
+        let jobs: Vec<(&[Item], Handles)> = items
             .chunks(batch_size.cpu.max(1))
             .map(|batch| (batch, handles()))
             .collect();
@@ -194,7 +194,7 @@ pub fn available_threads() -> usize {
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    use tch::Kind;
+    use tch::{Kind, Tensor};
 
     use super::*;
 
@@ -212,13 +212,10 @@ mod tests {
     #[test]
     fn map_returns_the_results_of_all_batches_in_order() {
         let items: Vec<usize> = (0..23).collect();
-        let shared = Tensor::from(0.0);
         for threads in [1, 2, 5] {
             for size in [1, 4, 100] {
                 let found =
-                    cpu(threads).map(&items, batches_of(size), [&shared, &shared], |batch, _| {
-                        batch.to_vec()
-                    });
+                    cpu(threads).map(&items, batches_of(size), || (), |batch, ()| batch.to_vec());
                 let expected: Vec<_> = items.chunks(size).map(<[usize]>::to_vec).collect();
                 assert_eq!(found, expected, "{threads} threads, batches of {size}");
             }
@@ -235,8 +232,8 @@ mod tests {
             let parts = cpu(threads).map(
                 &items,
                 batches_of(5),
-                [&weights, &weights],
-                |batch, [weights, _]| {
+                || weights.shallow_clone(),
+                |batch, weights| {
                     let leaf = weights.detach().set_requires_grad(true);
                     let products = batch.iter().map(|row| leaf.matmul(&weights.get(*row)));
                     let loss = products
@@ -257,27 +254,25 @@ mod tests {
 
     #[test]
     fn each_batch_gets_handles_to_the_shared_tensors_and_one_thread_of_libtorch() {
-        let [one, other] = [Tensor::from(1.0), Tensor::from(2.0)];
-        let places = [one.data_ptr() as usize, other.data_ptr() as usize];
-        let found = cpu(2).map(&[(); 4], BatchSize::ONE, [&one, &other], |_, shared| {
-            let places = shared.map(|tensor| tensor.data_ptr() as usize);
-            (places, tch::get_num_threads())
+        let shared = Tensor::from(1.0);
+        let handles = || shared.shallow_clone();
+        let found = cpu(2).map(&[(); 4], BatchSize::ONE, handles, |_, handle| {
+            (handle.data_ptr() as usize, tch::get_num_threads())
         });
-        assert_eq!(found, [(places, 1); 4]);
+        assert_eq!(found, [(shared.data_ptr() as usize, 1); 4]);
     }
 
     #[test]
     fn a_panic_in_a_worker_reaches_the_caller_and_the_workers_go_on() {
         let compute = cpu(2);
-        let shared = Tensor::from(0.0);
         let run = |broken: Option<u32>| {
-            let work = |batch: &[u32], _: [Tensor; 2]| {
+            let work = |batch: &[u32], ()| {
                 assert_ne!(Some(batch[0]), broken, "item {} is broken", batch[0]);
                 batch[0]
             };
             let items = [0, 1, 2, 3];
             catch_unwind(AssertUnwindSafe(|| {
-                compute.map(&items, BatchSize::ONE, [&shared, &shared], work)
+                compute.map(&items, BatchSize::ONE, || (), work)
             }))
         };
         let panic = run(Some(2)).unwrap_err();

@@ -78,14 +78,12 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         What::Evaluation => evaluation_sampler(&experiment, &pack, Part::Test, 0)?,
         What::Step | What::Loader | What::Products => training_sampler(&experiment, &pack)?,
     });
-    let initial = |values: Vec<f32>| Tensor::from_slice(&values).to_device(compute.device);
-    let phi = initial(model.layout().initial_values(experiment.train.seed));
-    let buffers = initial(model.buffers().initial_values(experiment.train.seed));
+    let state = model.initial_state(experiment.train.seed);
+    let state = state.to_device(compute.device);
     let objective = Objective::at(&experiment, 0);
     let trained = Trained {
         model: &model,
-        phi: &phi,
-        buffers: &buffers,
+        state: &state,
     };
     let tasks = experiment.train.tasks_per_step as u64;
     // Whole steps, so that the clock starts between two steps.
@@ -117,7 +115,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         let mut loader = training_loader(&compute, Arc::clone(&sampler), all, tasks as usize)?;
         let step = |batch| {
             if arguments.what == What::Step {
-                step_gradient(&compute, &model, &phi, &buffers, &batch, objective);
+                step_gradient(&compute, &model, &state, &batch, objective);
             }
         };
         loader

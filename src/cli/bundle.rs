@@ -38,12 +38,7 @@ pub(super) fn run(arguments: &BundleArguments) -> anyhow::Result<ExitCode> {
         preparation: Some(opened.preparation),
         ..opened.saved
     };
-    checkpoint::save(
-        output,
-        opened.model.layout(),
-        opened.model.buffers(),
-        &bundle,
-    )?;
+    checkpoint::save(output, &opened.model, &bundle)?;
     let bytes = std::fs::metadata(output)?.len();
     println!(
         "{}: {bytes} bytes, checkpoint step {}, for at most {} classes",

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use hypertransformer::model::hypertransformer::HyperTransformer;
+use hypertransformer::model::map_size::MapSize;
 use hypertransformer::model::summary::{LayerSummary, ModelSummary};
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::{load, to_yaml};
+use hypertransformer::settings::model::ModelOptions;
 use serde_json::json;
 
 #[derive(Args)]
@@ -20,7 +22,7 @@ pub(super) struct InspectArguments {
     overrides: Vec<String>,
     /// Channels, height and width of the images [default: as in the pack of the experiment]
     #[arg(long, value_name = "CxHxW", value_parser = image)]
-    image: Option<(usize, usize, usize)>,
+    image: Option<MapSize>,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -32,11 +34,11 @@ pub(super) fn run(arguments: &InspectArguments) -> anyhow::Result<ExitCode> {
         Some(image) => image,
         None => image_of_pack(&experiment)?,
     };
-    let model = HyperTransformer::new(&experiment, image)?;
+    let model = HyperTransformer::new(&ModelOptions::from(&experiment), image)?;
     let episode = &experiment.episode;
     let unlabeled = (episode.way + episode.distractors) * episode.unlabeled;
     let support = episode.way * episode.shot + unlabeled;
-    let summary = model.summary(support, episode.way * episode.query);
+    let summary = ModelSummary::new(&model, support, episode.way * episode.query);
     if arguments.json {
         println!("{}", json!({ "experiment": experiment, "model": summary }));
         return Ok(ExitCode::SUCCESS);
@@ -47,7 +49,7 @@ pub(super) fn run(arguments: &InspectArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn image(text: &str) -> Result<(usize, usize, usize), String> {
+fn image(text: &str) -> Result<MapSize, String> {
     let number = |text: &str| {
         text.parse()
             .ok()
@@ -55,12 +57,12 @@ fn image(text: &str) -> Result<(usize, usize, usize), String> {
     };
     let numbers: Option<Vec<usize>> = text.split(['x', '×']).map(number).collect();
     match numbers.as_deref() {
-        Some(&[channels, height, width]) => Ok((channels, height, width)),
+        Some(&[channels, height, width]) => Ok([channels, height, width].into()),
         _ => Err("expected channels, height and width, e.g. 1x28x28".to_owned()),
     }
 }
 
-fn image_of_pack(experiment: &Experiment) -> anyhow::Result<(usize, usize, usize)> {
+fn image_of_pack(experiment: &Experiment) -> anyhow::Result<MapSize> {
     let path = &experiment.data.pack;
     if !path.exists() {
         bail!(
@@ -71,7 +73,7 @@ fn image_of_pack(experiment: &Experiment) -> anyhow::Result<(usize, usize, usize
     let shape = Pack::open(path)
         .with_context(|| format!("could not read the pack {}", path.display()))?
         .shape();
-    Ok((shape.channels, shape.height, shape.width))
+    Ok(shape.into())
 }
 
 fn print(model: &ModelSummary) {
@@ -84,8 +86,8 @@ fn print(model: &ModelSummary) {
         println!(
             "  {:8} {:>12} {:>12} {:>9} {:>13}  {}",
             layer.name,
-            size(layer.input),
-            size(layer.output),
+            layer.input.to_string(),
+            layer.output.to_string(),
             layer.weights,
             layer.multiply_adds,
             origin(layer),
@@ -148,10 +150,6 @@ fn print(model: &ModelSummary) {
     );
     let mebibytes = model.activation_bytes as f64 / f64::from(1 << 20);
     println!("activations kept per episode     {mebibytes:>12.1} MiB (estimate)");
-}
-
-fn size((channels, height, width): (usize, usize, usize)) -> String {
-    format!("{channels}×{height}×{width}")
 }
 
 fn origin(layer: &LayerSummary) -> &'static str {

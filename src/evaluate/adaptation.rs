@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use crate::episode::sampler::EpisodeSampler;
 use crate::evaluate::summary::EpisodeRecord;
 use crate::model::batch::EpisodeBatch;
-use crate::model::pass::Hooks;
+use crate::model::pass::{Hooks, Mode};
 use crate::model::trained::Trained;
 use crate::model::weights::LayerWeights;
 use crate::settings::cnn::BatchNormMode;
@@ -46,14 +46,14 @@ impl MeanWeights {
         episodes: u64,
         batch_norm: BatchNormMode,
     ) -> MeanWeights {
-        let views = trained.model.views(trained.phi, trained.buffers);
+        let views = trained.views();
         let depth = trained.model.cnn().shapes().len();
         let mut sums: Vec<Option<(LayerWeights, f64)>> = (0..depth).map(|_| None).collect();
         let some = (0..depth).any(|layer| trained.model.is_generated(layer));
         let episodes = if some { episodes } else { 0 };
         for index in 0..episodes {
             // One task per batch, so that generated weights have the shapes of learned ones.
-            let batch = EpisodeBatch::new(&[sampler.episode(index)], trained.phi.device());
+            let batch = EpisodeBatch::new(&[sampler.episode(index)], trained.device());
             let theta = tch::no_grad(|| trained.model.theta(&views, &batch, batch_norm));
             for (layer, (weights, _)) in theta.layers.iter().enumerate() {
                 if trained.model.is_generated(layer) {
@@ -96,16 +96,16 @@ impl MeanWeights {
         episodes: u64,
         batch_norm: BatchNormMode,
     ) -> Vec<EpisodeRecord> {
-        let views = trained.model.views(trained.phi, trained.buffers);
+        let views = trained.views();
         let record = |index: u64| {
-            let batch = EpisodeBatch::new(&[sampler.episode(index)], trained.phi.device());
+            let batch = EpisodeBatch::new(&[sampler.episode(index)], trained.device());
             let hooks = Hooks {
-                instead: Some(&self.weights),
+                replaced: Some(&self.weights),
                 ..Hooks::default()
             };
             let forward = || {
                 let model = trained.model;
-                model.forward(&views, &batch, batch_norm, false, hooks)
+                model.forward(&views, &batch, batch_norm, Mode::Infer, hooks)
             };
             let logits: Tensor = tch::no_grad(forward).logits;
             EpisodeRecord::of(&[index], &logits, &batch.query_labels)

@@ -6,7 +6,7 @@ use crate::base::compute::{BatchSize, Compute};
 use crate::episode::sampler::EpisodeSampler;
 use crate::evaluate::summary::EpisodeRecord;
 use crate::model::batch::EpisodeBatch;
-use crate::model::pass::Hooks;
+use crate::model::pass::{Hooks, Mode};
 use crate::model::trained::Trained;
 use crate::settings::cnn::BatchNormMode;
 
@@ -27,13 +27,12 @@ pub fn evaluate(
     mut advance: impl FnMut(&[EpisodeRecord]) -> bool,
 ) -> Vec<EpisodeRecord> {
     let mut records = Vec::with_capacity(episodes as usize);
-    // Each thread gets its own handles of φ and the buffers, because tensors can be sent to a thread but not shared.
     let model = trained.model;
     let device = compute.device;
     for start in (0..episodes).step_by(ROUND as usize) {
         let indices: Vec<u64> = (start..(start + ROUND).min(episodes)).collect();
-        let shared = [trained.phi, trained.buffers];
-        let found = compute.map(&indices, BATCH_SIZE, shared, |group, [phi, buffers]| {
+        let state = || trained.state.shallow_clone();
+        let found = compute.map(&indices, BATCH_SIZE, state, |group, state| {
             tch::no_grad(|| {
                 // For a GPU all cores draw episodes; on a CPU each worker draws its own.
                 let drawn: Vec<_> = match device {
@@ -44,9 +43,9 @@ pub fn evaluate(
                     }),
                 };
                 let batch = EpisodeBatch::new(&drawn, device);
-                let views = model.views(&phi, &buffers);
+                let views = model.views(&state);
                 let logits = model
-                    .forward(&views, &batch, batch_norm, false, Hooks::default())
+                    .forward(&views, &batch, batch_norm, Mode::Infer, Hooks::default())
                     .logits;
                 EpisodeRecord::of(group, &logits, &batch.query_labels)
             })

@@ -7,7 +7,8 @@ use crate::export::error::ExportError;
 use crate::export::fold;
 use crate::export::standalone::{FORMAT_VERSION, Origin, StandaloneCnn};
 use crate::model::batch::{EpisodeBatch, tensor_of_bytes};
-use crate::model::hypertransformer::{HyperTransformer, Views};
+use crate::model::hypertransformer::HyperTransformer;
+use crate::model::state::{ModelState, Views};
 use crate::pictures::labelled::LabelledPictures;
 use crate::pictures::preparation::Preparation;
 use crate::settings::cnn::BatchNormMode;
@@ -65,8 +66,8 @@ impl CnnWriter {
     }
 
     /// Splits φ and the moving averages into named tensors, once for any number of CNNs.
-    pub fn views(&self, phi: &Tensor, buffers: &Tensor) -> Views {
-        self.model.views(phi, buffers)
+    pub fn views(&self, state: &ModelState) -> Views {
+        self.model.views(state)
     }
 
     /// How pictures are prepared.
@@ -132,7 +133,7 @@ impl CnnWriter {
         let shape = [labels.len(), channels, height, width];
         let pictures = tensor_of_bytes(&pixels, shape, views.device());
         let labels = Tensor::from_slice(&labels).to_device(views.device());
-        let batch = EpisodeBatch::of_support(&pictures, &labels);
+        let batch = EpisodeBatch::without_queries(&pictures, &labels);
         let theta = tch::no_grad(|| self.model.theta(views, &batch, self.batch_norm));
         let cnn = StandaloneCnn {
             format_version: FORMAT_VERSION,
@@ -148,15 +149,14 @@ impl CnnWriter {
     }
 
     /// Leave-one-out accuracy: classifies each picture with the CNN generated from all others. Uses pictures of classes with
-    /// at least two pictures, at most a hundred, spread over the classes. Returns `None` if no class has two. The tensors
-    /// `shared` are φ and the moving averages.
+    /// at least two pictures, at most a hundred, spread over the classes. Returns `None` if no class has two.
     ///
     /// # Errors
     /// The errors of [`CnnWriter::write`].
     pub fn leave_one_out(
         &self,
         compute: &Compute,
-        shared: [&Tensor; 2],
+        state: &ModelState,
         support: &LabelledPictures,
         unlabeled: &[Vec<u8>],
     ) -> Result<Option<Answers>, ExportError> {
@@ -182,9 +182,9 @@ impl CnnWriter {
         let pairs = compute.map(
             &held_out,
             BatchSize::ONE,
-            shared,
-            |group, [phi, buffers]| {
-                let views = self.views(&phi, &buffers);
+            || state.shallow_clone(),
+            |group, state| {
+                let views = self.views(&state);
                 let answers = group.iter().map(|index| answer(&views, index));
                 answers.collect::<Result<Vec<_>, ExportError>>()
             },

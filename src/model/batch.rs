@@ -1,27 +1,27 @@
-//! T episodes as tensors on one device.
+//! Episodes as tensors: the input of the model.
 use tch::{Device, Kind, Tensor};
 
-use crate::base::device::sent;
+use crate::base::device::copy_to_device;
 use crate::episode::episode::{Episode, ImageSet};
-use crate::pack::pack::Element;
+use crate::pack::shape::Element;
 
 /// T episodes as tensors on one device.
 #[derive(Debug)]
 pub struct EpisodeBatch {
-    /// `[T, N, C, H, W]`, 0 to 1.
+    /// Support images, `[T, N, C, H, W]`, 0 to 1.
     pub support: Tensor,
-    /// `[T, N]`; n for an unlabelled sample.
+    /// Class slots of the support images, `[T, N]`; n for an unlabelled sample.
     pub support_labels: Tensor,
-    /// `[T, N]`, 0 for a sample that is hidden, 1 for others; none if none is hidden.
+    /// `[T, N]`, 0 for hidden samples, 1 for others; none if no sample is hidden.
     pub support_mask: Option<Tensor>,
-    /// `[T, Q, C, H, W]`, 0 to 1.
+    /// Query images, `[T, Q, C, H, W]`, 0 to 1.
     pub query: Tensor,
-    /// `[T, Q]`
+    /// Class slots of the query images, `[T, Q]`.
     pub query_labels: Tensor,
 }
 
 impl EpisodeBatch {
-    /// Episodes of one shape, stacked.
+    /// Stacks at least one episode; all must have the same shape.
     pub fn new(episodes: &[Episode], device: Device) -> EpisodeBatch {
         let (support, support_labels) = stack(episodes, device, |episode| &episode.support);
         let (query, query_labels) = stack(episodes, device, |episode| &episode.query);
@@ -34,7 +34,7 @@ impl EpisodeBatch {
         }
     }
 
-    /// Other handles of the same tensors.
+    /// Handles of the same tensors.
     #[must_use]
     pub fn shallow_clone(&self) -> EpisodeBatch {
         EpisodeBatch {
@@ -46,8 +46,8 @@ impl EpisodeBatch {
         }
     }
 
-    /// A support set, `[N, C, H, W]` and `[N]`, that nobody asks about anything.
-    pub fn of_support(pictures: &Tensor, labels: &Tensor) -> EpisodeBatch {
+    /// A batch of one task with a support set, images `[N, C, H, W]` and labels `[N]`, and no queries.
+    pub fn without_queries(pictures: &Tensor, labels: &Tensor) -> EpisodeBatch {
         EpisodeBatch {
             support: pictures.unsqueeze(0),
             support_labels: labels.unsqueeze(0),
@@ -57,25 +57,25 @@ impl EpisodeBatch {
         }
     }
 
-    /// Hides the support samples whose element is 0: one list of N for each episode.
+    /// Hides support samples: `seen` holds for each episode N numbers, 0 for hidden samples and 1 for others.
     pub fn hide(&mut self, seen: &[Vec<f32>]) {
         let mask = Tensor::from_slice(&seen.concat()).view([seen.len() as i64, -1]);
-        self.support_mask = Some(sent(mask, self.support.device()));
+        self.support_mask = Some(copy_to_device(mask, self.support.device()));
     }
 }
 
-/// The class of a sample that losses pass over.
-pub const PASSED_OVER: i64 = -100;
+/// The class of samples that losses ignore.
+pub const IGNORED_CLASS: i64 = -100;
 
-/// Real classes of the support samples, `[T, N]`; [`PASSED_OVER`] for an unlabelled one.
+/// Real classes of the support samples, `[T, N]`; [`IGNORED_CLASS`] for unlabelled samples.
 pub fn real_classes(episodes: &[Episode], device: Device) -> Tensor {
     let of_episode = |episode: &Episode| -> Vec<i64> {
         let known = |label: i64| episode.classes.get(label as usize).copied();
-        let class = |&label: &i64| known(label).unwrap_or(PASSED_OVER);
+        let class = |&label: &i64| known(label).unwrap_or(IGNORED_CLASS);
         episode.support.labels.iter().map(class).collect()
     };
     let classes: Vec<i64> = episodes.iter().flat_map(of_episode).collect();
-    sent(Tensor::from_slice(&classes), device).view([episodes.len() as i64, -1])
+    copy_to_device(Tensor::from_slice(&classes), device).view([episodes.len() as i64, -1])
 }
 
 fn stack(
@@ -88,17 +88,18 @@ fn stack(
         .iter()
         .flat_map(|set| set.labels.iter().copied())
         .collect();
-    let labels = sent(Tensor::from_slice(&labels), device).view([episodes.len() as i64, -1]);
+    let labels =
+        copy_to_device(Tensor::from_slice(&labels), device).view([episodes.len() as i64, -1]);
     (stacked_images(&sets, device), labels)
 }
 
-/// `[N, C, H, W]`, 0 to 1; embeddings, `[N, D, 1, 1]`, as they are.
+/// The images of a set, `[N, C, H, W]`, scaled to 0 to 1; embeddings, `[N, D, 1, 1]`, unscaled.
 pub fn tensor_of_images(set: &ImageSet, device: Device) -> Tensor {
     stacked_images(&[set], device).squeeze_dim(0)
 }
 
-/// Sets of one shape, `[T, N, C, H, W]`: their bytes travel to the device at once, floats are made there.
-/// Embeddings, `[T, N, D, 1, 1]`, come as they are.
+/// Stacks the images of sets of one shape, `[T, N, C, H, W]`, scaled to 0 to 1, or embeddings, `[T, N, D, 1, 1]`,
+/// unscaled. Bytes are copied to the device in one piece and converted there.
 fn stacked_images(sets: &[&ImageSet], device: Device) -> Tensor {
     let (count, planes, height, width) = sets[0].images.dim();
     let mut bytes = Vec::with_capacity(sets.len() * sets[0].images.len());
@@ -112,19 +113,19 @@ fn stacked_images(sets: &[&ImageSet], device: Device) -> Tensor {
         }
         Element::Float => {
             let shape = [sets.len(), count, planes / 4, height, width].map(|length| length as i64);
-            sent(Tensor::from_data_size(&bytes, &shape, Kind::Float), device)
+            copy_to_device(Tensor::from_data_size(&bytes, &shape, Kind::Float), device)
         }
     }
 }
 
-/// Pixels of a shape: 0 … 255 → 0 … 1.
+/// Converts bytes, 0 to 255, to a tensor of this shape, 0 to 1.
 pub fn tensor_of_bytes<const AXES: usize>(
     bytes: &[u8],
     shape: [usize; AXES],
     device: Device,
 ) -> Tensor {
     let shape = shape.map(|length| length as i64);
-    let bytes = sent(Tensor::from_slice(bytes), device);
+    let bytes = copy_to_device(Tensor::from_slice(bytes), device);
     let mut pixels = bytes.to_kind(Kind::Float).view(&shape[..]);
     pixels.g_div_scalar_(255.0)
 }

@@ -1,32 +1,34 @@
 //! The HyperTransformer: support set → θ, layer by layer → logits of the queries (Fig. 1).
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::model::batch::EpisodeBatch;
-use crate::model::cnn::cnn::{Cnn, LearnedParts};
-use crate::model::cnn::shapes::{CnnConfig, ImagesTooSmall};
+use crate::model::cnn::cnn::Cnn;
+use crate::model::cnn::learned::LearnedConvolution;
+use crate::model::cnn::shapes::{CnnConfig, ImagesTooSmall, LayerShape};
+use crate::model::generator::attention::attention_name;
+use crate::model::generator::convolution::{Convolution, GeneratedConvolution, GeneratedWeights};
 use crate::model::generator::embedding::ImageEmbedding;
-use crate::model::generator::generator::{SupportView, Target, WeightGenerator};
-use crate::model::generator::gradient_step::start_as_gradient_step;
-use crate::model::generator::slices::{ConvolutionSlices, logits_from_slices, mean_squared_norm};
-use crate::model::generator::targets::{
-    convolution_slices, convolution_target, learned_parts, logits_target,
-};
-use crate::model::kernels::tape::Tape;
-use crate::model::parameters::{ParameterLayout, Parameters};
-use crate::model::pass::{AttentionRecord, Hooks, Observed, Pass};
+use crate::model::generator::generator::{SupportView, WeightGenerator};
+use crate::model::generator::gradient_step::initialize_as_gradient_step;
+use crate::model::generator::targets::{convolution_target, logits_target};
+use crate::model::map_size::MapSize;
+use crate::model::parameters::{ParameterGroup, ParameterLayout};
+use crate::model::pass::{AttentionRecord, Hooks, Mode, Normalization, Observed, Pass};
+use crate::model::state::{ModelState, Views};
 use crate::model::statistics::Statistics;
+use crate::model::support_gradient::support_gradients;
 use crate::model::training_heads::{HeadLogits, TrainingHeads};
-use crate::model::weights::{LayerWeights, LogitsWeights};
+use crate::model::weights::{LayerWeights, LogitsWeights, mean_squared_norm};
 use crate::settings::cnn::BatchNormMode;
-use crate::settings::experiment::Experiment;
-use crate::settings::generator::{GeneratorOptions, Initialization};
+use crate::settings::generator::Initialization;
+use crate::settings::model::ModelOptions;
 
-/// What one forward pass gives.
+/// The result of one forward pass.
 #[derive(Debug)]
 pub struct Prediction {
-    /// `[T, Q, n]`
+    /// Logits of the queries, `[T, Q, n]`.
     pub logits: Tensor,
-    /// θ
+    /// θ.
     pub theta: Theta,
     /// Features of the support images that the logits layer reads, `[T, N, length]`.
     pub support_features: Tensor,
@@ -34,23 +36,24 @@ pub struct Prediction {
     pub query_features: Tensor,
     /// In training: support statistics in the order of the buffers, for the moving averages.
     pub observed: Option<Tensor>,
-    /// What the training heads say, where they are asked for.
+    /// Logits of the training heads, if they were computed.
     pub heads: Option<HeadLogits>,
 }
 
 /// θ: the weights of the target CNN.
 #[derive(Debug)]
 pub struct Theta {
-    /// Weights of each convolution and the support statistics that follow it.
+    /// Weights of each convolution block and the support statistics that it was normalised with.
     pub layers: Vec<(LayerWeights, Statistics)>,
-    /// The logits layer, always generated.
+    /// The logits layer, which is always generated.
     pub logits: LogitsWeights,
-    /// Σ over layers of Σ generated² / Σ learned², for kernels that are the sum of both; averaged over tasks.
+    /// Σ over layers of Σ generated² / Σ learned², averaged over tasks, for kernels that are the sum of both; none if
+    /// there are no such kernels.
     pub variation: Option<Tensor>,
 }
 
 impl Theta {
-    /// Σ w² over kernels and logits weights, averaged over tasks.
+    /// Σ w² over kernels and weights of the logits layer, averaged over tasks.
     pub fn squared_norm(&self) -> Tensor {
         self.layers.iter().fold(
             mean_squared_norm(&self.logits.weight),
@@ -65,84 +68,57 @@ impl Theta {
     }
 }
 
-/// φ's layout and the way through the model; φ itself comes in as an argument.
+/// The layout of φ and the computation of θ and logits; φ itself is an argument.
 #[derive(Clone, Debug)]
 pub struct HyperTransformer {
     layout: ParameterLayout,
     buffers: ParameterLayout,
     pub(crate) image_embedding: Option<ImageEmbedding>,
     pub(crate) cnn: Cnn,
-    pub(crate) convolutions: Vec<Option<(WeightGenerator, ConvolutionSlices)>>,
+    pub(crate) convolutions: Vec<Convolution>,
     pub(crate) logits: WeightGenerator,
     training_heads: TrainingHeads,
 }
 
 impl HyperTransformer {
-    /// For images of channels × height × width. The configuration must be valid.
+    /// A model for images of this size. The options must be valid.
     ///
     /// # Errors
     /// If the images are too small for the CNN.
-    pub fn new(
-        experiment: &Experiment,
-        image: (usize, usize, usize),
-    ) -> Result<HyperTransformer, ImagesTooSmall> {
+    pub fn new(options: &ModelOptions, image: MapSize) -> Result<HyperTransformer, ImagesTooSmall> {
+        // The order of registration is the order of φ, and decides which random numbers a parameter starts from.
         let (mut layout, mut buffers) = (ParameterLayout::default(), ParameterLayout::default());
-        let (options, initialization) = (&experiment.generator, experiment.initialization);
         let config = CnnConfig {
             image,
-            options: experiment.cnn.clone(),
+            options: options.cnn.clone(),
         };
-        let depth = experiment.cnn.layers;
-        let shapes = config.shapes_of_images()?;
-        let image_embedding = (options.image_embedding > 0).then(|| {
+        let shapes = config.shapes()?;
+        let embedding = &options.generator;
+        let image_embedding = (embedding.image_embedding > 0).then(|| {
             ImageEmbedding::new(
                 &mut layout,
                 &mut buffers,
-                image.0,
-                options.image_embedding,
-                options.image_embedding_batch_norm,
+                image.channels,
+                embedding.image_embedding,
+                embedding.image_embedding_batch_norm,
             )
         });
-        let generated: Vec<bool> = (0..depth)
-            .map(|layer| options.generates.convolution(layer, depth))
-            .collect();
-        let learned: Vec<LearnedParts> = generated
-            .iter()
-            .enumerate()
-            .map(|(layer, &generated)| {
-                learned_parts(&options.of_layer(&(layer + 1).to_string()), generated)
-            })
-            .collect();
-        let cnn = Cnn::new(&mut layout, &mut buffers, &config, &shapes, &learned);
-        let labels = experiment.episode.way + usize::from(experiment.episode.unlabeled > 0);
-        let mut generator = |options: &GeneratorOptions, target: &Target| {
-            WeightGenerator::new(&mut layout, options, initialization, target)
-        };
-        let convolutions = shapes
-            .iter()
-            .zip(generated)
-            .enumerate()
-            .map(|(layer, (shape, generated))| {
-                generated.then(|| {
-                    let options = options.of_layer(&(layer + 1).to_string());
-                    let slices = convolution_slices(&options, &experiment.cnn, shape);
-                    let target = convolution_target(&options, layer, shape, &slices, labels);
-                    (generator(&options, &target), slices)
-                })
-            })
-            .collect();
-        let last = shapes.last().map_or(image, |shape| shape.output);
-        let length = config.feature_length(&shapes);
-        let way = experiment.episode.way;
-        let options = options.of_layer("logits");
-        let logits = generator(
-            &options,
-            &logits_target("generator.logits", &options, last, (way, length), labels),
+        let cnn = Cnn::new(&mut buffers, &config, &shapes);
+        let convolutions = convolutions(&mut layout, options, &config, &shapes);
+        let generator = options.generator.of_logits();
+        let target = logits_target(
+            ParameterGroup::LogitsGenerator,
+            &generator,
+            config.last_size(&shapes),
+            (options.way, cnn.feature_length()),
+            options.labels(),
         );
-        let training_heads = TrainingHeads::new(&mut layout, experiment, &shapes, labels);
+        let initialization = options.initialization;
+        let logits = WeightGenerator::new(&mut layout, &generator, initialization, &target);
         if initialization == Initialization::GradientStep {
-            start_as_gradient_step(&mut layout, &logits, experiment.train.seed);
+            initialize_as_gradient_step(&mut layout, &logits, options.seed);
         }
+        let training_heads = TrainingHeads::new(&mut layout, options, &shapes);
         Ok(HyperTransformer {
             layout,
             buffers,
@@ -164,24 +140,33 @@ impl HyperTransformer {
         &self.buffers
     }
 
-    /// The heads that only training has.
+    /// The initial φ, a pure function of model and seed, and the initial moving averages, on the CPU.
+    pub fn initial_state(&self, seed: u64) -> ModelState {
+        let initial = |layout: &ParameterLayout| Tensor::from_slice(&layout.initial_values(seed));
+        ModelState {
+            phi: initial(&self.layout),
+            buffers: initial(&self.buffers),
+        }
+    }
+
+    /// The heads that exist only for training.
     pub fn training_heads(&self) -> &TrainingHeads {
         &self.training_heads
     }
 
-    /// Splits φ and the moving averages once, for any number of forward passes.
-    pub fn views(&self, phi: &Tensor, buffers: &Tensor) -> Views {
+    /// Named views of φ and the moving averages.
+    pub fn views(&self, state: &ModelState) -> Views {
         Views {
-            parameters: self.layout.split(phi),
-            buffers: self.buffers.split(buffers),
+            parameters: self.layout.split(&state.phi),
+            buffers: self.buffers.split(&state.buffers),
         }
     }
 
-    /// The same with each parameter a leaf that gradients can be asked for.
-    pub fn leaves(&self, phi: &Tensor, buffers: &Tensor) -> Views {
+    /// Named views in which each parameter is a leaf that requires a gradient, for [`Views::gradient`].
+    pub fn leaves(&self, state: &ModelState) -> Views {
         Views {
-            parameters: self.layout.leaves(phi),
-            buffers: self.buffers.split(buffers),
+            parameters: self.layout.leaves(&state.phi),
+            buffers: self.buffers.split(&state.buffers),
         }
     }
 
@@ -191,12 +176,12 @@ impl HyperTransformer {
         views: &Views,
         batch: &EpisodeBatch,
         batch_norm: BatchNormMode,
-        training: bool,
+        mode: Mode,
         hooks: Hooks,
     ) -> Prediction {
-        let pass = views.pass(batch, batch_norm, training, hooks);
+        let pass = Pass::new(views, batch, Normalization::new(batch_norm, mode), hooks);
         let tasks = pass.tasks;
-        let mut observed = Observed::default();
+        let mut observed = Observed::new(mode);
         let Generated {
             theta,
             image_embeddings,
@@ -220,29 +205,18 @@ impl HyperTransformer {
             query_features: features,
             support_features: support_features.view([tasks, batch.support.size()[1], -1]),
             theta,
-            observed: training.then(|| observed.flat(batch.query.device())),
+            observed: observed.flat(batch.query.device()),
             heads,
         }
     }
 
-    /// θ alone; the queries of `batch` are not looked at.
+    /// Support set → θ, at inference. The queries of `batch` are not used.
     pub fn theta(&self, views: &Views, batch: &EpisodeBatch, batch_norm: BatchNormMode) -> Theta {
-        let pass = views.pass(batch, batch_norm, false, Hooks::default());
-        self.generate(&pass, batch, &mut Observed::default()).theta
+        self.infer(views, batch, batch_norm, Hooks::default())
     }
 
-    /// Whether weights of this convolution are generated.
-    pub fn is_generated(&self, layer: usize) -> bool {
-        self.convolutions[layer].is_some()
-    }
-
-    /// The target CNN, without weights.
-    pub fn cnn(&self) -> &Cnn {
-        &self.cnn
-    }
-
-    /// Who attends to whom while θ is made: name of each attention's parameters and its weights,
-    /// `[T, heads, asking, attended]`.
+    /// The attention maps of all weight generators at inference: name of each attention, such as
+    /// `generator.logits.encoder.layer1.attention`, and its weights, `[T, heads, queries, keys]`.
     pub fn attention(
         &self,
         views: &Views,
@@ -254,43 +228,52 @@ impl HyperTransformer {
             attention: Some(&record),
             ..Hooks::default()
         };
-        let pass = views.pass(batch, batch_norm, false, hooks);
-        let _ = self.generate(&pass, batch, &mut Observed::default());
-        let named = |(query, weights)| {
-            let name = &self.layout.spec(query).name;
-            let name = name.strip_suffix(".query.weight").unwrap_or(name);
-            (name.to_owned(), weights)
-        };
+        let _ = self.infer(views, batch, batch_norm, hooks);
+        let named = |(query, weights)| (attention_name(&self.layout, query).to_owned(), weights);
         record.into_maps().into_iter().map(named).collect()
     }
 
-    /// θ from the support set, each layer from what the layers before it made of it.
+    /// Whether weights of convolution `layer` are generated.
+    pub fn is_generated(&self, layer: usize) -> bool {
+        self.convolutions[layer].generated().is_some()
+    }
+
+    /// The target CNN, without weights.
+    pub fn cnn(&self) -> &Cnn {
+        &self.cnn
+    }
+
+    /// θ at inference.
+    fn infer(
+        &self,
+        views: &Views,
+        batch: &EpisodeBatch,
+        batch_norm: BatchNormMode,
+        hooks: Hooks,
+    ) -> Theta {
+        let normalization = Normalization::new(batch_norm, Mode::Infer);
+        let pass = Pass::new(views, batch, normalization, hooks);
+        self.generate(&pass, batch, &mut Observed::new(Mode::Infer))
+            .theta
+    }
+
+    /// θ from the support set, layer by layer: each generator reads the output of the layers before it.
     fn generate(&self, pass: &Pass, batch: &EpisodeBatch, observed: &mut Observed) -> Generated {
-        let parameters = pass.parameters;
         let support = batch.support.flatten(0, 1);
-        let embedded = self
-            .image_embedding
-            .as_ref()
-            .map(|embedding| embedding.forward(pass, &support, observed))
-            // Both the loss and the kernel of the first layer lead back to it.
-            .map(
-                |embedded| match (pass.hooks.tape, self.convolutions.first()) {
-                    (Some(tape), Some(Some(_))) => tape.meet(embedded),
-                    _ => embedded,
-                },
-            );
-        let beginnings = self.support_gradients(pass, batch);
+        let embedded = self.embed_images(pass, &support, observed);
+        let way = self.logits.tokens.slices;
+        let gradients = support_gradients(pass, batch, &self.cnn, &self.convolutions, way);
         let mut activations = vec![support];
         let mut layers = Vec::with_capacity(self.convolutions.len());
         let mut variation: Option<Tensor> = None;
-        for layer in 0..self.convolutions.len() {
+        for (layer, gradient) in gradients.iter().enumerate() {
             let values = &activations[layer];
             let view = SupportView {
-                beginnings: beginnings[layer].as_ref(),
+                support_gradient: gradient.as_ref(),
                 ..SupportView::new(pass, batch, embedded.as_ref(), values, None)
             };
-            let (weights, ratio) = self.layer_weights(pass, layer, &view);
-            variation = variation.into_iter().chain(ratio).reduce(|a, b| a + b);
+            let (weights, of_layer) = self.layer_weights(pass, layer, &view);
+            variation = variation.into_iter().chain(of_layer).reduce(|a, b| a + b);
             let (output, statistics) = self.cnn.support(pass, layer, &weights, values, observed);
             layers.push((weights, statistics));
             activations.push(output);
@@ -298,12 +281,12 @@ impl HyperTransformer {
         let last = &activations[layers.len()];
         let features = self.cnn.features(last);
         let slices = self.logits.generate(
-            parameters,
+            pass.parameters,
             &SupportView::new(pass, batch, embedded.as_ref(), last, Some(&features)),
         );
         let theta = Theta {
             layers,
-            logits: logits_from_slices(&slices),
+            logits: LogitsWeights::from_slices(&slices),
             variation,
         };
         Generated {
@@ -314,74 +297,91 @@ impl HyperTransformer {
         }
     }
 
-    /// Weights of a convolution; where its kernel is learned plus generated, also Σ generated² / Σ learned².
+    /// s_φ of the support images, `[T·N, e]`, if the model has it.
+    fn embed_images(
+        &self,
+        pass: &Pass,
+        support: &Tensor,
+        observed: &mut Observed,
+    ) -> Option<Tensor> {
+        let embedding = self.image_embedding.as_ref()?;
+        let embedded = embedding.forward(pass, support, observed);
+        // Gradients of the loss and of the first layer's kernel meet here; they are summed and back-propagated once.
+        match (pass.hooks.tape, self.convolutions.first()) {
+            (Some(tape), Some(Convolution::Generated(_))) => Some(tape.share(embedded)),
+            _ => Some(embedded),
+        }
+    }
+
+    /// Weights of convolution `layer` and, if its kernel is learned plus generated, Σ generated² / Σ learned².
     fn layer_weights(
         &self,
         pass: &Pass,
         layer: usize,
         support: &SupportView,
     ) -> (LayerWeights, Option<Tensor>) {
-        let instead = pass.hooks.instead.and_then(|all| all[layer].as_ref());
-        if let Some(weights) = instead {
+        let replaced = pass.hooks.replaced.and_then(|all| all[layer].as_ref());
+        if let Some(weights) = replaced {
             return (weights.map(Tensor::shallow_clone), None);
         }
-        let parameters = pass.parameters;
-        let generated = self.convolutions[layer]
-            .as_ref()
-            .map(|(generator, slices)| slices.weights(&generator.generate(parameters, support)));
-        let learned = self.cnn.learned_kernel(parameters, layer);
-        let ratio = generated.as_ref().zip(learned).map(|(generated, learned)| {
-            mean_squared_norm(&generated.kernel) / (learned.square().sum(None) + 1e-8)
-        });
-        (self.cnn.weights(parameters, layer, generated), ratio)
-    }
-}
-
-/// What the support set gives.
-struct Generated {
-    theta: Theta,
-    /// `[T·N, e]`
-    image_embeddings: Option<Tensor>,
-    /// The support images, then what each convolution makes of them, `[T·N, C, H, W]`.
-    activations: Vec<Tensor>,
-    /// `[T·N, length]`
-    support_features: Tensor,
-}
-
-/// The views of φ and of the moving averages.
-#[derive(Debug)]
-pub struct Views {
-    parameters: Parameters,
-    buffers: Parameters,
-}
-
-impl Views {
-    /// ∂loss/∂φ, `[φ]`, of views that are leaves.
-    pub fn gradient(&self, tape: Tape, loss: &Tensor) -> Tensor {
-        let parameters = &self.parameters;
-        parameters.flat(&tape.gradients(loss, parameters.all()))
-    }
-
-    /// Where φ lies.
-    pub fn device(&self) -> Device {
-        self.parameters.device()
-    }
-
-    fn pass<'a>(
-        &'a self,
-        batch: &'a EpisodeBatch,
-        batch_norm: BatchNormMode,
-        training: bool,
-        hooks: Hooks<'a>,
-    ) -> Pass<'a> {
-        Pass {
-            parameters: &self.parameters,
-            buffers: &self.buffers,
-            batch_norm,
-            support_mask: batch.support_mask.as_ref(),
-            training,
-            tasks: batch.support.size()[0],
-            hooks,
+        match &self.convolutions[layer] {
+            Convolution::Learned(learned) => (learned.weights(pass.parameters), None),
+            Convolution::Generated(convolution) => {
+                let slices = convolution.generator.generate(pass.parameters, support);
+                convolution
+                    .weights
+                    .weights_and_variation(pass.parameters, &slices)
+            }
         }
     }
+}
+
+/// Registers the learned weights of all convolutions, then their generators.
+fn convolutions(
+    layout: &mut ParameterLayout,
+    options: &ModelOptions,
+    config: &CnnConfig,
+    shapes: &[LayerShape],
+) -> Vec<Convolution> {
+    enum Weights {
+        Learned(LearnedConvolution),
+        Generated(GeneratedWeights),
+    }
+    let mut all_weights = Vec::with_capacity(shapes.len());
+    for (layer, shape) in shapes.iter().enumerate() {
+        let size = config.kernel_size(shape);
+        let generates = &options.generator.generates;
+        all_weights.push(match generates.convolution(layer, shapes.len()) {
+            false => Weights::Learned(LearnedConvolution::new(layout, layer, size)),
+            true => {
+                let options = options.generator.of_convolution(layer);
+                Weights::Generated(GeneratedWeights::new(layout, &options, layer, size))
+            }
+        });
+    }
+    let with_generator = |(layer, (weights, shape)): (usize, (Weights, &LayerShape))| match weights
+    {
+        Weights::Learned(learned) => Convolution::Learned(learned),
+        Weights::Generated(weights) => {
+            let generator = options.generator.of_convolution(layer);
+            let labels = options.labels();
+            let target = convolution_target(&generator, layer, shape, &weights.slices, labels);
+            let initialization = options.initialization;
+            let generator = WeightGenerator::new(layout, &generator, initialization, &target);
+            Convolution::Generated(Box::new(GeneratedConvolution { generator, weights }))
+        }
+    };
+    let all_weights = all_weights.into_iter().zip(shapes).enumerate();
+    all_weights.map(with_generator).collect()
+}
+
+/// The results of the support pass.
+struct Generated {
+    theta: Theta,
+    /// `[T·N, e]`.
+    image_embeddings: Option<Tensor>,
+    /// The support images and the output of each convolution block, `[T·N, C, H, W]`.
+    activations: Vec<Tensor>,
+    /// `[T·N, length]`.
+    support_features: Tensor,
 }

@@ -1,13 +1,99 @@
-//! φ as one vector: every learned parameter is a named view into a single flat tensor.
+//! φ as one vector: every learned parameter is a named view of a single flat tensor.
+use std::fmt;
+
 use tch::{Device, Kind, Tensor};
 
 use crate::base::random::{Purpose, Random};
-use crate::model::part_cost::PartCost;
 
-/// How a parameter starts.
+/// The part of the model that a parameter belongs to. Its name is the beginning of the parameter's name in checkpoints;
+/// layers are counted from 0 here and from 1 in names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParameterGroup {
+    /// The image embedding s_φ.
+    ImageEmbedding,
+    /// Learned weights of a convolution of the target CNN.
+    Convolution(usize),
+    /// The weight generator of a convolution.
+    ConvolutionGenerator(usize),
+    /// The weight generator of the logits layer.
+    LogitsGenerator,
+    /// The training head after a convolution.
+    WarmUpHead(usize),
+    /// The training head that classifies real classes.
+    RealClassHead,
+}
+
+impl ParameterGroup {
+    const IMAGE_EMBEDDING: &str = "image_embedding";
+    const CNN: &str = "cnn";
+    const GENERATOR: &str = "generator";
+    const LAYER: &str = "layer";
+    const LOGITS: &str = "logits";
+    const WARM_UP_HEAD: &str = "warm_up_head";
+    const REAL_CLASS_HEAD: &str = "real_class_head";
+
+    /// The group of the parameter of this name and the rest of the name after the group; none for a name that belongs
+    /// to no group.
+    pub fn split(name: &str) -> Option<(ParameterGroup, &str)> {
+        let (first, rest) = name.split_once('.').unwrap_or((name, ""));
+        let (layer, below) = rest.split_once('.').unwrap_or((rest, ""));
+        let number_after = |prefix: &str, text: &str| -> Option<usize> {
+            let number: usize = text.strip_prefix(prefix)?.parse().ok()?;
+            number.checked_sub(1)
+        };
+        match first {
+            Self::IMAGE_EMBEDDING => Some((Self::ImageEmbedding, rest)),
+            Self::REAL_CLASS_HEAD => Some((Self::RealClassHead, rest)),
+            Self::CNN => Some((Self::Convolution(number_after(Self::LAYER, layer)?), below)),
+            Self::GENERATOR if layer == Self::LOGITS => Some((Self::LogitsGenerator, below)),
+            Self::GENERATOR => {
+                let layer = number_after(Self::LAYER, layer)?;
+                Some((Self::ConvolutionGenerator(layer), below))
+            }
+            _ => Some((
+                Self::WarmUpHead(number_after(Self::WARM_UP_HEAD, first)?),
+                rest,
+            )),
+        }
+    }
+
+    /// Whether the group exists only for training.
+    pub fn is_training_head(self) -> bool {
+        matches!(self, Self::WarmUpHead(_) | Self::RealClassHead)
+    }
+
+    /// The layer of the target CNN that the group belongs to, `layer1` … or `logits`; the group's name where it belongs
+    /// to no single layer.
+    pub fn layer_name(self) -> String {
+        match self {
+            Self::Convolution(layer) | Self::ConvolutionGenerator(layer) => {
+                format!("{}{}", Self::LAYER, layer + 1)
+            }
+            Self::LogitsGenerator => Self::LOGITS.to_owned(),
+            Self::ImageEmbedding | Self::WarmUpHead(_) | Self::RealClassHead => self.to_string(),
+        }
+    }
+}
+
+/// The beginning of the names of the group's parameters, without the dot that follows.
+impl fmt::Display for ParameterGroup {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ImageEmbedding => formatter.write_str(Self::IMAGE_EMBEDDING),
+            Self::Convolution(_) => write!(formatter, "{}.{}", Self::CNN, self.layer_name()),
+            Self::ConvolutionGenerator(_) | Self::LogitsGenerator => {
+                write!(formatter, "{}.{}", Self::GENERATOR, self.layer_name())
+            }
+            Self::WarmUpHead(layer) => write!(formatter, "{}{}", Self::WARM_UP_HEAD, layer + 1),
+            Self::RealClassHead => formatter.write_str(Self::REAL_CLASS_HEAD),
+        }
+    }
+}
+
+/// The initial values of a parameter.
 #[derive(Clone, Debug)]
 pub enum Initial {
-    /// Every element the same.
+    /// This value for every element.
     Constant(f32),
     /// Normal with mean 0 and this standard deviation.
     Normal(f32),
@@ -22,35 +108,35 @@ pub enum Initial {
     Values(Vec<f32>, f32),
 }
 
-/// What a parameter is for; weight decay asks ([`crate::settings::train::WeightDecayOn`]).
+/// The role of a parameter, on which weight decay depends ([`crate::settings::train::WeightDecayOn`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParameterKind {
-    /// A convolution's kernel or a dense layer's matrix.
+    /// The kernel of a convolution or the matrix of a dense layer.
     Matrix,
-    /// What is added: biases, β of normalisations.
+    /// An additive parameter: a bias, or β of a normalisation.
     Bias,
-    /// What each element is multiplied by: γ of normalisations, output scales.
+    /// An elementwise factor: γ of a normalisation, or an output scale.
     Gain,
-    /// Learned tokens: ξ, ξ̂, μ.
+    /// Learned tokens: ξ, ξ̂ and μ.
     Embedding,
-    /// Moving averages, which are not learned.
+    /// A moving average, which is not learned.
     Statistic,
 }
 
-/// Names one parameter of a [`ParameterLayout`].
+/// Identifies one parameter of a [`ParameterLayout`].
 #[derive(Clone, Copy, Debug)]
 pub struct ParameterId(usize);
 
-/// Name, shape, kind and start of one parameter.
+/// Name, shape, kind and initial values of one parameter.
 #[derive(Clone, Debug)]
 pub struct ParameterSpec {
     /// Dotted name, as in checkpoints.
     pub name: String,
     /// Shape of the view.
     pub shape: Vec<i64>,
-    /// What it is for.
+    /// Its role.
     pub kind: ParameterKind,
-    /// How it starts.
+    /// Its initial values.
     pub initial: Initial,
 }
 
@@ -60,13 +146,18 @@ impl ParameterSpec {
         self.shape.iter().product::<i64>() as usize
     }
 
-    /// Whether it holds no element.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The part of the model that it belongs to; none for a name that belongs to no group.
+    pub fn group(&self) -> Option<ParameterGroup> {
+        ParameterGroup::split(&self.name).map(|(group, _)| group)
+    }
 }
 
-/// Where each named parameter lies in the flat vector φ.
+/// Positions of named parameters in a flat vector: φ, or the moving averages.
 #[derive(Clone, Debug, Default)]
 pub struct ParameterLayout {
     specs: Vec<ParameterSpec>,
@@ -95,42 +186,42 @@ impl ParameterLayout {
         ParameterId(self.specs.len() - 1)
     }
 
-    /// All parameters in the order of φ.
+    /// All parameters, in the order of the vector.
     pub fn specs(&self) -> &[ParameterSpec] {
         &self.specs
     }
 
-    /// Name, shape, kind and start of one parameter.
+    /// Name, shape, kind and initial values of one parameter.
     pub fn spec(&self, id: ParameterId) -> &ParameterSpec {
         &self.specs[id.0]
     }
 
-    /// Replaces how a parameter starts.
-    pub fn start(&mut self, id: ParameterId, initial: Initial) {
+    /// Replaces the initial values of a parameter.
+    pub fn set_initial(&mut self, id: ParameterId, initial: Initial) {
         self.specs[id.0].initial = initial;
     }
 
-    /// Number of elements of φ.
+    /// Number of elements of the vector.
     pub fn total(&self) -> usize {
         self.specs.iter().map(ParameterSpec::len).sum()
     }
 
-    /// Number of elements of the parameters whose name starts with this.
-    pub fn total_below(&self, prefix: &str) -> usize {
-        let below = self
+    /// Number of elements of the parameters in the groups that `included` accepts.
+    pub fn total_of(&self, included: impl Fn(ParameterGroup) -> bool) -> usize {
+        let chosen = self
             .specs
             .iter()
-            .filter(|spec| spec.name.starts_with(prefix));
-        below.map(ParameterSpec::len).sum()
+            .filter(|spec| spec.group().is_some_and(&included));
+        chosen.map(ParameterSpec::len).sum()
     }
 
-    /// A number for each element of φ, `[total]`, the same for all elements of a parameter.
+    /// One number for each element of the vector, `[total]`, equal for all elements of a parameter.
     pub fn per_element(&self, number: impl Fn(&ParameterSpec) -> f32) -> Vec<f32> {
         let each = |spec: &ParameterSpec| std::iter::repeat_n(number(spec), spec.len());
         self.specs.iter().flat_map(each).collect()
     }
 
-    /// The initial φ, `[total]`: a pure function of the layout and the seed.
+    /// The initial vector, `[total]`: a pure function of the layout and the seed.
     pub fn initial_values(&self, seed: u64) -> Vec<f32> {
         let mut phi = Vec::with_capacity(self.total());
         for (index, spec) in self.specs.iter().enumerate() {
@@ -157,10 +248,10 @@ impl ParameterLayout {
         phi
     }
 
-    /// Splits φ, `[total]`, into its named views.
-    pub fn split(&self, phi: &Tensor) -> Parameters {
+    /// Splits a flat vector, `[total]`, into its named views.
+    pub fn split(&self, flat: &Tensor) -> Parameters {
         let sizes: Vec<i64> = self.specs.iter().map(|spec| spec.len() as i64).collect();
-        let parts = phi.split_with_sizes(sizes, 0);
+        let parts = flat.split_with_sizes(sizes, 0);
         Parameters(
             parts
                 .iter()
@@ -170,9 +261,9 @@ impl ParameterLayout {
         )
     }
 
-    /// The same with each view a leaf of its own that gradients can be asked for.
-    pub fn leaves(&self, phi: &Tensor) -> Parameters {
-        let views = self.split(&phi.detach()).0;
+    /// Splits a flat vector, `[total]`, into views that are leaves with a gradient of their own.
+    pub fn leaves(&self, flat: &Tensor) -> Parameters {
+        let views = self.split(&flat.detach()).0;
         Parameters(
             views
                 .into_iter()
@@ -182,7 +273,7 @@ impl ParameterLayout {
     }
 }
 
-/// The views of one φ, to be asked by [`ParameterId`].
+/// Views of a flat vector, indexed by [`ParameterId`].
 #[derive(Debug)]
 pub struct Parameters(Vec<Tensor>);
 
@@ -192,12 +283,12 @@ impl Parameters {
         &self.0[id.0]
     }
 
-    /// All of them, in the order of φ.
+    /// All views, in the order of the vector.
     pub fn all(&self) -> &[Tensor] {
         &self.0
     }
 
-    /// One gradient of φ, `[total]`, from those of its parameters; zeros where one is not defined.
+    /// Concatenates the gradients of all parameters, `[total]`; zeros where a gradient is undefined.
     pub fn flat(&self, gradients: &[Tensor]) -> Tensor {
         let defined = |(view, gradient): (&Tensor, &Tensor)| match gradient.defined() {
             true => gradient.flatten(0, -1),
@@ -207,99 +298,13 @@ impl Parameters {
         concatenated(&parts, self.device())
     }
 
-    /// Where they lie.
+    /// The device of the views; the CPU if there are none.
     pub fn device(&self) -> Device {
         self.0.first().map_or(Device::Cpu, Tensor::device)
     }
 }
 
-/// A dense layer x Wᵀ + b.
-#[derive(Clone, Copy, Debug)]
-pub struct Dense {
-    /// W, `[outputs, inputs]`.
-    pub weight: ParameterId,
-    /// b, `[outputs]`.
-    pub bias: ParameterId,
-}
-
-impl Dense {
-    /// A Glorot-uniform weight and a zero bias.
-    pub fn new(layout: &mut ParameterLayout, name: &str, inputs: usize, outputs: usize) -> Dense {
-        let initial = Initial::Glorot {
-            fan_in: inputs,
-            fan_out: outputs,
-        };
-        Dense {
-            weight: layout.add(
-                format!("{name}.weight"),
-                &[outputs as i64, inputs as i64],
-                ParameterKind::Matrix,
-                initial,
-            ),
-            bias: layout.add(
-                format!("{name}.bias"),
-                &[outputs as i64],
-                ParameterKind::Bias,
-                Initial::Constant(0.0),
-            ),
-        }
-    }
-
-    /// On one row.
-    pub fn cost(&self, layout: &ParameterLayout) -> PartCost {
-        PartCost {
-            multiply_adds: layout.spec(self.weight).len(),
-            kept: layout.spec(self.bias).len(),
-        }
-    }
-
-    /// `[…, inputs]` → `[…, outputs]`.
-    pub fn forward(&self, parameters: &Parameters, input: &Tensor) -> Tensor {
-        input.linear(parameters.get(self.weight), Some(parameters.get(self.bias)))
-    }
-}
-
-/// Layer normalisation over the last axis.
-#[derive(Clone, Copy, Debug)]
-pub struct LayerNorm {
-    /// Gain, `[width]`, starting at 1.
-    pub weight: ParameterId,
-    /// Offset, `[width]`, starting at 0.
-    pub bias: ParameterId,
-    width: i64,
-}
-
-impl LayerNorm {
-    /// As in the authors' program (ε = 10⁻⁶).
-    const EPSILON: f64 = 1e-6;
-
-    /// Gain 1, offset 0.
-    pub fn new(layout: &mut ParameterLayout, name: &str, width: usize) -> LayerNorm {
-        let width = width as i64;
-        let mut add = |part: &str, kind, start| {
-            let name = format!("{name}.{part}");
-            layout.add(name, &[width], kind, Initial::Constant(start))
-        };
-        LayerNorm {
-            weight: add("weight", ParameterKind::Gain, 1.0),
-            bias: add("bias", ParameterKind::Bias, 0.0),
-            width,
-        }
-    }
-
-    /// `[…, width]` → `[…, width]`.
-    pub fn forward(&self, parameters: &Parameters, input: &Tensor) -> Tensor {
-        input.layer_norm(
-            [self.width],
-            Some(parameters.get(self.weight)),
-            Some(parameters.get(self.bias)),
-            Self::EPSILON,
-            false,
-        )
-    }
-}
-
-/// The parts one after the other as one vector; of no parts an empty one.
+/// Concatenates vectors; of no vectors an empty one on `device`.
 pub fn concatenated(parts: &[Tensor], device: Device) -> Tensor {
     match parts {
         [] => Tensor::zeros([0], (Kind::Float, device)),
@@ -307,7 +312,30 @@ pub fn concatenated(parts: &[Tensor], device: Device) -> Tensor {
     }
 }
 
-/// φ as a leaf that gradients can be asked for, sharing its storage with `phi`.
+/// A leaf that requires a gradient and shares its storage with `phi`.
 pub fn leaf(phi: &Tensor) -> Tensor {
     phi.detach().set_requires_grad(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_groups_name_reads_back() {
+        for group in [
+            ParameterGroup::ImageEmbedding,
+            ParameterGroup::Convolution(0),
+            ParameterGroup::ConvolutionGenerator(9),
+            ParameterGroup::LogitsGenerator,
+            ParameterGroup::WarmUpHead(1),
+            ParameterGroup::RealClassHead,
+        ] {
+            let name = format!("{group}.layer1.bias");
+            assert_eq!(ParameterGroup::split(&name), Some((group, "layer1.bias")));
+        }
+        for name in ["logits.weight", "cnn.layer0.kernel", "generator.encoder"] {
+            assert_eq!(ParameterGroup::split(name), None, "{name}");
+        }
+    }
 }

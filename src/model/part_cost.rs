@@ -1,22 +1,23 @@
-//! What a part of a model costs, counted from its sizes.
+//! Work and memory of a part of the model, computed from its sizes.
 use std::iter::Sum;
 use std::ops::{Add, Mul};
 
-/// Work and memory of a part, for one image, token or task.
+/// Work and memory of a part of the model for one image, token or task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PartCost {
-    /// Multiply-adds forward.
+    /// Multiply-adds of the forward pass.
     pub multiply_adds: usize,
-    /// Numbers that a forward pass keeps for its gradient, about: outputs of the layers and of the maps between them.
-    pub kept: usize,
+    /// Approximate number of values that the forward pass keeps for the backward pass: outputs of layers and of
+    /// elementwise operations.
+    pub activations: usize,
 }
 
 impl PartCost {
-    /// Numbers kept and nothing multiplied, as of a map.
-    pub fn of_map(kept: usize) -> PartCost {
+    /// The cost of an elementwise operation with this many outputs: no multiply-adds.
+    pub fn elementwise(activations: usize) -> PartCost {
         PartCost {
             multiply_adds: 0,
-            kept,
+            activations,
         }
     }
 }
@@ -27,7 +28,7 @@ impl Add for PartCost {
     fn add(self, other: PartCost) -> PartCost {
         PartCost {
             multiply_adds: self.multiply_adds + other.multiply_adds,
-            kept: self.kept + other.kept,
+            activations: self.activations + other.activations,
         }
     }
 }
@@ -38,7 +39,7 @@ impl Mul<usize> for PartCost {
     fn mul(self, count: usize) -> PartCost {
         PartCost {
             multiply_adds: self.multiply_adds * count,
-            kept: self.kept * count,
+            activations: self.activations * count,
         }
     }
 }

@@ -1,35 +1,71 @@
-//! What goes along with a forward pass without being part of the model: dropout, training heads, weights to use instead
-//! of generated ones, and a record of who attends to whom.
+//! One forward pass: its purpose, how it normalises, and optional hooks (dropout, training heads, replaced weights,
+//! custom gradients, recorded attention).
 use std::cell::RefCell;
 
 use tch::{Device, Tensor};
 
-use crate::base::device::sent;
+use crate::base::device::copy_to_device;
 use crate::base::random::Random;
+use crate::model::batch::EpisodeBatch;
 use crate::model::kernels::tape::Tape;
 use crate::model::parameters::{ParameterId, Parameters, concatenated};
+use crate::model::state::Views;
 use crate::model::statistics::Statistics;
 use crate::model::weights::LayerWeights;
 use crate::settings::cnn::BatchNormMode;
 
-/// What goes along; nothing by default.
+/// The purpose of a forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A training step: support statistics are recorded for the moving averages, and `batch_norm: running` normalises
+    /// by the batch.
+    Train,
+    /// Generation or evaluation.
+    Infer,
+}
+
+/// The statistics that a forward pass normalises with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Normalization {
+    /// Support and query images are each normalised by the statistics of their own batch.
+    OwnBatch,
+    /// All images are normalised by the statistics of the support set.
+    Support,
+    /// All images are normalised by the moving averages.
+    MovingAverages,
+}
+
+impl Normalization {
+    /// What a setting means in this mode.
+    pub fn new(setting: BatchNormMode, mode: Mode) -> Normalization {
+        match (setting, mode) {
+            (BatchNormMode::Query, _) | (BatchNormMode::Running, Mode::Train) => {
+                Normalization::OwnBatch
+            }
+            (BatchNormMode::Support, _) => Normalization::Support,
+            (BatchNormMode::Running, Mode::Infer) => Normalization::MovingAverages,
+        }
+    }
+}
+
+/// Optional parts of a forward pass; none by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hooks<'a> {
-    /// In training, if the experiment has any.
+    /// Dropout, in training.
     pub dropout: Option<&'a Dropout>,
-    /// In training, whether the training heads are to speak.
+    /// Whether the training heads are computed.
     pub heads: bool,
-    /// Where gradients are asked for: lets operations bring a gradient of their own. Without it, or where no gradient
-    /// is asked for, all goes by libtorch.
+    /// Collects operations with a custom backward pass, where gradients are needed. Without it libtorch computes
+    /// everything that needs a gradient.
     pub tape: Option<&'a Tape>,
-    /// For who wants to see attention maps.
+    /// Records attention maps.
     pub attention: Option<&'a AttentionRecord>,
-    /// Of each convolution, weights that all tasks are to share instead of those made for them.
-    pub instead: Option<&'a [Option<LayerWeights>]>,
+    /// For each convolution, weights that replace the generated ones in all tasks.
+    pub replaced: Option<&'a [Option<LayerWeights>]>,
 }
 
 impl Hooks<'_> {
-    /// Elements of `values`, `[T, …]`, dropped with this probability, in training.
+    /// Applies dropout to `values`, `[T, …]`, in training.
     pub(crate) fn drop(&self, probability: f64, values: Tensor) -> Tensor {
         match self.dropout {
             Some(dropout) if probability > 0.0 => dropout.apply(probability, values),
@@ -38,20 +74,20 @@ impl Hooks<'_> {
     }
 }
 
-/// Sets elements to 0 with a probability, and scales the others up so that the mean stays.
+/// Sets elements to 0 with a given probability and scales the others so that the expected value stays.
 #[derive(Debug)]
 pub struct Dropout {
     generators: RefCell<Vec<Random>>,
 }
 
 impl Dropout {
-    /// With one generator a task, so that what is dropped does not depend on which tasks are computed together.
+    /// One random generator per task, so that the dropped elements of a task do not depend on its batch.
     pub fn new(generators: Vec<Random>) -> Dropout {
         let generators = RefCell::new(generators);
         Dropout { generators }
     }
 
-    /// Of `[T, …]`.
+    /// Drops elements of `values`, `[T, …]`.
     fn apply(&self, probability: f64, values: Tensor) -> Tensor {
         let mut generators = self.generators.borrow_mut();
         let elements = values.numel() / generators.len();
@@ -66,7 +102,7 @@ impl Dropout {
             }));
         }
         let factors = Tensor::from_slice(&factors).view(&values.size()[..]);
-        let factors = sent(factors, values.device());
+        let factors = copy_to_device(factors, values.device());
         values * factors
     }
 }
@@ -78,9 +114,9 @@ pub struct AttentionRecord {
 }
 
 impl AttentionRecord {
-    /// Notes the weights, `[T, heads, asking, attended]`, of the attention with this query matrix.
-    pub(crate) fn note(&self, query: ParameterId, weights: &Tensor) {
-        let map = (query, weights.detach());
+    /// Records the attention weights, `[T, heads, queries, keys]`, of the attention with this query matrix.
+    pub(crate) fn record(&self, query_matrix: ParameterId, weights: &Tensor) {
+        let map = (query_matrix, weights.detach());
         self.maps.borrow_mut().push(map);
     }
 
@@ -90,47 +126,65 @@ impl AttentionRecord {
     }
 }
 
-/// What every layer of one forward pass may read, and the statistics it leaves behind.
-#[derive(Debug)]
+/// What every layer of one forward pass reads.
+#[derive(Clone, Copy, Debug)]
 pub struct Pass<'a> {
     /// φ.
     pub parameters: &'a Parameters,
     /// Moving averages.
     pub buffers: &'a Parameters,
-    /// How batches are normalised.
-    pub batch_norm: BatchNormMode,
-    /// `[T, N]`, 0 for support samples that do not count; none if all do.
+    /// The statistics that activations are normalised with.
+    pub normalization: Normalization,
+    /// `[T, N]`, 0 for hidden support samples, 1 for others; none if no sample is hidden.
     pub support_mask: Option<&'a Tensor>,
-    /// Whether this is a training step (`running` then uses the batch).
-    pub training: bool,
     /// T.
     pub tasks: i64,
-    /// What goes along.
+    /// Optional parts.
     pub hooks: Hooks<'a>,
 }
 
-impl Pass<'_> {
-    /// Whether normalisation reads the moving averages.
-    pub fn uses_running(&self) -> bool {
-        self.batch_norm == BatchNormMode::Running && !self.training
+impl<'a> Pass<'a> {
+    /// A pass over `batch` with these parameters.
+    pub(crate) fn new(
+        views: &'a Views,
+        batch: &'a EpisodeBatch,
+        normalization: Normalization,
+        hooks: Hooks<'a>,
+    ) -> Pass<'a> {
+        Pass {
+            parameters: &views.parameters,
+            buffers: &views.buffers,
+            normalization,
+            support_mask: batch.support_mask.as_ref(),
+            tasks: batch.support.size()[0],
+            hooks,
+        }
     }
 }
 
-/// Support-set statistics in the order of the buffers, for the moving averages.
-#[derive(Debug, Default)]
-pub struct Observed(Vec<Tensor>);
+/// The support statistics of one pass, in the order of the buffers, which training averages.
+#[derive(Debug)]
+pub struct Observed(Option<Vec<Tensor>>);
 
 impl Observed {
-    /// Notes the statistics of one normalisation.
-    pub fn note(&mut self, statistics: &Statistics) {
-        for values in [&statistics.mean, &statistics.variance] {
-            self.0.push(values.detach().mean_dim(0, false, None));
+    /// An empty record in training; at inference one that records nothing.
+    pub fn new(mode: Mode) -> Observed {
+        Observed((mode == Mode::Train).then(Vec::new))
+    }
+
+    /// Records the statistics of one normalisation, averaged over tasks.
+    pub fn record(&mut self, statistics: &Statistics) {
+        if let Some(recorded) = &mut self.0 {
+            for values in [&statistics.mean, &statistics.variance] {
+                recorded.push(values.detach().mean_dim(0, false, None));
+            }
         }
     }
 
-    /// One flat vector in the order of the buffers.
-    pub fn flat(&self, device: Device) -> Tensor {
-        concatenated(&self.0, device)
+    /// In training, all statistics as one vector in the order of the buffers.
+    pub fn flat(&self, device: Device) -> Option<Tensor> {
+        let recorded = self.0.as_ref()?;
+        Some(concatenated(recorded, device))
     }
 }
 
@@ -141,7 +195,7 @@ mod tests {
     use super::*;
     use crate::base::random::Purpose;
 
-    /// What is left of ones in the tasks with these indices.
+    /// Dropout applied to ones in the tasks with these indices.
     fn dropped(tasks: &[u64]) -> Tensor {
         let generators = tasks
             .iter()
@@ -156,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_dropped_and_the_mean_stays() {
+    fn dropout_drops_a_share_and_keeps_the_mean() {
         let values = dropped(&[3]);
         let share = values
             .eq(0.0)
@@ -164,12 +218,12 @@ mod tests {
             .mean(None)
             .double_value(&[]);
         assert!((share - 0.25).abs() < 0.03, "{share}");
-        let left = values.max().double_value(&[]);
-        assert!((left - 4.0 / 3.0).abs() < 1e-6, "{left}");
+        let kept = values.max().double_value(&[]);
+        assert!((kept - 4.0 / 3.0).abs() < 1e-6, "{kept}");
     }
 
     #[test]
-    fn what_a_task_drops_does_not_depend_on_its_company() {
+    fn dropped_elements_of_a_task_do_not_depend_on_the_batch() {
         assert_eq!(dropped(&[3, 7]).get(1), dropped(&[7]).get(0));
         assert_ne!(dropped(&[3]), dropped(&[7]));
     }

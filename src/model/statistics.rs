@@ -1,9 +1,9 @@
-//! Means and variances that batch normalisation goes by.
+//! Means and variances that batch normalisation uses.
 use tch::Tensor;
 
 use crate::model::kernels::convolution::patches;
 
-/// Means and (biased) variances of each task's channels, both `[T, C]`; `[1, C]` where all tasks share them.
+/// Means and biased variances of channels, both `[T, C]`, or `[1, C]` if all tasks share them.
 #[derive(Debug)]
 pub struct Statistics {
     /// Channel means.
@@ -13,30 +13,30 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Statistics of `activations`, `[T·N, C, H, W]`, over the images and places of each task; images whose `mask`,
-    /// `[T, N]`, is 0 do not count.
+    /// Statistics of `activations`, `[T·N, C, H, W]`, over the images and positions of each task. Images whose `mask`,
+    /// `[T, N]`, is 0 are left out.
     pub fn of(activations: &Tensor, tasks: i64, mask: Option<&Tensor>) -> Statistics {
         let size = activations.size();
         let grouped = activations.view([tasks, size[0] / tasks, size[1], size[2], size[3]]);
-        // `var_mean` is several times slower on a CPU, forward and backward; the gradient of `mean_dim` divides the
-        // whole batch, that of a sum divided afterwards does not.
-        let places = (size[2] * size[3]) as f64;
+        // `var_mean` is several times slower on a CPU, forward and backward. The gradient of `mean_dim` divides the
+        // whole batch; the gradient of a sum that is divided afterwards does not.
+        let positions = (size[2] * size[3]) as f64;
         let mean = |values: &Tensor| {
             let axes = &[1i64, 3, 4][..];
             match mask {
                 None => {
-                    let share = 1.0 / ((size[0] / tasks) as f64 * places);
+                    let share = 1.0 / ((size[0] / tasks) as f64 * positions);
                     values.sum_dim_intlist(axes, false, None) * share
                 }
                 Some(mask) => {
                     let counted = values * mask.view([tasks, -1, 1, 1, 1]);
-                    let count = mask.sum_dim_intlist(&[1i64][..], true, None) * places;
+                    let count = mask.sum_dim_intlist(&[1i64][..], true, None) * positions;
                     counted.sum_dim_intlist(axes, false, None) / count
                 }
             }
         };
-        // Half the square's gradient flows through a product with a constant: doubled, and the value brought back,
-        // it is the whole one for a third of the passes that `square` takes.
+        // x times its detached value has half the gradient of x². Doubled, with the value corrected, it replaces
+        // `square` at a third of the passes over memory.
         let half = mean(&(&grouped * grouped.detach()));
         let squares = &half * 2.0 - half.detach();
         let mean = mean(&grouped);
@@ -44,11 +44,12 @@ impl Statistics {
         Statistics { mean, variance }
     }
 
-    /// Statistics of `images`, `[T·N, I, H, W]`, convolved with a kernel, `[O, I, k, k]` or `[T, O, I, k, k]`; images
-    /// whose `mask`, `[T, N]`, is 0 do not count.
+    /// Statistics of `images`, `[T·N, I, H, W]`, convolved with a kernel, `[O, I, k, k]` or `[T, O, I, k, k]`. Images
+    /// whose `mask`, `[T, N]`, is 0 are left out.
     ///
-    /// A convolution is linear: with m the mean patch and M the mean of p pᵀ over patches p, a channel with kernel w has
-    /// the mean w m and the mean square wᵀ M w. Nothing is convolved, and the gradient passes a few numbers.
+    /// A convolution is linear: with m the mean patch and M the mean of p pᵀ over patches p, a channel with kernel w
+    /// has mean w m and mean square wᵀ M w. Nothing is convolved, and the backward pass goes through small matrices
+    /// only.
     pub fn of_convolved_images(
         images: &Tensor,
         kernel: &Tensor,
@@ -59,8 +60,8 @@ impl Statistics {
         let kernel_size = kernel.size()[kernel.dim() - 1];
         let (patches, _) = patches(images, (kernel_size, kernel_size), 1, padding);
         let taps = patches.size()[1];
-        let places = patches.size()[2] as f64;
-        let squares = patches.bmm(&patches.transpose(1, 2)) / places;
+        let positions = patches.size()[2] as f64;
+        let squares = patches.bmm(&patches.transpose(1, 2)) / positions;
         let means = patches.mean_dim(&[2i64][..], false, None);
         // [T, taps, 1 or taps]
         let over_images = |values: Tensor, columns: i64| {
@@ -84,7 +85,7 @@ impl Statistics {
         Statistics { mean, variance }
     }
 
-    /// Other handles of the same tensors.
+    /// Handles of the same tensors.
     pub fn shallow_clone(&self) -> Statistics {
         Statistics {
             mean: self.mean.shallow_clone(),
@@ -93,12 +94,12 @@ impl Statistics {
     }
 }
 
-/// Where the statistics of one image set come from.
+/// The origin of the statistics that a batch is normalised with.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
-    /// The images themselves, those that a mask `[T, N]` leaves.
+    /// The batch itself, without images whose mask, `[T, N]`, is 0.
     Own(Option<&'a Tensor>),
-    /// Statistics found before.
+    /// Statistics computed before.
     Given(&'a Statistics),
 }
 
@@ -119,9 +120,9 @@ mod tests {
     use super::*;
     use crate::model::kernels::convolution::convolve;
 
-    /// Shared kernels and one for each task, with and without images that do not count.
+    /// Shared kernels and one kernel per task, with and without masked images.
     #[test]
-    fn those_of_a_convolution_need_no_convolution() {
+    fn statistics_of_convolved_images_equal_those_of_the_convolution() {
         let (tasks, images) = (2, 3);
         let random = |shape: &[i64]| Tensor::rand(shape, (Kind::Float, Device::Cpu));
         let pixels = random(&[tasks * images, 3, 9, 8]);

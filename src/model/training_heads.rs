@@ -1,73 +1,67 @@
-//! Classifiers that only training has: they pull on φ by further losses and are no part of what it generates.
+//! Classifiers that exist only for training: their losses train φ, and they are not part of θ.
 use tch::Tensor;
 
 use crate::model::batch::EpisodeBatch;
 use crate::model::cnn::shapes::LayerShape;
 use crate::model::generator::generator::{SupportView, WeightGenerator};
-use crate::model::generator::gradient_step::start_as_gradient_step;
-use crate::model::generator::slices::logits_from_slices;
+use crate::model::generator::gradient_step::initialize_as_gradient_step;
 use crate::model::generator::targets::logits_target;
-use crate::model::parameters::{Dense, ParameterLayout};
+use crate::model::layers::Dense;
+use crate::model::parameters::{ParameterGroup, ParameterLayout};
 use crate::model::pass::Pass;
-use crate::settings::experiment::Experiment;
+use crate::model::weights::LogitsWeights;
 use crate::settings::generator::Initialization;
+use crate::settings::model::ModelOptions;
 
-const WARM_UP_HEAD: &str = "warm_up_head";
-const REAL_CLASS_HEAD: &str = "real_class_head";
-/// What names of their parameters begin with.
-pub(crate) const TRAINING_HEADS: [&str; 2] = [WARM_UP_HEAD, REAL_CLASS_HEAD];
-
-/// The heads that an experiment asks for.
+/// The training heads of a model.
 #[derive(Clone, Debug, Default)]
 pub struct TrainingHeads {
-    /// One after each convolution but the last, generated as the logits layer is, on the means of its channels.
+    /// A generated logits layer after each convolution except the last, on the means of its channels.
     warm_up: Vec<WeightGenerator>,
-    /// Tells the real classes of the training part by s_φ.
+    /// Classifies the real classes of the training part by s_φ.
     real_classes: Option<Dense>,
 }
 
-/// What the heads say of an episode.
+/// Logits of the training heads.
 #[derive(Debug)]
 pub struct HeadLogits {
-    /// Of the warm-up heads, each `[T, Q, n]`.
+    /// Query logits of each warm-up head, `[T, Q, n]`.
     pub warm_up: Vec<Tensor>,
-    /// Of the support images, `[T·N, real classes]`.
+    /// Real-class logits of the support images, `[T·N, real classes]`.
     pub real_classes: Option<Tensor>,
 }
 
 impl TrainingHeads {
-    /// Registers what `experiment` asks for; `shapes` are those of the convolutions.
+    /// Registers the heads that `options` ask for, after convolutions of these shapes.
     pub(crate) fn new(
         layout: &mut ParameterLayout,
-        experiment: &Experiment,
+        options: &ModelOptions,
         shapes: &[LayerShape],
-        labels: usize,
     ) -> TrainingHeads {
-        let train = &experiment.train;
-        let options = experiment.generator.of_layer("logits");
-        let warmed = match train.warmup_head_steps {
-            0 => 0,
-            _ => shapes.len().saturating_sub(1),
+        let generator = options.generator.of_logits();
+        let count = match options.training_heads.warm_up {
+            true => shapes.len().saturating_sub(1),
+            false => 0,
         };
-        let mut warm_up = Vec::with_capacity(warmed);
-        for (layer, shape) in shapes[..warmed].iter().enumerate() {
-            let name = format!("{WARM_UP_HEAD}{}", layer + 1);
-            let sizes = (experiment.episode.way, shape.output.0);
-            let target = logits_target(&name, &options, shape.output, sizes, labels);
-            let head = WeightGenerator::new(layout, &options, experiment.initialization, &target);
-            if experiment.initialization == Initialization::GradientStep {
-                start_as_gradient_step(layout, &head, train.seed);
+        let mut warm_up = Vec::with_capacity(count);
+        for (layer, shape) in shapes[..count].iter().enumerate() {
+            let sizes = (options.way, shape.output.channels);
+            let target = logits_target(
+                ParameterGroup::WarmUpHead(layer),
+                &generator,
+                shape.output,
+                sizes,
+                options.labels(),
+            );
+            let head = WeightGenerator::new(layout, &generator, options.initialization, &target);
+            if options.initialization == Initialization::GradientStep {
+                initialize_as_gradient_step(layout, &head, options.seed);
             }
             warm_up.push(head);
         }
-        let head = &train.real_class_head;
-        let real_classes = (head.weight > 0.0).then(|| {
-            Dense::new(
-                layout,
-                REAL_CLASS_HEAD,
-                options.image_embedding,
-                head.classes,
-            )
+        let real_classes = options.training_heads.real_classes.map(|classes| {
+            let name = ParameterGroup::RealClassHead.to_string();
+            Dense::new(layout, &name, generator.image_embedding, classes)
         });
         TrainingHeads {
             warm_up,
@@ -80,7 +74,7 @@ impl TrainingHeads {
         self.warm_up.len()
     }
 
-    /// `support` and `query`: activations after each convolution, `[T·N, C, H, W]`.
+    /// Logits of all heads. `support` and `query`: outputs of each convolution, `[T·N, C, H, W]` and `[T·Q, C, H, W]`.
     pub(crate) fn forward(
         &self,
         pass: &Pass,
@@ -92,10 +86,10 @@ impl TrainingHeads {
         let parameters = pass.parameters;
         let queries = batch.query.size()[1];
         let logits = |((generator, support), query): ((&WeightGenerator, &Tensor), &Tensor)| {
-            let seen = means(support);
-            let view = SupportView::new(pass, batch, image_embeddings, support, Some(&seen));
-            logits_from_slices(&generator.generate(parameters, &view))
-                .forward(&means(query).view([pass.tasks, queries, -1]))
+            let features = channel_means(support);
+            let view = SupportView::new(pass, batch, image_embeddings, support, Some(&features));
+            let query = channel_means(query).view([pass.tasks, queries, -1]);
+            LogitsWeights::from_slices(&generator.generate(parameters, &view)).forward(&query)
         };
         HeadLogits {
             warm_up: self
@@ -114,7 +108,7 @@ impl TrainingHeads {
     }
 }
 
-/// `[N, C, H, W]` → `[N, C]`
-fn means(activations: &Tensor) -> Tensor {
+/// `[N, C, H, W]` → `[N, C]`.
+fn channel_means(activations: &Tensor) -> Tensor {
     activations.mean_dim(&[2i64, 3][..], false, None)
 }

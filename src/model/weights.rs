@@ -1,19 +1,19 @@
-//! θ_l: weights of the layers of the target CNN, as generators write them and as the CNN takes them.
+//! θ_l: the weights of single layers of the target CNN.
 use tch::Tensor;
 
-/// The weights θ_l of one block.
+/// The weights θ_l of one convolution block.
 #[derive(Debug)]
 pub struct LayerWeights {
-    /// `[O, I, k, k]` where all tasks share it, else `[T, O, I, k, k]`
+    /// `[O, I, k, k]` if all tasks share it, else `[T, O, I, k, k]`.
     pub kernel: Tensor,
-    /// `[O]` or `[T, O]`
+    /// `[O]` or `[T, O]`.
     pub bias: Option<Tensor>,
-    /// γ and β, `[O]` or `[T, O]`
+    /// γ and β of the batch normalisation, both `[O]` or `[T, O]`.
     pub batch_norm: (Tensor, Tensor),
 }
 
 impl LayerWeights {
-    /// Each tensor by `change`.
+    /// Applies `change` to each tensor.
     pub fn map(&self, change: impl Fn(&Tensor) -> Tensor) -> LayerWeights {
         LayerWeights {
             kernel: change(&self.kernel),
@@ -22,7 +22,7 @@ impl LayerWeights {
         }
     }
 
-    /// Each tensor plus its counterpart.
+    /// Adds the tensors of two layers of the same shapes.
     pub fn plus(&self, other: &LayerWeights) -> LayerWeights {
         let biases = self.bias.as_ref().zip(other.bias.as_ref());
         LayerWeights {
@@ -36,28 +36,26 @@ impl LayerWeights {
     }
 }
 
-/// Weights generated for a convolution.
-#[derive(Debug)]
-pub struct ConvolutionWeights {
-    /// `[T, O, I, k, k]`
-    pub kernel: Tensor,
-    /// `[T, O]`
-    pub bias: Option<Tensor>,
-    /// γ and β of the normalisation, both `[T, O]`.
-    pub batch_norm: Option<(Tensor, Tensor)>,
-}
-
-/// Weights of a generated logits layer.
+/// The weights of a generated logits layer.
 #[derive(Debug)]
 pub struct LogitsWeights {
-    /// W, `[T, n, length]`
+    /// W, `[T, n, length]`.
     pub weight: Tensor,
-    /// b, `[T, n]`
+    /// b, `[T, n]`.
     pub bias: Tensor,
 }
 
 impl LogitsWeights {
-    /// The slices that these weights were cut from, `[T, n, length + 1]`.
+    /// Splits slices `[T, n, length + 1]`, the bias last, into weight and bias.
+    pub fn from_slices(slices: &Tensor) -> LogitsWeights {
+        let length = slices.size()[2] - 1;
+        LogitsWeights {
+            weight: slices.narrow(2, 0, length),
+            bias: slices.select(2, length),
+        }
+    }
+
+    /// Joins weight and bias to slices, `[T, n, length + 1]`.
     pub fn to_slices(&self) -> Tensor {
         Tensor::cat(&[&self.weight, &self.bias.unsqueeze(2)], 2)
     }
@@ -68,4 +66,9 @@ impl LogitsWeights {
             .unsqueeze(1)
             .baddbmm(features, &self.weight.transpose(1, 2), 1.0, 1.0)
     }
+}
+
+/// Σ w² of per-task weights `[T, …]`, averaged over tasks.
+pub(crate) fn mean_squared_norm(weights: &Tensor) -> Tensor {
+    weights.square().sum(None) / weights.size()[0] as f64
 }

@@ -13,6 +13,7 @@ use crate::pack::part::Part;
 use crate::pack::shape::Element;
 use crate::settings::episode::QuerySampling;
 use crate::settings::experiment::Experiment;
+use crate::settings::model::ModelOptions;
 
 /// An experiment that does not fit its pack.
 #[derive(Debug, Error)]
@@ -49,8 +50,8 @@ pub fn build_model(
             pack: pack.path().display().to_string(),
         });
     }
-    let image = (shape.channels, shape.height, shape.width);
-    Ok(HyperTransformer::new(experiment, image)?)
+    let options = ModelOptions::from(experiment);
+    Ok(HyperTransformer::new(&options, shape.into())?)
 }
 
 /// Name of the class split that an experiment uses: its own choice, or else the default of the pack.

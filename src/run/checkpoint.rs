@@ -8,7 +8,9 @@ use tch::{Device, Kind, Tensor};
 use thiserror::Error;
 
 use crate::base::atomic;
+use crate::model::hypertransformer::HyperTransformer;
 use crate::model::parameters::{ParameterLayout, ParameterSpec, concatenated};
+use crate::model::state::ModelState;
 use crate::pictures::preparation::Preparation;
 
 const FORMAT_VERSION: u32 = 1;
@@ -34,10 +36,8 @@ pub struct Checkpoint {
     pub step: u64,
     /// Best step so far and its validation accuracy, a fraction.
     pub best: Option<(u64, f64)>,
-    /// φ, `[φ]`
-    pub phi: Tensor,
-    /// Moving averages of batch-norm, `[buffers]`
-    pub buffers: Tensor,
+    /// φ and the moving averages.
+    pub model: ModelState,
     /// The optimizer's state by name.
     pub optimizer: HashMap<String, Tensor>,
     /// The experiment as YAML.
@@ -98,22 +98,20 @@ struct Entry {
     bytes: Vec<u8>,
 }
 
-/// Writes a checkpoint of a model whose φ and moving averages have these layouts. The file is written completely or not
-/// at all.
+/// Writes a checkpoint of `model`. The file is written completely or not at all.
 ///
 /// # Errors
 /// If φ is not finite or the file cannot be written.
 pub fn save(
     path: &Path,
-    layout: &ParameterLayout,
-    buffers: &ParameterLayout,
+    model: &HyperTransformer,
     checkpoint: &Checkpoint,
 ) -> Result<(), CheckpointError> {
-    if checkpoint.phi.isfinite().all().int64_value(&[]) == 0 {
+    if checkpoint.model.phi.isfinite().all().int64_value(&[]) == 0 {
         return Err(CheckpointError::NotFinite(path.to_path_buf()));
     }
-    let mut entries = named("phi", layout, &checkpoint.phi);
-    entries.extend(named("buffers", buffers, &checkpoint.buffers));
+    let mut entries = named("phi", model.layout(), &checkpoint.model.phi);
+    entries.extend(named("buffers", model.buffers(), &checkpoint.model.buffers));
     let mut states: Vec<_> = checkpoint.optimizer.iter().collect();
     states.sort_by_key(|(name, _)| name.as_str());
     entries.extend(states.into_iter().map(|(name, value)| {
@@ -147,15 +145,11 @@ pub fn save(
     atomic::write(path, &bytes).map_err(|error| CheckpointError::Write(path.to_path_buf(), error))
 }
 
-/// Reads a checkpoint of a model whose φ and moving averages have these layouts.
+/// Reads a checkpoint of `model`.
 ///
 /// # Errors
 /// If the file is missing, damaged, or belongs to another model.
-pub fn load(
-    path: &Path,
-    layout: &ParameterLayout,
-    buffers: &ParameterLayout,
-) -> Result<Checkpoint, CheckpointError> {
+pub fn load(path: &Path, model: &HyperTransformer) -> Result<Checkpoint, CheckpointError> {
     let damaged = |problem: String| CheckpointError::Damaged(path.to_path_buf(), problem);
     let (bytes, facts) = read(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
@@ -172,8 +166,10 @@ pub fn load(
     Ok(Checkpoint {
         step: facts.step,
         best,
-        phi: flat(path, &file, "phi", layout)?,
-        buffers: flat(path, &file, "buffers", buffers)?,
+        model: ModelState {
+            phi: flat(path, &file, "phi", model.layout())?,
+            buffers: flat(path, &file, "buffers", model.buffers())?,
+        },
         optimizer,
         experiment: facts.experiment,
         preparation: facts.preparation,
@@ -187,10 +183,9 @@ pub fn load(
 /// If the file is missing or damaged, has a parameter with another shape, or has no parameter of this model.
 pub(crate) fn load_start(
     path: &Path,
-    layout: &ParameterLayout,
-    buffers: &ParameterLayout,
+    model: &HyperTransformer,
     seed: u64,
-) -> Result<(Tensor, Tensor, Vec<String>), CheckpointError> {
+) -> Result<(ModelState, Vec<String>), CheckpointError> {
     let (bytes, _) = read(path)?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|error| CheckpointError::Damaged(path.to_path_buf(), error.to_string()))?;
@@ -213,9 +208,9 @@ pub(crate) fn load_start(
             _ => Ok((concatenated(&parts, Device::Cpu), fresh)),
         }
     };
-    let (phi, fresh) = started("phi", layout)?;
-    let (buffers, _) = started("buffers", buffers)?;
-    Ok((phi, buffers, fresh))
+    let (phi, fresh) = started("phi", model.layout())?;
+    let (buffers, _) = started("buffers", model.buffers())?;
+    Ok((ModelState { phi, buffers }, fresh))
 }
 
 /// Reads the experiment of a checkpoint, as YAML, and, if it is a bundle, how pictures are prepared.

@@ -1,4 +1,4 @@
-//! The target CNN, and whose statistics normalise its activations.
+//! The `cnn` section of an experiment, the target CNN, and the `batch_norm` key.
 use serde::{Deserialize, Serialize};
 
 /// The target CNN.
@@ -13,21 +13,21 @@ pub struct CnnOptions {
     pub kernel_size: usize,
     /// Stride of every convolution.
     pub stride: usize,
-    /// What convolutions do at the border.
+    /// Treatment of image borders by convolutions.
     pub padding: Padding,
-    /// Order of a block's operations; the first is `convolution`.
+    /// Operations of a block, in order; the first is `convolution`.
     pub block: Vec<BlockOperation>,
-    /// What `pool` keeps of 2×2 places.
+    /// How `pool` combines 2×2 positions.
     pub pooling: Pooling,
-    /// How many blocks, from the first, pool; null: all.
+    /// Number of blocks, from the first, that pool; null: all.
     pub pooled_layers: Option<usize>,
     /// The nonlinearity.
     pub activation: Activation,
-    /// How the last activations become the features of the logits layer.
+    /// How the output of the last block becomes the features of the logits layer.
     pub head: Head,
 }
 
-/// One operation of a CNN block.
+/// An operation of a CNN block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockOperation {
@@ -37,7 +37,7 @@ pub enum BlockOperation {
     BatchNorm,
     /// ReLU or leaky ReLU.
     Activation,
-    /// 2×2 pooling, stride 2.
+    /// 2×2 pooling with stride 2.
     Pool,
 }
 
@@ -45,52 +45,53 @@ pub enum BlockOperation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// max(x, 0)
+    /// max(x, 0).
     Relu,
-    /// max(x, 0.1 x)
+    /// max(x, 0.1 x).
     LeakyRelu,
 }
 
-/// What a `pool` operation keeps of 2×2 places.
+/// How a `pool` operation combines 2×2 positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooling {
-    /// The largest.
+    /// Maximum.
     Max,
-    /// The mean.
+    /// Mean.
     Average,
 }
 
-/// What a convolution does at the border.
+/// Treatment of image borders by a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Padding {
-    /// Zeros around the image: size / stride, rounded up, comes out.
+    /// Zero padding: the output size is the input size / stride, rounded up.
     Same,
-    /// Nothing: only whole patches count.
+    /// No padding: the kernel stays inside the input.
     Valid,
 }
 
-/// How the last activations become the features of the logits layer.
+/// How the output of the last block becomes the features of the logits layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Head {
-    /// All of them, in a row.
+    /// All activations, flattened.
     Flatten,
-    /// The mean over places.
+    /// The mean over positions of each channel.
     Average,
 }
 
-/// Which statistics batch normalisation uses.
+/// The statistics that batch normalisation uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchNormMode {
-    /// Each image set by its own batch, as the paper's program does: transductive, queries influence each other.
+    /// Support and query images each by the statistics of their own batch, as in the authors' program: transductive,
+    /// because queries influence each other
     #[default]
     Query,
-    /// Support and queries alike by the statistics of the support set: inductive.
+    /// Support and query images by the statistics of the support set: inductive
     Support,
-    /// Own batch while training, moving averages afterwards: inductive.
+    /// Own batch in training, moving averages at inference: inductive
     Running,
 }
 

@@ -7,4 +7,5 @@ pub mod experiment;
 pub mod file;
 pub mod generated_layers;
 pub mod generator;
+pub mod model;
 pub mod train;

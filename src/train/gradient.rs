@@ -5,10 +5,11 @@ use tch::{Device, Kind, Reduction, Tensor};
 use crate::base::compute::{BatchSize, Compute};
 use crate::base::random::{Purpose, Random};
 use crate::episode::episode::Episode;
-use crate::model::batch::{EpisodeBatch, PASSED_OVER, real_classes};
+use crate::model::batch::{EpisodeBatch, IGNORED_CLASS, real_classes};
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::kernels::tape::Tape;
-use crate::model::pass::{Dropout, Hooks};
+use crate::model::pass::{Dropout, Hooks, Mode};
+use crate::model::state::ModelState;
 use crate::report::averages::Averages;
 use crate::settings::cnn::BatchNormMode;
 use crate::settings::experiment::Experiment;
@@ -90,20 +91,18 @@ impl Prepared {
     }
 }
 
-/// Loss and gradient of the episodes of a step for φ (`phi`, `[φ]`) and the moving averages (`buffers`). On a CPU the
-/// result is bitwise the same for any number of threads.
+/// Loss and gradient of the episodes of a step. On a CPU the result is bitwise the same for any number of threads.
 pub fn step_gradient(
     compute: &Compute,
     model: &HyperTransformer,
-    phi: &Tensor,
-    buffers: &Tensor,
+    state: &ModelState,
     prepared: &Prepared,
     objective: Objective,
 ) -> StepGradient {
     let Prepared { episodes, batch } = prepared;
     if let Some(batch) = batch {
         let batch = batch.shallow_clone();
-        return group_gradient(model, [phi, buffers], (episodes, batch), objective);
+        return group_gradient(model, state, (episodes, batch), objective);
     }
     let share = 1.0 / episodes.len() as f64;
     let batch_size = BatchSize {
@@ -113,11 +112,11 @@ pub fn step_gradient(
     let parts = compute.map(
         episodes,
         batch_size,
-        [phi, buffers],
-        |group, [phi, buffers]| {
+        || state.shallow_clone(),
+        |group, state| {
             let batch = EpisodeBatch::new(group, compute.device);
             let share = share * group.len() as f64;
-            let mut part = group_gradient(model, [&phi, &buffers], (group, batch), objective);
+            let mut part = group_gradient(model, &state, (group, batch), objective);
             // In place, because φ can be large.
             StepGradient {
                 loss: part.loss * share,
@@ -169,16 +168,16 @@ fn sum(compute: &Compute, mut gradients: Vec<Tensor>) -> Tensor {
 }
 
 fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64, over: Reduction) -> Tensor {
-    logits.cross_entropy_loss(labels, None::<&Tensor>, over, PASSED_OVER, smoothing)
+    logits.cross_entropy_loss(labels, None::<&Tensor>, over, IGNORED_CLASS, smoothing)
 }
 
 /// Cross-entropy of logits, `[T · N, classes]`, averaged over the counted samples of each task and then over tasks, so that
-/// the weight of a task does not depend on its batch. `classes`: `[T, N]`, `PASSED_OVER` for samples not counted.
+/// the weight of a task does not depend on its batch. `classes`: `[T, N]`, `IGNORED_CLASS` for samples not counted.
 fn per_task(logits: &Tensor, classes: &Tensor, smoothing: f64) -> Tensor {
     let flat = classes.flatten(0, 1);
     let each = cross_entropy(logits, &flat, smoothing, Reduction::None);
     let counted = classes
-        .ne(PASSED_OVER)
+        .ne(IGNORED_CLASS)
         .sum_dim_intlist(-1, false, Kind::Float);
     let sums = each
         .view_as(classes)
@@ -188,7 +187,7 @@ fn per_task(logits: &Tensor, classes: &Tensor, smoothing: f64) -> Tensor {
 
 fn group_gradient(
     model: &HyperTransformer,
-    [phi, buffers]: [&Tensor; 2],
+    state: &ModelState,
     (episodes, mut batch): (&[Episode], EpisodeBatch),
     objective: Objective,
 ) -> StepGradient {
@@ -196,7 +195,7 @@ fn group_gradient(
         let seen = |episode: &Episode| masking.seen(episode.index, &episode.support);
         batch.hide(&episodes.iter().map(seen).collect::<Vec<_>>());
     }
-    let views = model.leaves(phi, buffers);
+    let views = model.leaves(state);
     let generator =
         |episode: &Episode| Random::new(objective.seed, Purpose::Dropout, episode.index);
     let dropout = Dropout::new(episodes.iter().map(generator).collect());
@@ -210,7 +209,7 @@ fn group_gradient(
         tape: Some(&tape),
         ..Hooks::default()
     };
-    let prediction = model.forward(&views, &batch, objective.batch_norm, true, hooks);
+    let prediction = model.forward(&views, &batch, objective.batch_norm, Mode::Train, hooks);
     let logits = prediction.logits.flatten(0, 1);
     let labels = batch.query_labels.flatten(0, 1);
     let smoothing = objective.label_smoothing;
@@ -221,10 +220,10 @@ fn group_gradient(
             loss += mean(&logits.flatten(0, 1)) * weight;
         }
         if let Some(logits) = &heads.real_classes {
-            let mut classes = real_classes(episodes, phi.device());
+            let mut classes = real_classes(episodes, state.device());
             // A hidden sample must not influence the loss.
             if let Some(seen) = &batch.support_mask {
-                classes = classes.masked_fill(&seen.eq(0.0), PASSED_OVER);
+                classes = classes.masked_fill(&seen.eq(0.0), IGNORED_CLASS);
             }
             loss += per_task(logits, &classes, smoothing) * objective.real_class_weight;
         }

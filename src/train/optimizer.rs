@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use tch::{Kind, Tensor};
 use thiserror::Error;
 
-use crate::model::parameters::{ParameterKind, ParameterLayout, ParameterSpec};
+use crate::model::parameters::{ParameterGroup, ParameterKind, ParameterLayout, ParameterSpec};
 use crate::settings::train::{OptimizerKind, TrainConfig, WeightDecayOn};
 
 const MOMENTUM: f64 = 0.9;
@@ -18,14 +18,12 @@ const EPSILON: f64 = 1e-8;
 )]
 pub struct OptimizerError(String);
 
-/// Factor of the learning rate for the parameter of this name.
-fn rate(config: &TrainConfig, name: &str) -> f32 {
-    if name.starts_with("generator.layer") {
-        config.convolution_generator_rate() as f32
-    } else if name.starts_with("generator.") {
-        config.generator_rate as f32
-    } else {
-        1.0
+/// Factor of the learning rate of a parameter.
+fn rate(config: &TrainConfig, spec: &ParameterSpec) -> f32 {
+    match spec.group() {
+        Some(ParameterGroup::ConvolutionGenerator(_)) => config.convolution_generator_rate() as f32,
+        Some(ParameterGroup::LogitsGenerator) => config.generator_rate as f32,
+        _ => 1.0,
     }
 }
 
@@ -52,7 +50,7 @@ impl Optimizer {
             OptimizerKind::Adamw => &["first_moment", "second_moment"],
         };
         let moments = names.iter().map(|&name| (name, phi.zeros_like())).collect();
-        let rate = |spec: &ParameterSpec| rate(config, &spec.name);
+        let rate = |spec: &ParameterSpec| rate(config, spec);
         let decay = |spec: &ParameterSpec| match (config.weight_decay_on, spec.kind) {
             (WeightDecayOn::All, _) | (_, ParameterKind::Matrix) => rate(spec),
             _ => 0.0,

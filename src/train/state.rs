@@ -1,10 +1,10 @@
 //! The state of training, which every step changes and a checkpoint holds.
 use std::path::Path;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
 use crate::model::hypertransformer::HyperTransformer;
-use crate::model::parameters::ParameterLayout;
+use crate::model::state::ModelState;
 use crate::run::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::run::folder::{CheckpointChoice, RunError, RunFolder};
 use crate::settings::experiment::Experiment;
@@ -20,10 +20,8 @@ pub(crate) struct State {
     pub(crate) best: Option<(u64, f64)>,
     /// Names of the parameters that the checkpoint `train.start_from` lacked.
     pub(crate) fresh: Vec<String>,
-    /// φ, `[φ]`
-    pub(crate) phi: Tensor,
-    /// Moving averages of batch-norm, `[buffers]`
-    pub(crate) buffers: Tensor,
+    /// φ and the moving averages.
+    pub(crate) model: ModelState,
     /// The optimizer with its moments.
     pub(crate) optimizer: Optimizer,
 }
@@ -36,25 +34,22 @@ impl State {
         device: Device,
     ) -> Result<State, TrainError> {
         let config = &experiment.train;
-        let (layout, averages, seed) = (model.layout(), model.buffers(), config.seed);
-        let initial = |layout: &ParameterLayout| Tensor::from_slice(&layout.initial_values(seed));
-        let (phi, buffers, fresh) = match &config.start_from {
-            Some(path) => checkpoint::load_start(path, layout, averages, seed).map_err(
-                |error| match error {
+        let (tensors, fresh) = match &config.start_from {
+            Some(path) => {
+                checkpoint::load_start(path, model, config.seed).map_err(|error| match error {
                     CheckpointError::Missing(path) => TrainError::NoStart(path),
                     error => error.into(),
-                },
-            )?,
-            None => (initial(layout), initial(averages), Vec::new()),
+                })?
+            }
+            None => (model.initial_state(config.seed), Vec::new()),
         };
-        let phi = phi.to_device(device);
+        let tensors = tensors.to_device(device);
         Ok(State {
             step: 0,
             best: None,
             fresh,
-            buffers: buffers.to_device(device),
-            optimizer: Optimizer::new(config, layout, &phi),
-            phi,
+            optimizer: Optimizer::new(config, model.layout(), &tensors.phi),
+            model: tensors,
         })
     }
 
@@ -72,17 +67,15 @@ impl State {
                 None => State::fresh(experiment, model, device),
             };
         }
-        let saved = checkpoint::load(&last, model.layout(), model.buffers())?;
-        let phi = saved.phi.to_device(device);
-        let mut optimizer = Optimizer::new(&experiment.train, model.layout(), &phi);
+        let saved = checkpoint::load(&last, model)?;
+        let tensors = saved.model.to_device(device);
+        let mut optimizer = Optimizer::new(&experiment.train, model.layout(), &tensors.phi);
         optimizer.load_state(&saved.optimizer)?;
-        let buffers = saved.buffers.to_device(device);
         Ok(State {
             step: saved.step,
             best: saved.best,
             fresh: Vec::new(),
-            phi,
-            buffers,
+            model: tensors,
             optimizer,
         })
     }
@@ -94,17 +87,17 @@ impl State {
         experiment: &Experiment,
         model: &HyperTransformer,
     ) -> Result<(), TrainError> {
-        let host = |tensor: &Tensor| tensor.to_device(Device::Cpu).to_kind(Kind::Float);
         let saved = Checkpoint {
             step: self.step,
             best: self.best,
-            phi: host(&self.phi),
-            buffers: host(&self.buffers),
+            model: self
+                .model
+                .map(|tensor| tensor.to_device(Device::Cpu).to_kind(Kind::Float)),
             optimizer: self.optimizer.state().into_iter().collect(),
             experiment: to_yaml(experiment),
             preparation: None,
         };
-        checkpoint::save(path, model.layout(), model.buffers(), &saved)?;
+        checkpoint::save(path, model, &saved)?;
         Ok(())
     }
 }

@@ -212,17 +212,16 @@ impl Run<'_> {
             let step = step_gradient(
                 self.compute,
                 self.model,
-                &state.phi,
-                &state.buffers,
+                &state.model,
                 &batch,
                 Objective::at(self.experiment, state.step),
             );
             let (gradient, norm) = clip(&step.gradient, config.clip_norm);
             self.check_finite(state.step, &step, norm)?;
             let rate = learning_rate(config, state.step);
-            state.optimizer.step(&mut state.phi, &gradient, rate);
-            state.buffers =
-                &state.buffers * MOVING_AVERAGE + step.observed * (1.0 - MOVING_AVERAGE);
+            state.optimizer.step(&mut state.model.phi, &gradient, rate);
+            state.model.buffers =
+                &state.model.buffers * MOVING_AVERAGE + step.observed * (1.0 - MOVING_AVERAGE);
             state.step += 1;
             let mut averages = step.averages;
             let measured = OptimizerStep {
@@ -305,8 +304,7 @@ impl Run<'_> {
         let mode = self.experiment.batch_norm;
         let trained = Trained {
             model: self.model,
-            phi: &state.phi,
-            buffers: &state.buffers,
+            state: &state.model,
         };
         let summary = |sampler: &EpisodeSampler| {
             Summary::of(&evaluate(

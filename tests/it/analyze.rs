@@ -196,8 +196,7 @@ fn deviation_is_that_of_the_kernels_and_zero_if_the_generator_ignores_the_task()
     let over = |setup: &Setup, episodes| {
         let trained = Trained {
             model: &setup.model,
-            phi: &setup.phi,
-            buffers: &setup.buffers,
+            state: &setup.state(),
         };
         let means = MeanWeights::over_tasks(&trained, &sampler, episodes, mode);
         let records = means.evaluate(&trained, &sampler, episodes, mode);

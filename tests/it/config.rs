@@ -4,6 +4,7 @@ use std::path::Path;
 
 use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::{load, to_yaml};
+use hypertransformer::settings::generator::GeneratorOptions;
 
 fn file(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
     let path = folder.join(name);
@@ -183,13 +184,11 @@ fn settings_of_single_layers_replace_those_of_all_layers() {
     let folder = tempfile::tempdir().unwrap();
     let text = "generator:\n  generates: all\n  heads: 3\n  per_layer:\n    2: {heads: 1}\n    logits: {layers: 5}\n";
     let experiment = load(&file(folder.path(), "x.yaml", text), &[]).unwrap();
-    let of = |name: &str| {
-        let settings = experiment.generator.of_layer(name);
-        (settings.heads, settings.layers)
-    };
-    assert_eq!(of("1"), (3, 3));
-    assert_eq!(of("2"), (1, 3));
-    assert_eq!(of("logits"), (3, 5));
+    let heads_and_layers = |settings: GeneratorOptions| (settings.heads, settings.layers);
+    let generator = &experiment.generator;
+    assert_eq!(heads_and_layers(generator.of_convolution(0)), (3, 3));
+    assert_eq!(heads_and_layers(generator.of_convolution(1)), (1, 3));
+    assert_eq!(heads_and_layers(generator.of_logits()), (3, 5));
     let copy = file(folder.path(), "copy.yaml", &to_yaml(&experiment));
     assert_eq!(load(&copy, &[]).unwrap(), experiment);
 }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use hypertransformer::base::compute::{Compute, DeviceChoice};
 use hypertransformer::episode::episode::{Episode, ImageSet};
 use hypertransformer::model::hypertransformer::HyperTransformer;
+use hypertransformer::model::map_size::MapSize;
 use hypertransformer::pack::shape::Element;
 use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::load;
 use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
 use hypertransformer::train::optimizer::Optimizer;
 use ndarray::Array4;
-use tch::Tensor;
 
 use crate::common::repository;
 
@@ -40,23 +40,24 @@ fn experiments() -> Vec<PathBuf> {
     files().0
 }
 
-/// Channels, height and width of the data set that an experiment names.
-fn image(experiment: &Experiment) -> (usize, usize, usize) {
+/// Size of the images of the data set that an experiment names.
+fn image(experiment: &Experiment) -> MapSize {
     let name = experiment.data.pack.file_stem().unwrap().to_string_lossy();
-    match &*name {
-        "omniglot" | "synthetic" => (1, 28, 28),
-        "tiered-imagenet-leo" => (640, 1, 1),
-        "mini-imagenet" | "tiered-imagenet" | "cub" => (3, 84, 84),
-        "cifar-fs" | "fc100" => (3, 32, 32),
+    let size = match &*name {
+        "omniglot" | "synthetic" => [1, 28, 28],
+        "tiered-imagenet-leo" => [640, 1, 1],
+        "mini-imagenet" | "tiered-imagenet" | "cub" => [3, 84, 84],
+        "cifar-fs" | "fc100" => [3, 32, 32],
         other => panic!("no size is known for {other}"),
-    }
+    };
+    size.into()
 }
 
 /// An episode of random pixels in the right shape, with one query and at most two labelled images per class.
-fn episode(experiment: &Experiment, (channels, height, width): (usize, usize, usize)) -> Episode {
+fn episode(experiment: &Experiment, image: MapSize) -> Episode {
     let shape = &experiment.episode;
     let set = |labels: Vec<i64>| {
-        let size = (labels.len(), channels, height, width);
+        let size = (labels.len(), image.channels, image.height, image.width);
         let mut state = 1u32;
         let images = Array4::from_shape_simple_fn(size, || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -83,23 +84,25 @@ fn take_a_step(path: &Path) {
     let name = path.display();
     let experiment = load(path, &[]).unwrap();
     let image = image(&experiment);
-    let model = HyperTransformer::new(&experiment, image).unwrap();
+    let model = HyperTransformer::new(&(&experiment).into(), image).unwrap();
     let compute = Compute::new(DeviceChoice::Auto, Some(1)).unwrap();
-    let initial = |values: Vec<f32>| Tensor::from_slice(&values).to_device(compute.device);
-    let mut phi = initial(model.layout().initial_values(0));
-    let buffers = initial(model.buffers().initial_values(0));
+    let mut state = model.initial_state(0).to_device(compute.device);
     let objective = Objective::at(&experiment, 0);
     let prepared = Prepared::new(vec![episode(&experiment, image)], compute.device);
-    let step = step_gradient(&compute, &model, &phi, &buffers, &prepared, objective);
+    let step = step_gradient(&compute, &model, &state, &prepared, objective);
     assert!(step.loss.is_finite(), "{name}: loss {}", step.loss);
     let largest = step.gradient.abs().max().double_value(&[]);
     assert!(
         largest.is_finite() && largest > 0.0,
         "{name}: gradient {largest}"
     );
-    let mut optimizer = Optimizer::new(&experiment.train, model.layout(), &phi);
-    optimizer.step(&mut phi, &step.gradient, experiment.train.learning_rate);
-    assert_eq!(phi.isfinite().all().int64_value(&[]), 1, "{name}");
+    let mut optimizer = Optimizer::new(&experiment.train, model.layout(), &state.phi);
+    optimizer.step(
+        &mut state.phi,
+        &step.gradient,
+        experiment.train.learning_rate,
+    );
+    assert_eq!(state.phi.isfinite().all().int64_value(&[]), 1, "{name}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use hypertransformer::export::generation::CnnWriter;
 use hypertransformer::export::model_file::{onnx_bytes, read, safetensors_bytes};
 use hypertransformer::export::standalone::{Operation, StandaloneCnn};
 use hypertransformer::model::batch::{EpisodeBatch, tensor_of_images};
-use hypertransformer::model::pass::Hooks;
+use hypertransformer::model::pass::{Hooks, Mode};
 use hypertransformer::pictures::labelled::{LabelledPicture, LabelledPictures};
 use hypertransformer::pictures::preparation::{Filter, Invert, Preparation};
 use hypertransformer::settings::cnn::BatchNormMode;
@@ -61,7 +61,7 @@ fn case(name: &str, overrides: &[&str], mode: BatchNormMode, episode: usize) -> 
     let (mut setup, episodes) = setup_with_episodes(overrides);
     // Moving averages as training on another episode leaves them.
     let other = EpisodeBatch::new(&episodes[(episode + 1) % 3..][..1], Device::Cpu);
-    let trained = setup.forward(&setup.phi, &other, (mode, true), Hooks::default());
+    let trained = setup.forward(&setup.phi, &other, (mode, Mode::Train), Hooks::default());
     setup.buffers = trained.observed.unwrap().detach();
     let episode = &episodes[episode];
     let writer = CnnWriter::new(
@@ -72,7 +72,7 @@ fn case(name: &str, overrides: &[&str], mode: BatchNormMode, episode: usize) -> 
         ("a test", 0),
     )
     .unwrap();
-    let views = writer.views(&setup.phi, &setup.buffers);
+    let views = writer.views(&setup.state());
     let (support, unlabeled) = support(episode, 5);
     let cnn = writer.write(&views, &support, &unlabeled).unwrap();
     let expected = setup.predict(std::slice::from_ref(episode), mode).logits;

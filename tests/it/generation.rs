@@ -1,9 +1,9 @@
 //! How weights are generated: slices and weights, the CNN that θ makes, and the start of training.
 
 use hypertransformer::model::batch::EpisodeBatch;
-use hypertransformer::model::generator::slices::{ConvolutionSlices, logits_from_slices};
+use hypertransformer::model::generator::slices::{ConvolutionSlices, SliceContents};
+use hypertransformer::model::weights::LogitsWeights;
 use hypertransformer::settings::cnn::BatchNormMode;
-use hypertransformer::settings::generator::Allocation;
 use tch::{Device, Kind, Tensor};
 
 use crate::common::episodes;
@@ -11,39 +11,46 @@ use crate::common::models::{largest_difference, setup};
 use crate::common::variants::PAPER;
 
 /// The slices of 4 kernels of 2×3×3.
-fn convolution_slices(allocation: Allocation, bias: bool, batch_norm: bool) -> ConvolutionSlices {
+fn convolution_slices(contents: SliceContents) -> ConvolutionSlices {
     ConvolutionSlices {
-        allocation,
+        contents,
         outputs: 4,
         inputs: 2,
         kernel_size: 3,
-        bias,
-        batch_norm,
     }
 }
 
 #[test]
 fn slices_become_convolutions_and_slices_again() {
-    for (allocation, bias, batch_norm) in [
-        (Allocation::Output, false, false),
-        (Allocation::Output, true, false),
-        (Allocation::Output, true, true),
-        (Allocation::Spatial, false, false),
-    ] {
-        let layout = convolution_slices(allocation, bias, batch_norm);
+    for contents in [0, 1, 3]
+        .map(|further| SliceContents::OutputChannel { further })
+        .into_iter()
+        .chain([SliceContents::KernelPosition])
+    {
+        let layout = convolution_slices(contents);
         let shape = [2, layout.count() as i64, layout.length() as i64];
         let count = shape.iter().product::<i64>();
         let slices = Tensor::arange(count, (Kind::Float, Device::Cpu)).view(shape);
-        let weights = layout.weights(&slices);
-        assert_eq!(weights.kernel.size(), [2, 4, 2, 3, 3]);
-        assert_eq!(layout.slices(&weights), slices, "{allocation:?}");
+        let kernel = layout.kernel(&slices);
+        assert_eq!(kernel.size(), [2, 4, 2, 3, 3]);
+        let again = match contents {
+            SliceContents::OutputChannel { further } => {
+                let values = (0..further).map(|index| layout.channel_value(&slices, index));
+                let values = values.map(|values| values.unsqueeze(2));
+                let parts: Vec<Tensor> =
+                    [kernel.flatten(2, -1)].into_iter().chain(values).collect();
+                Tensor::cat(&parts, 2)
+            }
+            SliceContents::KernelPosition => kernel.permute([0, 3, 4, 2, 1]).reshape([2, 9, -1]),
+        };
+        assert_eq!(again, slices, "{contents:?}");
     }
 }
 
 #[test]
 fn slices_become_a_logits_layer_and_slices_again() {
     let slices = Tensor::arange(2 * 5 * 9, (Kind::Float, Device::Cpu)).view([2, 5, 9]);
-    let weights = logits_from_slices(&slices);
+    let weights = LogitsWeights::from_slices(&slices);
     assert_eq!(weights.weight.size(), [2, 5, 8]);
     assert_eq!(weights.to_slices(), slices);
     // One query by hand: Σ w + b.
@@ -55,17 +62,17 @@ fn slices_become_a_logits_layer_and_slices_again() {
 #[test]
 fn a_slice_holds_one_output_channel_or_one_place() {
     // The kernels where the second slice is 1 and all others 0.
-    let kernels = |allocation| {
-        let layout = convolution_slices(allocation, false, false);
+    let kernels = |contents| {
+        let layout = convolution_slices(contents);
         let shape = [1, layout.count() as i64, layout.length() as i64];
         let slices = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
         let _ = slices.narrow(1, 1, 1).fill_(1.0);
-        layout.weights(&slices).kernel.get(0)
+        layout.kernel(&slices).get(0)
     };
     let sum = |values: &Tensor| values.sum(Kind::Float).double_value(&[]);
-    let output = kernels(Allocation::Output);
+    let output = kernels(SliceContents::OutputChannel { further: 0 });
     assert_eq!((sum(&output.get(1)), sum(&output)), (18.0, 18.0));
-    let spatial = kernels(Allocation::Spatial);
+    let spatial = kernels(SliceContents::KernelPosition);
     let place = spatial.select(3, 1).select(2, 0);
     assert_eq!((sum(&place), sum(&spatial)), (8.0, 8.0));
 }

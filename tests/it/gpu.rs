@@ -4,7 +4,7 @@ use hypertransformer::base::compute::{Compute, DeviceChoice};
 use hypertransformer::model::batch::EpisodeBatch;
 use hypertransformer::model::kernels::tape::Tape;
 use hypertransformer::model::parameters::leaf;
-use hypertransformer::model::pass::Hooks;
+use hypertransformer::model::pass::{Hooks, Mode};
 use hypertransformer::settings::cnn::BatchNormMode;
 use hypertransformer::train::gradient::Objective;
 use tch::{Cuda, Device, Tensor};
@@ -41,7 +41,9 @@ fn computed_on(
         tape: Some(&tape),
         ..Hooks::default()
     };
-    let logits = setup.forward(&phi, &batch, (mode, true), hooks).logits;
+    let logits = setup
+        .forward(&phi, &batch, (mode, Mode::Train), hooks)
+        .logits;
     let loss = logits
         .flatten(0, 1)
         .cross_entropy_for_logits(&batch.query_labels.flatten(0, 1));

@@ -6,7 +6,7 @@ use hypertransformer::episode::episode::{Episode, EpisodeDraw, EpisodeShape, Sam
 use hypertransformer::model::batch::EpisodeBatch;
 use hypertransformer::model::hypertransformer::Theta;
 use hypertransformer::model::parameters::leaf;
-use hypertransformer::model::pass::{Dropout, Hooks};
+use hypertransformer::model::pass::{Dropout, Hooks, Mode};
 use hypertransformer::settings::cnn::BatchNormMode;
 use hypertransformer::train::gradient::Objective;
 use hypertransformer::train::optimizer::Optimizer;
@@ -121,10 +121,13 @@ fn a_batch_of_tasks_gives_the_logits_and_gradients_of_one_task_at_a_time() {
     for variant in &VARIANTS {
         let (setup, episodes) = variant.setup();
         for mode in MODES {
-            let training = mode != BatchNormMode::Running;
+            let pass = match mode {
+                BatchNormMode::Running => Mode::Infer,
+                BatchNormMode::Support | BatchNormMode::Query => Mode::Train,
+            };
             assert_as_one_by_one(&format!("{}, {mode}", variant.name), |tasks| {
                 let chosen: Vec<Episode> = tasks.iter().map(|&at| episodes[at].clone()).collect();
-                setup.gradient(&double_batch(&chosen), (mode, training), Hooks::default())
+                setup.gradient(&double_batch(&chosen), (mode, pass), Hooks::default())
             });
         }
     }
@@ -157,7 +160,7 @@ fn each_task_of_a_batch_hides_its_own_samples_and_drops_its_own_features() {
             };
             let mut batch = double_batch(&chosen);
             hide_in_double(&mut batch, &tasks.iter().map(seen).collect::<Vec<_>>());
-            setup.gradient(&batch, (BatchNormMode::Support, true), hooks)
+            setup.gradient(&batch, (BatchNormMode::Support, Mode::Train), hooks)
         });
     }
 }
@@ -252,7 +255,7 @@ fn without_gradient(setup: &Setup, variant: &Variant) -> Vec<String> {
 fn gradients_reach_every_parameter() {
     for variant in &VARIANTS {
         let (setup, episodes) = variant.setup();
-        let mode = (BatchNormMode::Support, true);
+        let mode = (BatchNormMode::Support, Mode::Train);
         let (_, gradient) = setup.gradient(&double_batch(&episodes), mode, Hooks::default());
         let longest = gradient.abs().max().double_value(&[]);
         let exceptions = without_gradient(&setup, variant);
@@ -277,7 +280,7 @@ fn the_gradient_of_a_step_is_that_of_one_plain_pass() {
         let (setup, episodes) = variant.setup();
         for batch_norm in MODES {
             let batch = EpisodeBatch::new(&episodes, Device::Cpu);
-            let (_, expected) = setup.gradient(&batch, (batch_norm, true), Hooks::default());
+            let (_, expected) = setup.gradient(&batch, (batch_norm, Mode::Train), Hooks::default());
             let objective = Objective {
                 batch_norm,
                 batch_size: 2,
@@ -341,7 +344,7 @@ fn the_loss_and_the_gradient_of_a_step_have_every_penalty() {
     ] {
         let overrides: Vec<&str> = [overrides, &["train.tasks_together=3"]].concat();
         let experiment = experiment(&overrides);
-        let (train, mode) = (&experiment.train, (experiment.batch_norm, true));
+        let (train, mode) = (&experiment.train, (experiment.batch_norm, Mode::Train));
         let setup = setup(&overrides, 0.05);
         let step = setup.step(&compute, episodes.clone(), Objective::at(&experiment, 0));
         let phi = leaf(&double(&setup.phi));

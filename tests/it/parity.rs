@@ -9,7 +9,7 @@ use hypertransformer::episode::episode::Episode;
 use hypertransformer::model::batch::{EpisodeBatch, real_classes};
 use hypertransformer::model::hypertransformer::{Prediction, Theta};
 use hypertransformer::model::parameters::{ParameterLayout, leaf};
-use hypertransformer::model::pass::Hooks;
+use hypertransformer::model::pass::{Hooks, Mode};
 use hypertransformer::run::checkpoint::{self, Checkpoint};
 use hypertransformer::settings::cnn::BatchNormMode;
 use hypertransformer::settings::file::to_yaml;
@@ -47,13 +47,13 @@ fn objective(
     phi: &Tensor,
     batch: &EpisodeBatch,
     classes: &Tensor,
-    (mode, training): (BatchNormMode, bool),
+    (batch_norm, mode): (BatchNormMode, Mode),
 ) -> (Tensor, Prediction) {
     let hooks = Hooks {
-        heads: training,
+        heads: mode == Mode::Train,
         ..Hooks::default()
     };
-    let prediction = setup.forward(phi, batch, (mode, training), hooks);
+    let prediction = setup.forward(phi, batch, (batch_norm, mode), hooks);
     let labels = batch.query_labels.get(0);
     let cross_entropy = |logits: &Tensor, labels: &Tensor, smoothing: f64| {
         logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, smoothing)
@@ -143,14 +143,12 @@ fn write_case(folder: &Path, setup: &Setup, overrides: &[&str], case: &Value) {
         preparation: None,
         step: 0,
         best: None,
-        phi: setup.phi.copy(),
-        buffers: setup.buffers.copy(),
+        model: setup.state(),
         optimizer: HashMap::new(),
         experiment: to_yaml(&experiment(overrides)),
     };
-    let (layout, buffers) = (setup.model.layout(), setup.model.buffers());
     let file = folder.join("checkpoint.safetensors");
-    checkpoint::save(&file, layout, buffers, &saved).unwrap();
+    checkpoint::save(&file, &setup.model, &saved).unwrap();
     std::fs::write(folder.join("case.json"), case.to_string()).unwrap();
 }
 
@@ -217,10 +215,13 @@ fn theta_logits_and_gradients_of_every_variant_equal_those_of_pytorch() {
             if (number + place) % 2 == 1 {
                 hide_some(&mut batch);
             }
-            let training = mode != BatchNormMode::Running;
+            let pass = match mode {
+                BatchNormMode::Running => Mode::Infer,
+                BatchNormMode::Query | BatchNormMode::Support => Mode::Train,
+            };
             let classes = real_classes(episode, Device::Cpu).get(0);
             let phi = leaf(&double(&setup.phi));
-            let (loss, found) = objective(&setup, &phi, &batch, &classes, (mode, training));
+            let (loss, found) = objective(&setup, &phi, &batch, &classes, (mode, pass));
             let gradient = Tensor::run_backward(&[&loss], &[&phi], false, false).swap_remove(0);
             let mut tensors = episode_tensors(&batch, &classes);
             tensors.push(("logits".to_owned(), found.logits.detach().get(0)));
@@ -231,7 +232,7 @@ fn theta_logits_and_gradients_of_every_variant_equal_those_of_pytorch() {
                 .map(|(name, tensor)| (name, tensor.contiguous()))
                 .collect();
             let path = folder.path().join(format!("{}-{mode}", variant.name));
-            let case = json!({"mode": mode, "training": training});
+            let case = json!({"mode": mode, "training": pass == Mode::Train});
             write_case(&path, &setup, variant.overrides, &case);
             Tensor::write_safetensors(&tensors, path.join("episode.safetensors")).unwrap();
         }
@@ -289,7 +290,7 @@ fn twenty_training_steps_equal_those_of_pytorch() {
             for (step, batch) in batches.iter().enumerate() {
                 let classes = Tensor::zeros([5], (Kind::Int64, Device::Cpu));
                 let asked = leaf(&phi);
-                let (loss, _) = objective(&setup, &asked, batch, &classes, (mode, true));
+                let (loss, _) = objective(&setup, &asked, batch, &classes, (mode, Mode::Train));
                 let gradient =
                     Tensor::run_backward(&[&loss], &[&asked], false, false).swap_remove(0);
                 steps.step(&mut phi, &clip(&gradient, Some(longest)).0, rate);

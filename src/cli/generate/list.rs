@@ -44,11 +44,12 @@ pub(in crate::cli) fn run(
     let start = Instant::now();
     let (mut times, mut failed) = (Vec::new(), 0);
     for round in tasks.chunks(ROUND) {
-        let (writer, shared) = (&opened.writer, [&opened.phi, &opened.buffers]);
+        let writer = &opened.writer;
+        let state = || opened.state.shallow_clone();
         let done = opened
             .compute
-            .map(round, BatchSize::ONE, shared, |group, [phi, buffers]| {
-                let views = writer.views(&phi, &buffers);
+            .map(round, BatchSize::ONE, state, |group, state| {
+                let views = writer.views(&state);
                 let one = |task: &Task| {
                     let made = task.make(writer, &views)?;
                     task.write(&made, None)?;

@@ -53,11 +53,11 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
         output: without_extension(output),
     };
     task.check(arguments.force)?;
-    let views = opened.writer.views(&opened.phi, &opened.buffers);
+    let views = opened.writer.views(&opened.state);
     let made = task.make(&opened.writer, &views)?;
     let held_out = opened.writer.leave_one_out(
         &opened.compute,
-        [&opened.phi, &opened.buffers],
+        &opened.state,
         &made.support,
         &made.unlabeled,
     )?;

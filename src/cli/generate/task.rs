@@ -9,7 +9,7 @@ use hypertransformer::export::card::Card;
 use hypertransformer::export::generation::CnnWriter;
 use hypertransformer::export::model_file::{onnx_bytes, safetensors_bytes};
 use hypertransformer::export::standalone::StandaloneCnn;
-use hypertransformer::model::hypertransformer::Views;
+use hypertransformer::model::state::Views;
 use hypertransformer::pictures::labelled::{LabelledPictures, unlabeled_pictures};
 
 /// One CNN to write.

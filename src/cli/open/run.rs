@@ -6,6 +6,7 @@ use clap::Args;
 use hypertransformer::base::compute::Compute;
 use hypertransformer::episode::sampler::EpisodeSampler;
 use hypertransformer::model::hypertransformer::HyperTransformer;
+use hypertransformer::model::state::ModelState;
 use hypertransformer::model::trained::Trained;
 use hypertransformer::pack::error::DataError;
 use hypertransformer::pack::pack::Pack;
@@ -16,7 +17,6 @@ use hypertransformer::run::folder::{CheckpointChoice, RunFolder};
 use hypertransformer::settings::episode::QuerySampling;
 use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::train::Precision;
-use tch::Tensor;
 
 use crate::cli::shared::ComputeArguments;
 
@@ -48,8 +48,7 @@ pub(in crate::cli) struct OpenedRun {
     pub(in crate::cli) checkpoint: PathBuf,
     pub(in crate::cli) step: u64,
     pub(in crate::cli) compute: Compute,
-    phi: Tensor,
-    buffers: Tensor,
+    state: ModelState,
 }
 
 impl OpenedRun {
@@ -60,10 +59,9 @@ impl OpenedRun {
         folder.check_pack(&pack)?;
         let model = build_model(&experiment, &pack)?;
         let checkpoint = folder.checkpoint(&arguments.checkpoint);
-        let saved = checkpoint::load(&checkpoint, model.layout(), model.buffers())?;
+        let saved = checkpoint::load(&checkpoint, &model)?;
         Ok(OpenedRun {
-            phi: saved.phi.to_device(compute.device),
-            buffers: saved.buffers.to_device(compute.device),
+            state: saved.model.to_device(compute.device),
             step: saved.step,
             folder,
             experiment,
@@ -91,8 +89,7 @@ impl OpenedRun {
     pub(in crate::cli) fn trained(&self) -> Trained<'_> {
         Trained {
             model: &self.model,
-            phi: &self.phi,
-            buffers: &self.buffers,
+            state: &self.state,
         }
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use hypertransformer::base::compute::Compute;
 use hypertransformer::export::generation::CnnWriter;
 use hypertransformer::model::hypertransformer::HyperTransformer;
+use hypertransformer::model::state::ModelState;
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::pictures::preparation::{Invert, Preparation};
 use hypertransformer::run::checkpoint::{self, Checkpoint};
@@ -14,7 +15,6 @@ use hypertransformer::settings::cnn::BatchNormMode;
 use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::parse;
 use hypertransformer::settings::train::Precision;
-use tch::Tensor;
 
 use crate::cli::shared::ComputeArguments;
 
@@ -40,8 +40,7 @@ pub(in crate::cli) struct WriterArguments {
 pub(in crate::cli) struct OpenedWriter {
     pub(in crate::cli) writer: CnnWriter,
     pub(in crate::cli) compute: Compute,
-    pub(in crate::cli) phi: Tensor,
-    pub(in crate::cli) buffers: Tensor,
+    pub(in crate::cli) state: ModelState,
 }
 
 /// A model with its parameters, experiment and preparation of pictures.
@@ -62,8 +61,8 @@ pub(in crate::cli) fn open(run: &Path, choice: &CheckpointChoice) -> anyhow::Res
         true => from_bundle(run)?,
         false => from_folder(run, choice)?,
     };
-    let model = HyperTransformer::new(&experiment, preparation.shape().into())?;
-    let saved = checkpoint::load(&file, model.layout(), model.buffers())?;
+    let model = HyperTransformer::new(&(&experiment).into(), preparation.shape().into())?;
+    let saved = checkpoint::load(&file, &model)?;
     Ok(Opened {
         experiment,
         preparation,
@@ -123,8 +122,7 @@ impl OpenedWriter {
             origin,
         )?;
         Ok(OpenedWriter {
-            phi: saved.phi.to_device(compute.device),
-            buffers: saved.buffers.to_device(compute.device),
+            state: saved.model.to_device(compute.device),
             writer,
             compute,
         })

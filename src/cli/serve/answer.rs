@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::StatusCode;
 use hypertransformer::export::model_file::onnx_bytes;
 use hypertransformer::export::standalone::StandaloneCnn;
-use hypertransformer::model::hypertransformer::Views;
+use hypertransformer::model::state::Views;
 use hypertransformer::pictures::labelled::{LabelledPicture, LabelledPictures};
 use image::ImageReader;
 use serde::Deserialize;
@@ -19,10 +19,10 @@ use crate::cli::serve::http::{Content, Job, Refusal, Task};
 
 /// Most pictures of a request.
 const MOST_PICTURES: usize = 400;
-/// Most pixels of all pictures of a request, enough for 400 of 289×289. Each picture counts as the square of its longer
-/// side, because models of ink pad it to a square. A few compressed kilobytes can hold billions of pixels, while this
-/// many are decoded and prepared within about a second.
-const MOST_PIXELS: u64 = 1 << 25;
+/// Most pixels of all pictures of a request, enough for 400 of 204×204 or one of 4000×3000. Each picture counts as the
+/// square of its longer side, because models of ink pad it to a square. A few compressed kilobytes can hold billions of
+/// pixels, while this many are decoded and prepared within about a second in every format.
+const MOST_PIXELS: u64 = 1 << 24;
 /// Longest name of a class in characters.
 const LONGEST_NAME: usize = 100;
 
@@ -60,7 +60,7 @@ impl Answers<'_> {
     pub(super) fn new(opened: &OpenedWriter) -> Answers<'_> {
         Answers {
             opened,
-            views: opened.writer.views(&opened.phi, &opened.buffers),
+            views: opened.writer.views(&opened.state),
         }
     }
 

@@ -1,23 +1,25 @@
-//! Batch normalisation with the statistics of the query set, the support set, or moving averages.
+//! Batch normalisation by the statistics of the query set, of the support set, or by moving averages.
 //!
-//! Which statistics a query is normalised with decides whether an accuracy is inductive: with `query` the other
-//! queries of an episode influence the answer (what the authors' program does), with `support` and `running` not.
+//! The choice decides whether an accuracy is inductive: with `query` the other queries of an episode influence the
+//! logits of a query, as in the authors' program; with `support` and `running` they do not.
 use tch::Tensor;
 
-use crate::model::kernels::tasks_as_channels::{faster_together, one_after_another, side_by_side};
+use crate::model::kernels::tasks_as_channels::{
+    channels_to_tasks, one_call_is_faster, tasks_to_channels,
+};
 use crate::model::parameters::{Initial, ParameterId, ParameterKind, ParameterLayout, Parameters};
-use crate::model::pass::Pass;
+use crate::model::pass::{Normalization, Pass};
 use crate::model::statistics::Statistics;
 
 /// Added to variances, as in the authors' program.
 const EPSILON: f64 = 1e-3;
 
-/// The elementwise map x ↦ scale · x + shift that normalisation amounts to, both `[T or 1, C]`.
+/// Normalisation as an affine map per channel, x ↦ scale · x + shift.
 #[derive(Debug)]
 pub struct Affine {
-    /// γ / √(variance + ε)
+    /// γ / √(variance + ε), `[1 or T, C]`.
     pub scale: Tensor,
-    /// β − mean · scale
+    /// β − mean · scale, `[1 or T, C]`.
     pub shift: Tensor,
 }
 
@@ -29,9 +31,9 @@ impl Affine {
         Affine { scale, shift }
     }
 
-    /// Applied to `activations`, `[T·N, C, H, W]`.
+    /// Applies the map to `activations`, `[T·N, C, H, W]`.
     pub fn apply(&self, activations: &Tensor, tasks: i64) -> Tensor {
-        by_task(
+        map_channels(
             activations,
             tasks,
             [&self.shift, &self.scale],
@@ -40,24 +42,24 @@ impl Affine {
     }
 }
 
-/// `activations`, `[T·N, C, H, W]`, each channel with a number of its own added, `[1 or T, C]`.
+/// Adds `shift`, `[1 or T, C]`, to the channels of `activations`, `[T·N, C, H, W]`.
 pub(crate) fn shifted(activations: &Tensor, shift: &Tensor, tasks: i64) -> Tensor {
-    by_task(activations, tasks, [shift], |values, [shift]| {
+    map_channels(activations, tasks, [shift], |values, [shift]| {
         values + shift
     })
 }
 
-/// An elementwise map of `activations`, `[T·N, C, H, W]`, and numbers of each task's channels, `[1 or T, C]`.
-fn by_task<const COUNT: usize>(
+/// Applies an elementwise map to `activations`, `[T·N, C, H, W]`, and to values per channel, `[1 or T, C]`, broadcast.
+fn map_channels<const COUNT: usize>(
     activations: &Tensor,
     tasks: i64,
-    numbers: [&Tensor; COUNT],
+    channel_values: [&Tensor; COUNT],
     map: impl Fn(&Tensor, [&Tensor; COUNT]) -> Tensor,
 ) -> Tensor {
     let size = activations.size();
-    let views = numbers.map(|numbers| match numbers.size()[0] {
-        1 => numbers.view([1, -1, 1, 1]),
-        tasks => numbers.view([tasks, 1, -1, 1, 1]),
+    let views = channel_values.map(|values| match values.size()[0] {
+        1 => values.view([1, -1, 1, 1]),
+        tasks => values.view([tasks, 1, -1, 1, 1]),
     });
     let views = views.each_ref();
     if views.iter().all(|view| view.dim() == 4) {
@@ -67,76 +69,118 @@ fn by_task<const COUNT: usize>(
     map(&grouped, views).view(&size[..])
 }
 
-/// One normalisation: γ and β, where they are learned, and the moving averages.
+/// Learned γ and β of a normalisation.
+#[derive(Clone, Copy, Debug)]
+pub struct GammaBeta {
+    gamma: ParameterId,
+    beta: ParameterId,
+}
+
+impl GammaBeta {
+    /// Registers `{name}.weight`, γ = 1, and `{name}.bias`, β = 0.
+    pub fn new(layout: &mut ParameterLayout, name: &str, channels: usize) -> GammaBeta {
+        let mut add = |part: &str, kind, start| {
+            let name = format!("{name}.{part}");
+            layout.add(name, &[channels as i64], kind, Initial::Constant(start))
+        };
+        GammaBeta {
+            gamma: add("weight", ParameterKind::Gain, 1.0),
+            beta: add("bias", ParameterKind::Bias, 0.0),
+        }
+    }
+
+    /// The parameters γ and β.
+    pub(crate) fn ids(self) -> (ParameterId, ParameterId) {
+        (self.gamma, self.beta)
+    }
+
+    /// γ and β, `[C]`.
+    pub fn values(self, parameters: &Parameters) -> (Tensor, Tensor) {
+        let view = |id| parameters.get(id).shallow_clone();
+        (view(self.gamma), view(self.beta))
+    }
+}
+
+/// Moving averages of the support statistics of one normalisation.
+#[derive(Clone, Copy, Debug)]
+pub struct MovingAverages {
+    mean: ParameterId,
+    variance: ParameterId,
+}
+
+impl MovingAverages {
+    /// Registers `{name}.running_mean`, 0, and `{name}.running_variance`, 1.
+    pub fn new(buffers: &mut ParameterLayout, name: &str, channels: usize) -> MovingAverages {
+        let mut add = |part: &str, start| {
+            let (name, start) = (format!("{name}.{part}"), Initial::Constant(start));
+            buffers.add(name, &[channels as i64], ParameterKind::Statistic, start)
+        };
+        MovingAverages {
+            mean: add("running_mean", 0.0),
+            variance: add("running_variance", 1.0),
+        }
+    }
+
+    /// The moving averages, `[1, C]`.
+    pub fn statistics(self, buffers: &Parameters) -> Statistics {
+        Statistics {
+            mean: buffers.get(self.mean).unsqueeze(0),
+            variance: buffers.get(self.variance).unsqueeze(0),
+        }
+    }
+}
+
+/// A normalisation with learned γ and β that only support images pass, as in the image embedding.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNorm {
-    learned: Option<(ParameterId, ParameterId)>,
-    running_mean: ParameterId,
-    running_variance: ParameterId,
+    learned: GammaBeta,
+    averages: MovingAverages,
 }
 
 impl BatchNorm {
-    /// γ = 1, β = 0 in `layout`, if there is one; moving averages 0 and 1 in `buffers`.
+    /// Registers γ and β in `layout` and the moving averages in `buffers`.
     pub fn new(
-        layout: Option<&mut ParameterLayout>,
+        layout: &mut ParameterLayout,
         buffers: &mut ParameterLayout,
         name: &str,
         channels: usize,
     ) -> BatchNorm {
-        let shape = [channels as i64];
-        let add = |layout: &mut ParameterLayout, part: &str, kind, start| {
-            let name = format!("{name}.{part}");
-            layout.add(name, &shape, kind, Initial::Constant(start))
-        };
         BatchNorm {
-            learned: layout.map(|layout| {
-                (
-                    add(layout, "weight", ParameterKind::Gain, 1.0),
-                    add(layout, "bias", ParameterKind::Bias, 0.0),
-                )
-            }),
-            running_mean: add(buffers, "running_mean", ParameterKind::Statistic, 0.0),
-            running_variance: add(buffers, "running_variance", ParameterKind::Statistic, 1.0),
+            learned: GammaBeta::new(layout, name, channels),
+            averages: MovingAverages::new(buffers, name, channels),
         }
     }
 
-    /// γ and β, `[C]`, where they are learned.
-    pub fn learned(&self, parameters: &Parameters) -> Option<(Tensor, Tensor)> {
-        let (gamma, beta) = self.learned?;
-        let view = |id| parameters.get(id).shallow_clone();
-        Some((view(gamma), view(beta)))
-    }
-
-    /// Support activations, `[T·N, C, H, W]`, by learned γ and β and by their own statistics or, where those are in
-    /// use, the moving averages; with the statistics, without gradient. For who normalises nothing else by them.
-    pub fn by_own_batch(&self, pass: &Pass, activations: &Tensor) -> (Tensor, Statistics) {
-        let learned = self
-            .learned(pass.parameters)
-            .expect("an embedding's normalisation is learned");
-        if pass.uses_running() || pass.support_mask.is_some() {
-            let statistics = match pass.uses_running() {
-                true => self.running(pass.buffers),
-                false => Statistics::of(activations, pass.tasks, pass.support_mask),
-            };
-            let affine = Affine::normalising(&learned, &statistics);
-            return (affine.apply(activations, pass.tasks), statistics);
+    /// Normalises support activations, `[T·N, C, H, W]`, by their own statistics or by the moving averages. Returns
+    /// these statistics too, without gradient.
+    pub fn forward(&self, pass: &Pass, activations: &Tensor) -> (Tensor, Statistics) {
+        let (gamma, beta) = &self.learned.values(pass.parameters);
+        let by = |statistics: Statistics| {
+            let affine =
+                Affine::normalising(&(gamma.shallow_clone(), beta.shallow_clone()), &statistics);
+            (affine.apply(activations, pass.tasks), statistics)
+        };
+        if pass.normalization == Normalization::MovingAverages {
+            return by(self.averages.statistics(pass.buffers));
         }
-        // One kernel forward and one backward a task instead of some twenty.
+        if pass.support_mask.is_some() {
+            return by(Statistics::of(activations, pass.tasks, pass.support_mask));
+        }
+        // One kernel forward and one backward per task instead of about twenty.
         let none = None::<&Tensor>;
         let normalise = |values: &Tensor, gamma: &Tensor, beta: &Tensor| {
             values.native_batch_norm(Some(gamma), Some(beta), none, none, true, 0.0, EPSILON)
         };
-        let (gamma, beta) = &learned;
-        if faster_together(activations, pass.tasks) {
-            let beside = side_by_side(activations, pass.tasks);
+        if one_call_is_faster(activations, pass.tasks) {
+            let as_channels = tasks_to_channels(activations, pass.tasks);
             let [gamma, beta] = [gamma, beta].map(|values| values.repeat(pass.tasks));
-            let (output, mean, inverse_deviation) = normalise(&beside, &gamma, &beta);
-            let of_tasks = |values: Tensor| values.view([pass.tasks, -1]);
+            let (output, mean, inverse_deviation) = normalise(&as_channels, &gamma, &beta);
+            let per_task = |values: Tensor| values.view([pass.tasks, -1]);
             let statistics = Statistics {
-                mean: of_tasks(mean),
-                variance: variance(&of_tasks(inverse_deviation)),
+                mean: per_task(mean),
+                variance: variance(&per_task(inverse_deviation)),
             };
-            return (one_after_another(&output, pass.tasks), statistics);
+            return (channels_to_tasks(&output, pass.tasks), statistics);
         }
         let (mut outputs, mut means, mut inverse_deviations) = (Vec::new(), Vec::new(), Vec::new());
         for values in activations.chunk(pass.tasks, 0) {
@@ -157,17 +201,9 @@ impl BatchNorm {
             },
         )
     }
-
-    /// The moving averages, `[1, C]`.
-    pub fn running(&self, buffers: &Parameters) -> Statistics {
-        Statistics {
-            mean: buffers.get(self.running_mean).unsqueeze(0),
-            variance: buffers.get(self.running_variance).unsqueeze(0),
-        }
-    }
 }
 
-/// From what `native_batch_norm` tells, without gradient.
+/// The variance from the inverse standard deviation that `native_batch_norm` returns, without gradient.
 fn variance(inverse_deviation: &Tensor) -> Tensor {
     inverse_deviation.detach().square().reciprocal() - EPSILON
 }

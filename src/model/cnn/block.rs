@@ -1,29 +1,63 @@
-//! How a block of the target CNN is computed: one after the other as its configuration says, or what gives the same
-//! with fewer passes over memory.
+//! One convolution block of the target CNN: operation by operation, or equivalent computations with fewer passes over
+//! memory.
 use tch::{Kind, Tensor};
 
-use crate::model::cnn::batch_norm::{Affine, shifted};
-use crate::model::cnn::cnn::{Block, Cnn};
-use crate::model::kernels::convolution::{convolve, of_pixels};
+use crate::model::cnn::batch_norm::{Affine, MovingAverages, shifted};
+use crate::model::cnn::learned::batch_norm_name;
+use crate::model::cnn::shapes::CnnConfig;
+use crate::model::kernels::convolution::{convolve, is_image_on_cpu};
 use crate::model::kernels::pooled_convolution;
+use crate::model::parameters::ParameterLayout;
 use crate::model::pass::Pass;
 use crate::model::statistics::{Source, Statistics};
 use crate::model::weights::LayerWeights;
-use crate::settings::cnn::{Activation, BlockOperation, Padding, Pooling};
+use crate::settings::cnn::{Activation, BlockOperation, CnnOptions, Padding, Pooling};
 
-impl Cnn {
-    /// One block, and the statistics that it was normalised with.
-    pub(crate) fn block(
+/// A convolution, batch normalisation, activation and pooling in the configured order. The weights are arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    pub(crate) averages: MovingAverages,
+    stride: i64,
+    /// Rows and columns of zeros around the input.
+    padding: i64,
+    pooling: Pooling,
+    activation: Activation,
+    before_norm: Vec<BlockOperation>,
+    after_norm: Vec<BlockOperation>,
+    /// Whether [`pooled_convolution`] computes these operations.
+    fusable: bool,
+}
+
+impl Block {
+    /// Registers the moving averages of block `layer`.
+    pub(crate) fn new(buffers: &mut ParameterLayout, config: &CnnConfig, layer: usize) -> Block {
+        let options = &config.options;
+        let (before_norm, after_norm) = config.sides(layer);
+        Block {
+            averages: MovingAverages::new(buffers, &batch_norm_name(layer), options.channels),
+            stride: options.stride as i64,
+            padding: match options.padding {
+                Padding::Same => options.kernel_size as i64 / 2,
+                Padding::Valid => 0,
+            },
+            pooling: options.pooling,
+            activation: options.activation,
+            fusable: is_fusable(options, &before_norm, &after_norm),
+            before_norm,
+            after_norm,
+        }
+    }
+
+    /// The output of the block and the statistics that it was normalised with. `input`: `[T·N, C, H, W]`.
+    pub(crate) fn forward(
         &self,
         pass: &Pass,
-        layer: usize,
         weights: &LayerWeights,
         input: &Tensor,
         source: Source,
     ) -> (Tensor, Statistics) {
-        let block = &self.blocks[layer];
-        if block.before_norm.is_empty() && weights.bias.is_none() {
-            return self.normalised_convolution(pass, block, weights, input, source);
+        if self.before_norm.is_empty() && weights.bias.is_none() {
+            return self.normalised_convolution(pass, weights, input, source);
         }
         let convolved = self.convolve(input, &weights.kernel, pass.tasks);
         let convolved = match &weights.bias {
@@ -34,32 +68,31 @@ impl Cnn {
             ),
             None => convolved,
         };
-        let values = self.operations(&block.before_norm, convolved);
+        let values = self.operations(&self.before_norm, convolved);
         let statistics = source.statistics(&values, pass.tasks);
         let affine = Affine::normalising(&weights.batch_norm, &statistics);
         let normalised = affine.apply(&values, pass.tasks);
-        (self.operations(&block.after_norm, normalised), statistics)
+        (self.operations(&self.after_norm, normalised), statistics)
     }
 
-    /// Convolution and batch-norm next to each other, then activation and pooling in either order.
+    /// Computes a block in which batch normalisation follows the convolution directly.
     ///
-    /// Max-pooling commutes with maps that do not fall, so with the kernel's sign turned where γ < 0 pooling comes
-    /// first and scale, shift and ReLU touch a quarter of the data. The scale of given statistics folds into the
-    /// kernel.
+    /// Max-pooling commutes with non-decreasing maps. With the sign of the kernel flipped where γ < 0, pooling can come
+    /// first, and scale, shift and ReLU are applied to a quarter of the data. If the statistics are known beforehand,
+    /// the scale is multiplied into the kernel.
     fn normalised_convolution(
         &self,
         pass: &Pass,
-        block: &Block,
         weights: &LayerWeights,
         input: &Tensor,
         source: Source,
     ) -> (Tensor, Statistics) {
-        if self.fuses(pass, block, weights, input) {
+        if self.fusable && can_fuse(pass, weights, input) {
             return self.fused(pass, weights, input, source);
         }
-        let pools = block.after_norm.first() == Some(&BlockOperation::Pool);
-        let (pool, rest) = block.after_norm.split_at(usize::from(pools));
-        // A kernel that tasks share stays shared.
+        let pools = self.after_norm.first() == Some(&BlockOperation::Pool);
+        let (pool, rest) = self.after_norm.split_at(usize::from(pools));
+        // A kernel that several tasks share is not scaled, because it would no longer be shared.
         if let Source::Given(statistics) = source
             && (pass.tasks == 1 || weights.kernel.dim() == 5)
         {
@@ -75,37 +108,25 @@ impl Cnn {
         let statistics = match source {
             Source::Given(statistics) => statistics.shallow_clone(),
             Source::Own(mask) => {
-                let turned = Statistics::of(&output, pass.tasks, mask);
+                let flipped = Statistics::of(&output, pass.tasks, mask);
                 Statistics {
-                    mean: turned.mean * &sign,
-                    variance: turned.variance,
+                    mean: flipped.mean * &sign,
+                    variance: flipped.variance,
                 }
             }
         };
         let affine = Affine::normalising(&weights.batch_norm, &statistics);
-        let turned = Affine {
+        let flipped = Affine {
             scale: affine.scale * sign,
             shift: affine.shift,
         };
         let pooled = self.operations(pool, output);
-        let normalised = turned.apply(&pooled, pass.tasks);
+        let normalised = flipped.apply(&pooled, pass.tasks);
         (self.operations(rest, normalised), statistics)
     }
 
-    /// Whether a block of images can be computed in one pass.
-    fn fuses(&self, pass: &Pass, block: &Block, weights: &LayerWeights, input: &Tensor) -> bool {
-        use BlockOperation::{Activation as Activate, Pool};
-        let options = &self.config.options;
-        let usual = options.stride == 1
-            && options.kernel_size == pooled_convolution::KERNEL_SIZE
-            && options.pooling == Pooling::Max
-            && options.activation == Activation::Relu
-            && matches!(block.after_norm[..], [Pool, Activate] | [Activate, Pool]);
-        let differentiable = pass.hooks.tape.is_some() || !weights.kernel.requires_grad();
-        usual && differentiable && of_pixels(input) && input.kind() == Kind::Float
-    }
-
-    /// Statistics found without convolving, folded with γ and β into the kernel, then all else at once.
+    /// Computes the statistics without convolving, multiplies γ and the statistics into the kernel, and computes
+    /// everything else in one pass over the images.
     fn fused(
         &self,
         pass: &Pass,
@@ -113,25 +134,25 @@ impl Cnn {
         images: &Tensor,
         source: Source,
     ) -> (Tensor, Statistics) {
-        let (kernel, padding, tasks) = (&weights.kernel, self.padding(), pass.tasks);
+        let (kernel, tasks) = (&weights.kernel, pass.tasks);
         let statistics = match source {
             Source::Given(statistics) => statistics.shallow_clone(),
             Source::Own(mask) => {
-                Statistics::of_convolved_images(images, kernel, tasks, mask, padding)
+                Statistics::of_convolved_images(images, kernel, tasks, mask, self.padding)
             }
         };
         let affine = Affine::normalising(&weights.batch_norm, &statistics);
-        let of_each_task = |values: &Tensor| {
+        let per_task = |values: &Tensor| {
             let mut shape = values.size();
             shape[0] = tasks;
             values.expand(&shape[..], false)
         };
-        let kernel = of_each_task(&scaled(kernel, &affine.scale));
-        let shift = of_each_task(&affine.shift);
-        let (output, kept) = pooled_convolution::forward(images, &kernel, &shift, padding);
+        let kernel = per_task(&scaled(kernel, &affine.scale));
+        let shift = per_task(&affine.shift);
+        let (output, saved) = pooled_convolution::forward(images, &kernel, &shift, self.padding);
         let output = match pass.hooks.tape {
             Some(tape) => tape.record([kernel, shift], &output, move |gradient| {
-                pooled_convolution::backward(&kept, gradient).into()
+                pooled_convolution::backward(&saved, gradient).into()
             }),
             None => output,
         };
@@ -139,27 +160,14 @@ impl Cnn {
     }
 
     fn convolve(&self, input: &Tensor, kernel: &Tensor, tasks: i64) -> Tensor {
-        let stride = self.config.options.stride as i64;
-        convolve(input, kernel, tasks, stride, self.padding())
+        convolve(input, kernel, tasks, self.stride, self.padding)
     }
 
-    /// Rows of zeros around an image.
-    fn padding(&self) -> i64 {
-        match self.config.options.padding {
-            Padding::Same => self.config.options.kernel_size as i64 / 2,
-            Padding::Valid => 0,
-        }
-    }
-
-    /// Operations without weights, in order.
+    /// Applies operations without weights, in order.
     fn operations(&self, list: &[BlockOperation], values: Tensor) -> Tensor {
         let (size, none) = ([2, 2], [0, 0]);
         list.iter().fold(values, |values, operation| {
-            match (
-                operation,
-                self.config.options.pooling,
-                self.config.options.activation,
-            ) {
+            match (operation, self.pooling, self.activation) {
                 (BlockOperation::Pool, Pooling::Max, _) => {
                     values.max_pool2d(size, size, none, [1, 1], false)
                 }
@@ -174,15 +182,36 @@ impl Cnn {
     }
 }
 
+/// Whether [`pooled_convolution`] computes these operations.
+fn is_fusable(
+    options: &CnnOptions,
+    before_norm: &[BlockOperation],
+    after_norm: &[BlockOperation],
+) -> bool {
+    use BlockOperation::{Activation as Activate, Pool};
+    options.stride == 1
+        && options.kernel_size == pooled_convolution::KERNEL_SIZE
+        && options.pooling == Pooling::Max
+        && options.activation == Activation::Relu
+        && before_norm.is_empty()
+        && matches!(after_norm, [Pool, Activate] | [Activate, Pool])
+}
+
+/// Whether [`pooled_convolution`] can compute this input, with gradients if they are needed.
+fn can_fuse(pass: &Pass, weights: &LayerWeights, input: &Tensor) -> bool {
+    let differentiable = pass.hooks.tape.is_some() || !weights.kernel.requires_grad();
+    differentiable && is_image_on_cpu(input) && input.kind() == Kind::Float
+}
+
 /// Slope of the leaky ReLU below 0.
 pub(crate) const LEAK: f64 = 0.1;
 
-/// x, or a tenth of it below 0.
+/// max(x, 0.1 x).
 pub(crate) fn leaky_relu(values: &Tensor) -> Tensor {
     values.maximum(&(values * LEAK))
 }
 
-/// A kernel, `[O, I, k, k]` or `[T, O, I, k, k]`, times factors of its output channels, `[O]` or `[1 or T, O]`.
+/// Multiplies a kernel, `[O, I, k, k]` or `[T, O, I, k, k]`, by factors of its output channels, `[O]` or `[1 or T, O]`.
 fn scaled(kernel: &Tensor, factors: &Tensor) -> Tensor {
     let mut shape = factors.size();
     shape.extend([1, 1, 1]);

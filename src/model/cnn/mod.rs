@@ -1,7 +1,8 @@
-//! The target CNN: its sizes, its blocks, and how their activations are normalised.
+//! The target CNN: sizes, blocks and batch normalisation.
 
 pub mod batch_norm;
 pub(crate) mod block;
 pub mod cnn;
+pub(crate) mod learned;
 pub mod plain;
 pub mod shapes;

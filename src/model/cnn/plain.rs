@@ -1,29 +1,33 @@
-//! The target CNN with every weight learned, its logits layer too: what a weight generator stands in for.
+//! The target CNN with all weights learned, as a classifier without a weight generator.
 use tch::Tensor;
 
-use crate::model::cnn::cnn::{Cnn, LearnedParts};
+use crate::model::cnn::cnn::Cnn;
+use crate::model::cnn::learned::LearnedConvolution;
 use crate::model::cnn::shapes::{CnnConfig, ImagesTooSmall};
-use crate::model::parameters::{Dense, ParameterLayout};
-use crate::model::pass::{Hooks, Observed, Pass};
-use crate::settings::cnn::{BatchNormMode, CnnOptions};
+use crate::model::layers::Dense;
+use crate::model::map_size::MapSize;
+use crate::model::parameters::ParameterLayout;
+use crate::model::pass::{Hooks, Mode, Normalization, Observed, Pass};
+use crate::settings::cnn::CnnOptions;
 
-/// The layout of its weights and the way through it.
+/// The target CNN with learned convolutions and a learned logits layer.
 #[derive(Clone, Debug)]
 pub struct PlainCnn {
     layout: ParameterLayout,
     buffers: ParameterLayout,
     cnn: Cnn,
+    convolutions: Vec<LearnedConvolution>,
     logits: Dense,
 }
 
 impl PlainCnn {
-    /// For `way` classes of images of channels × height × width.
+    /// A CNN for `way` classes of images of this size.
     ///
     /// # Errors
-    /// If the images are too small for it.
+    /// If the images are too small for the CNN.
     pub fn new(
         options: &CnnOptions,
-        image: (usize, usize, usize),
+        image: MapSize,
         way: usize,
     ) -> Result<PlainCnn, ImagesTooSmall> {
         let (mut layout, mut buffers) = (ParameterLayout::default(), ParameterLayout::default());
@@ -31,24 +35,23 @@ impl PlainCnn {
             image,
             options: options.clone(),
         };
-        let shapes = config.shapes_of_images()?;
-        let learned = LearnedParts {
-            kernel: true,
-            bias: false,
-            batch_norm: true,
-        };
-        let learned = vec![learned; shapes.len()];
-        let cnn = Cnn::new(&mut layout, &mut buffers, &config, &shapes, &learned);
+        let shapes = config.shapes()?;
+        let convolutions = shapes.iter().enumerate().map(|(layer, shape)| {
+            LearnedConvolution::new(&mut layout, layer, config.kernel_size(shape))
+        });
+        let convolutions = convolutions.collect();
+        let cnn = Cnn::new(&mut buffers, &config, &shapes);
         let logits = Dense::new(&mut layout, "logits", cnn.feature_length(), way);
         Ok(PlainCnn {
             layout,
             buffers,
             cnn,
+            convolutions,
             logits,
         })
     }
 
-    /// Layout of its weights.
+    /// Layout of the weights.
     pub fn layout(&self) -> &ParameterLayout {
         &self.layout
     }
@@ -60,16 +63,15 @@ impl PlainCnn {
         let pass = Pass {
             parameters: &parameters,
             buffers: &buffers,
-            batch_norm: BatchNormMode::Support,
+            normalization: Normalization::OwnBatch,
             support_mask: None,
-            training: true,
             tasks: 1,
             hooks: Hooks::default(),
         };
-        let mut observed = Observed::default();
+        let mut observed = Observed::new(Mode::Infer);
         let mut values = images.shallow_clone();
-        for layer in 0..self.cnn.shapes().len() {
-            let weights = self.cnn.weights(&parameters, layer, None);
+        for (layer, convolution) in self.convolutions.iter().enumerate() {
+            let weights = convolution.weights(&parameters);
             (values, _) = self
                 .cnn
                 .support(&pass, layer, &weights, &values, &mut observed);

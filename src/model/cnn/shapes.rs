@@ -1,12 +1,14 @@
-//! The target CNN's layers and sizes, without weights.
+//! Sizes and operations of the target CNN's layers.
 use thiserror::Error;
 
+use crate::model::map_size::MapSize;
 use crate::settings::cnn::{BlockOperation, CnnOptions, Head, Padding, Pooling};
 
-/// An image shrinks to nothing on its way through the CNN.
+/// The activations of a CNN would have no positions left.
 #[derive(Debug, Error)]
 #[error(
-    "cnn.layers: {layers}: {height}×{width} images shrink to nothing on the way; expected fewer layers, less stride and pooling, or larger images"
+    "cnn.layers: {layers}: too many for {height}×{width} images, whose activations would have no positions left; expected \
+     fewer layers, a smaller stride, less pooling or larger images"
 )]
 pub struct ImagesTooSmall {
     layers: usize,
@@ -17,61 +19,89 @@ pub struct ImagesTooSmall {
 /// Sizes of one convolution block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerShape {
-    /// Channels, height and width before.
-    pub input: (usize, usize, usize),
-    /// Channels, height and width of the convolution's output.
-    pub convolved: (usize, usize, usize),
-    /// Channels, height and width after.
-    pub output: (usize, usize, usize),
+    /// Input of the block.
+    pub input: MapSize,
+    /// Output of the convolution.
+    pub convolved: MapSize,
+    /// Output of the block.
+    pub output: MapSize,
+}
+
+/// Size of a square convolution kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelSize {
+    /// O, output channels.
+    pub outputs: usize,
+    /// I, input channels.
+    pub inputs: usize,
+    /// k, height and width.
+    pub side: usize,
+}
+
+impl KernelSize {
+    /// Number of weights, O · I · k².
+    pub fn weights(self) -> usize {
+        self.outputs * self.inputs * self.side * self.side
+    }
 }
 
 /// The target CNN without its weights.
 #[derive(Clone, Debug)]
 pub struct CnnConfig {
-    /// Channels, height and width of the images.
-    pub image: (usize, usize, usize),
-    /// Everything else.
+    /// Size of the images.
+    pub image: MapSize,
+    /// The CNN's options.
     pub options: CnnOptions,
 }
 
 impl CnnConfig {
-    /// Sizes of each block; none where an image shrinks to nothing.
-    pub fn shapes(&self) -> Option<Vec<LayerShape>> {
-        let mut input = self.image;
-        (0..self.options.layers)
-            .map(|layer| {
-                let convolved = |size: usize| match self.options.padding {
-                    Padding::Same => Some(size.div_ceil(self.options.stride)),
-                    Padding::Valid => {
-                        Some(size.checked_sub(self.options.kernel_size)? / self.options.stride + 1)
-                    }
-                };
-                let (height, width) = (convolved(input.1)?, convolved(input.2)?);
-                let by = if self.pools(layer) { 2 } else { 1 };
-                let shape = LayerShape {
-                    input,
-                    convolved: (self.options.channels, height, width),
-                    output: (self.options.channels, height / by, width / by),
-                };
-                input = shape.output;
-                (input.1 > 0 && input.2 > 0).then_some(shape)
-            })
-            .collect()
-    }
-
-    /// The same, or what to tell the user.
+    /// Sizes of all blocks.
     ///
     /// # Errors
-    /// If the images are too small.
-    pub fn shapes_of_images(&self) -> Result<Vec<LayerShape>, ImagesTooSmall> {
-        self.shapes().ok_or(ImagesTooSmall {
+    /// If the activations of a block would have no positions left.
+    pub fn shapes(&self) -> Result<Vec<LayerShape>, ImagesTooSmall> {
+        let mut input = self.image;
+        let shape_of = |layer| -> Option<LayerShape> {
+            let shape = self.shape(layer, input)?;
+            input = shape.output;
+            Some(shape)
+        };
+        let shapes: Option<Vec<LayerShape>> = (0..self.options.layers).map(shape_of).collect();
+        shapes.ok_or(ImagesTooSmall {
             layers: self.options.layers,
-            height: self.image.1,
-            width: self.image.2,
+            height: self.image.height,
+            width: self.image.width,
         })
     }
 
-    /// Operations of a block before and after its batch-norm, the convolution left out.
+    /// Sizes of a block; none if its output has no positions.
+    fn shape(&self, layer: usize, input: MapSize) -> Option<LayerShape> {
+        let options = &self.options;
+        let convolved = |size: usize| match options.padding {
+            Padding::Same => Some(size.div_ceil(options.stride)),
+            Padding::Valid => Some(size.checked_sub(options.kernel_size)? / options.stride + 1),
+        };
+        let (height, width) = (convolved(input.height)?, convolved(input.width)?);
+        let pooling = if self.pools(layer) { 2 } else { 1 };
+        let channels = options.channels;
+        let shape = LayerShape {
+            input,
+            convolved: [channels, height, width].into(),
+            output: [channels, height / pooling, width / pooling].into(),
+        };
+        (shape.output.area() > 0).then_some(shape)
+    }
+
+    /// Size of the kernel of a block of this shape.
+    pub fn kernel_size(&self, shape: &LayerShape) -> KernelSize {
+        KernelSize {
+            outputs: self.options.channels,
+            inputs: shape.input.channels,
+            side: self.options.kernel_size,
+        }
+    }
+
+    /// Operations of a block before and after its batch normalisation, without the convolution.
     pub fn sides(&self, layer: usize) -> (Vec<BlockOperation>, Vec<BlockOperation>) {
         let mut sides = self
             .options
@@ -84,7 +114,7 @@ impl CnnConfig {
                     BlockOperation::Pool => self.pools(layer),
                     _ => true,
                 });
-                // Max-pooling and ReLU may change places: pooling first leaves ReLU a quarter of the data.
+                // Max-pooling and ReLU commute: pooling first leaves a quarter of the data for ReLU.
                 if self.options.pooling == Pooling::Max {
                     side.sort_by_key(|operation| *operation != BlockOperation::Pool);
                 }
@@ -99,12 +129,17 @@ impl CnnConfig {
             && self.options.block.contains(&BlockOperation::Pool)
     }
 
+    /// Size of the last block's output; of the images if there is no block.
+    pub fn last_size(&self, shapes: &[LayerShape]) -> MapSize {
+        shapes.last().map_or(self.image, |shape| shape.output)
+    }
+
     /// Length of the features that the logits layer reads, after blocks of these shapes.
     pub fn feature_length(&self, shapes: &[LayerShape]) -> usize {
-        let (channels, height, width) = shapes.last().map_or(self.image, |shape| shape.output);
+        let last = self.last_size(shapes);
         match self.options.head {
-            Head::Flatten => channels * height * width,
-            Head::Average => channels,
+            Head::Flatten => last.volume(),
+            Head::Average => last.channels,
         }
     }
 }

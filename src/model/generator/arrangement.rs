@@ -1,6 +1,8 @@
-//! From sample and weight tokens to the output tokens of the weight slices: encoder, encoder-decoder, separate.
+//! Arrangements of Transformer stacks that map sample and weight tokens to output weight tokens: an encoder, an encoder
+//! and a decoder, or separate stacks for samples and weights.
 use tch::Tensor;
 
+use crate::model::generator::attention::AttentionConfig;
 use crate::model::generator::tokens::Tokens;
 use crate::model::generator::transformer::{Context, Stack, StackConfig};
 use crate::model::parameters::{ParameterLayout, Parameters};
@@ -8,15 +10,31 @@ use crate::model::part_cost::PartCost;
 use crate::model::pass::Hooks;
 use crate::settings::generator::{GeneratorKind, GeneratorOptions};
 
-/// The way from tokens to output tokens.
+/// A Transformer from sample and weight tokens to output weight tokens.
 #[derive(Clone, Debug)]
 pub(crate) enum Transformer {
-    /// One encoder over weight and sample tokens.
+    /// One encoder over weight and sample tokens (Fig. 2).
     Joint(Stack),
-    /// The same, and a decoder over the same tokens that reads what the encoder made of them (Fig. 5).
+    /// An encoder over weight and sample tokens, and a decoder over the same tokens with cross-attention to the
+    /// encoder's output (Fig. 5).
     JointWithDecoder(Stack, Stack),
-    /// Samples are encoded, weight tokens decoded by cross-attention.
+    /// An encoder over sample tokens, and a decoder over weight tokens with cross-attention to the encoder's output.
     Separate(Stack, Stack),
+}
+
+/// The inputs of a Transformer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TransformerInput<'a> {
+    /// Features of the samples, `[T, N, f]`.
+    pub(crate) features: &'a Tensor,
+    /// Labels of the samples, `[T, N]`.
+    pub(crate) labels: &'a Tensor,
+    /// Support gradients of the slices, `[T, slices, slice length]`.
+    pub(crate) support_gradient: Option<&'a Tensor>,
+    /// Added to the scores of samples, `[T, 1, 1, N]`: −∞ for hidden samples.
+    pub(crate) mask: Option<&'a Tensor>,
+    /// Optional parts of the forward pass.
+    pub(crate) hooks: Hooks<'a>,
 }
 
 impl Transformer {
@@ -36,11 +54,13 @@ impl Transformer {
                 width,
                 memory_width,
                 layers: options.layers,
-                heads: options.heads,
-                query_key: fraction(options.query_key_fraction),
-                value: fraction(options.value_fraction),
+                attention: AttentionConfig {
+                    heads: options.heads,
+                    query_key: fraction(options.query_key_fraction),
+                    value: fraction(options.value_fraction),
+                    kind: options.attention,
+                },
                 inner: if inner > 0.0 { fraction(inner) } else { 0 },
-                attention: options.attention,
                 nonlinearity: options.inner_nonlinearity,
                 skip_last_nonlinearity: options.skip_last_nonlinearity,
                 dropout: options.dropout,
@@ -73,7 +93,7 @@ impl Transformer {
         }
     }
 
-    /// Layers of each stack, and heads.
+    /// Number of layers of each stack, and of heads.
     pub(crate) fn size(&self) -> (Vec<usize>, usize) {
         let stacks = match self {
             Transformer::Joint(encoder) => vec![encoder],
@@ -85,7 +105,7 @@ impl Transformer {
         (layers, first.map_or(0, |layer| layer.attention.heads()))
     }
 
-    /// Of one task.
+    /// Cost per task.
     pub(crate) fn cost(&self, layout: &ParameterLayout, slices: usize, samples: usize) -> PartCost {
         let all = slices + samples;
         match self {
@@ -100,59 +120,94 @@ impl Transformer {
         }
     }
 
-    /// Output tokens of the weight slices, `[T, slices, D]`. `beginnings`: see [`Tokens::weights`]. `seen`, `[T, 1, 1, N]`,
-    /// is −∞ for masked samples.
+    /// Output weight tokens, `[T, slices, D]`.
     pub(crate) fn forward(
         &self,
         parameters: &Parameters,
         tokens: &Tokens,
-        (features, labels): (&Tensor, &Tensor),
-        beginnings: Option<&Tensor>,
-        seen: Option<&Tensor>,
-        hooks: Hooks,
+        input: TransformerInput,
     ) -> Tensor {
-        let (tasks, slices) = (labels.size()[0], tokens.slices as i64);
-        let (encoder, decoder) = match self {
-            Transformer::Joint(encoder) => (encoder, None),
-            Transformer::JointWithDecoder(encoder, decoder) => (encoder, Some(decoder)),
-            Transformer::Separate(encoder, decoder) => {
-                let samples = tokens.samples(parameters, features, labels, tokens.sample_width());
-                let context = Context {
-                    seen,
-                    hooks,
-                    ..Context::default()
-                };
-                let memory = encoder.forward(parameters, &samples, samples.size()[1], context);
-                let weights = tokens.weights(parameters, tasks, tokens.weight_width(), beginnings);
-                let context = Context {
-                    memory: Some(&memory),
-                    memory_seen: seen,
-                    hooks,
-                    ..Context::default()
-                };
-                return decoder.forward(parameters, &weights, slices, context);
+        match self {
+            Transformer::Joint(encoder) => joint(encoder, None, parameters, tokens, input),
+            Transformer::JointWithDecoder(encoder, decoder) => {
+                joint(encoder, Some(decoder), parameters, tokens, input)
             }
-        };
-        let width = tokens.joint_width();
-        let weights = tokens.weights(parameters, tasks, width, beginnings);
-        let samples = tokens.samples(parameters, features, labels, width);
-        let sequence = Tensor::cat(&[weights, samples], 1);
-        // Weight tokens come first and are never masked.
-        let seen = seen.map(|seen| seen.constant_pad_nd([slices, 0]));
-        let context = Context {
-            seen: seen.as_ref(),
-            hooks,
-            ..Context::default()
-        };
-        let Some(decoder) = decoder else {
-            return encoder.forward(parameters, &sequence, slices, context);
-        };
-        let memory = encoder.forward(parameters, &sequence, sequence.size()[1], context);
-        let context = Context {
-            memory: Some(&memory),
-            memory_seen: seen.as_ref(),
-            ..context
-        };
-        decoder.forward(parameters, &sequence, slices, context)
+            Transformer::Separate(encoder, decoder) => {
+                separate(encoder, decoder, parameters, tokens, input)
+            }
+        }
     }
+}
+
+/// Output weight tokens of stacks over a sequence of weight tokens and sample tokens.
+fn joint(
+    encoder: &Stack,
+    decoder: Option<&Stack>,
+    parameters: &Parameters,
+    tokens: &Tokens,
+    input: TransformerInput,
+) -> Tensor {
+    let TransformerInput {
+        features,
+        labels,
+        support_gradient,
+        mask,
+        hooks,
+    } = input;
+    let (tasks, slices) = (labels.size()[0], tokens.slices as i64);
+    let width = tokens.joint_width();
+    let weights = tokens.weight_tokens(parameters, tasks, width, support_gradient);
+    let samples = tokens.sample_tokens(parameters, features, labels, width);
+    let sequence = Tensor::cat(&[weights, samples], 1);
+    // Weight tokens come first and are never masked.
+    let mask = mask.map(|mask| mask.constant_pad_nd([slices, 0]));
+    let context = Context {
+        mask: mask.as_ref(),
+        hooks,
+        ..Context::default()
+    };
+    let Some(decoder) = decoder else {
+        return encoder.forward(parameters, &sequence, slices, context);
+    };
+    let memory = encoder.forward(parameters, &sequence, sequence.size()[1], context);
+    let context = Context {
+        memory: Some(&memory),
+        memory_mask: mask.as_ref(),
+        ..context
+    };
+    decoder.forward(parameters, &sequence, slices, context)
+}
+
+/// Output weight tokens of a decoder over weight tokens, with cross-attention to an encoder over sample tokens.
+fn separate(
+    encoder: &Stack,
+    decoder: &Stack,
+    parameters: &Parameters,
+    tokens: &Tokens,
+    input: TransformerInput,
+) -> Tensor {
+    let TransformerInput {
+        features,
+        labels,
+        support_gradient,
+        mask,
+        hooks,
+    } = input;
+    let (tasks, slices) = (labels.size()[0], tokens.slices as i64);
+    let samples = tokens.sample_tokens(parameters, features, labels, tokens.sample_width());
+    let context = Context {
+        mask,
+        hooks,
+        ..Context::default()
+    };
+    let memory = encoder.forward(parameters, &samples, samples.size()[1], context);
+    let width = tokens.weight_width();
+    let weights = tokens.weight_tokens(parameters, tasks, width, support_gradient);
+    let context = Context {
+        memory: Some(&memory),
+        memory_mask: mask,
+        hooks,
+        ..Context::default()
+    };
+    decoder.forward(parameters, &weights, slices, context)
 }

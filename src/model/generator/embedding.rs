@@ -1,13 +1,16 @@
-//! s_φ and h_φl: what the weight generators see of an image and of its activations (§4.1, §5.2).
+//! s_φ and h_φl: embeddings of images and of activations, the features of sample tokens (§4.1, §5.2).
 use tch::Tensor;
 
 use crate::model::cnn::batch_norm::BatchNorm;
 use crate::model::kernels::convolution::{convolve_shared, mean_of_convolved};
-use crate::model::parameters::{Initial, ParameterId, ParameterKind, ParameterLayout, Parameters};
+use crate::model::map_size::MapSize;
+use crate::model::parameters::{
+    Initial, ParameterGroup, ParameterId, ParameterKind, ParameterLayout, Parameters,
+};
 use crate::model::part_cost::PartCost;
 use crate::model::pass::{Observed, Pass};
 
-/// A convolution kernel and, unless a normalisation follows that would take it away, its bias.
+/// A learned convolution; it has no bias if a batch normalisation follows, which would cancel it.
 #[derive(Clone, Copy, Debug)]
 struct Convolution {
     kernel: ParameterId,
@@ -55,24 +58,22 @@ impl Convolution {
         }
     }
 
-    /// On an image of this size, a map of its output included, and the size that comes out.
-    fn cost(
-        &self,
-        layout: &ParameterLayout,
-        size: (usize, usize),
-        padding: usize,
-    ) -> (PartCost, (usize, usize)) {
+    /// Cost for an input of this size, with one elementwise operation on the output; and the size of the output.
+    fn cost(&self, layout: &ParameterLayout, size: MapSize, padding: usize) -> (PartCost, MapSize) {
         let kernel = layout.spec(self.kernel);
         let out = |size: usize, kernel: i64| {
             (size + 2 * padding - kernel as usize) / self.stride as usize + 1
         };
-        let size = (out(size.0, kernel.shape[2]), out(size.1, kernel.shape[3]));
-        let places = size.0 * size.1;
-        let cost = PartCost {
-            multiply_adds: kernel.len() * places,
-            kept: 2 * kernel.shape[0] as usize * places,
+        let output = MapSize {
+            channels: kernel.shape[0] as usize,
+            height: out(size.height, kernel.shape[2]),
+            width: out(size.width, kernel.shape[3]),
         };
-        (cost, size)
+        let cost = PartCost {
+            multiply_adds: kernel.len() * output.area(),
+            activations: 2 * output.volume(),
+        };
+        (cost, output)
     }
 
     fn forward(&self, parameters: &Parameters, input: &Tensor, padding: i64) -> Tensor {
@@ -80,7 +81,7 @@ impl Convolution {
         convolve_shared(input, kernel, bias, self.stride, padding)
     }
 
-    /// The mean over places of the output without padding.
+    /// The mean over positions of the output without padding.
     fn mean(&self, parameters: &Parameters, input: &Tensor) -> Tensor {
         let (kernel, bias) = self.weights(parameters);
         mean_of_convolved(input, kernel, bias, self.stride)
@@ -92,30 +93,31 @@ impl Convolution {
     }
 }
 
+/// Cost of convolutions in sequence.
 fn cost<'a>(
     layout: &ParameterLayout,
     convolutions: impl Iterator<Item = &'a Convolution>,
-    mut size: (usize, usize),
+    mut size: MapSize,
     padding: usize,
 ) -> PartCost {
     let mut sum = PartCost::default();
     for convolution in convolutions {
-        let (cost, after) = convolution.cost(layout, size, padding);
+        let (cost, output) = convolution.cost(layout, size, padding);
         sum = sum + cost;
-        size = after;
+        size = output;
     }
     sum
 }
 
-/// s_φ(x): four 3×3 convolutions with batch-norm, if so wished, and ReLU, stride 2 but for the last, then the mean
-/// over places.
+/// The image embedding s_φ(x): four 3×3 convolutions, of stride 2 except the last, with optional batch normalisation
+/// and ReLU, then the mean over positions.
 #[derive(Clone, Debug)]
 pub struct ImageEmbedding {
     layers: Vec<(Convolution, Option<BatchNorm>)>,
 }
 
 impl ImageEmbedding {
-    /// `width` features from images of `image_channels` channels.
+    /// An embedding of images with `image_channels` channels into `width` features.
     pub fn new(
         layout: &mut ParameterLayout,
         buffers: &mut ParameterLayout,
@@ -128,7 +130,7 @@ impl ImageEmbedding {
             .enumerate()
             .map(|(index, stride)| {
                 let inputs = if index == 0 { image_channels } else { width };
-                let name = format!("image_embedding.layer{}", index + 1);
+                let name = format!("{}.layer{}", ParameterGroup::ImageEmbedding, index + 1);
                 let shape = [width, inputs, 3, 3];
                 if !batch_norm {
                     return (Convolution::with_bias(layout, &name, shape, stride), None);
@@ -137,29 +139,28 @@ impl ImageEmbedding {
                 let name = format!("{name}.batch_norm");
                 (
                     convolution,
-                    Some(BatchNorm::new(Some(layout), buffers, &name, width)),
+                    Some(BatchNorm::new(layout, buffers, &name, width)),
                 )
             })
             .collect();
         ImageEmbedding { layers }
     }
 
-    /// On an image of this size.
-    pub fn cost(&self, layout: &ParameterLayout, size: (usize, usize)) -> PartCost {
+    /// Cost per image of this size.
+    pub fn cost(&self, layout: &ParameterLayout, size: MapSize) -> PartCost {
         cost(layout, self.layers.iter().map(|(layer, _)| layer), size, 1)
     }
 
-    /// `[T·N, C, H, W]` → `[T·N, width]`; statistics of the support images unless moving averages are in use.
+    /// Support images `[T·N, C, H, W]` → embeddings `[T·N, width]`, normalised by their own statistics or by the moving
+    /// averages.
     pub fn forward(&self, pass: &Pass, images: &Tensor, observed: &mut Observed) -> Tensor {
         let mut values = images.shallow_clone();
         for (convolution, norm) in &self.layers {
             let output = convolution.forward(pass.parameters, &values, 1);
             values = match norm {
                 Some(norm) => {
-                    let (normalised, statistics) = norm.by_own_batch(pass, &output);
-                    if pass.training {
-                        observed.note(&statistics);
-                    }
+                    let (normalised, statistics) = norm.forward(pass, &output);
+                    observed.record(&statistics);
                     normalised
                 }
                 None => output,
@@ -170,7 +171,19 @@ impl ImageEmbedding {
     }
 }
 
-/// h_φl(z): convolutions without padding; the mean over places of each one's output before its ReLU, concatenated.
+/// Sizes of an activation embedding.
+#[derive(Clone, Copy, Debug)]
+pub struct ActivationEmbeddingConfig {
+    /// Output channels of each convolution.
+    pub features: usize,
+    /// Height and width of the kernels.
+    pub kernel_size: usize,
+    /// The stride of each convolution.
+    pub strides: &'static [usize],
+}
+
+/// The activation embedding h_φl(z): convolutions without padding and with ReLU between them; the features are the
+/// means over positions of each convolution's output.
 #[derive(Clone, Debug)]
 pub struct ActivationEmbedding {
     convolutions: Vec<Convolution>,
@@ -178,18 +191,21 @@ pub struct ActivationEmbedding {
 }
 
 impl ActivationEmbedding {
-    /// `features` channels a convolution, one for each stride, on `channels` × `height` × `width` activations. A
-    /// kernel is `kernel_size` wide, or as the whole map where that is smaller; what no longer fits is left out.
+    /// An embedding of activations of this size. Kernels are as large as the activations where these are smaller than
+    /// the kernel size; convolutions that do not fit the output of the one before are left out.
     pub fn new(
         layout: &mut ParameterLayout,
         name: &str,
-        (channels, height, width): (usize, usize, usize),
-        features: usize,
-        kernel_size: usize,
-        strides: &[usize],
+        size: MapSize,
+        config: ActivationEmbeddingConfig,
     ) -> ActivationEmbedding {
-        let kernel = (height.min(kernel_size), width.min(kernel_size));
-        let (mut map, mut inputs) = ((height, width), channels);
+        let ActivationEmbeddingConfig {
+            features,
+            kernel_size,
+            strides,
+        } = config;
+        let kernel = (size.height.min(kernel_size), size.width.min(kernel_size));
+        let (mut map, mut inputs) = ((size.height, size.width), size.channels);
         let mut convolutions = Vec::new();
         for (index, &stride) in strides.iter().enumerate() {
             if map.0 < kernel.0 || map.1 < kernel.1 {
@@ -213,17 +229,17 @@ impl ActivationEmbedding {
         }
     }
 
-    /// On activations of this size.
-    pub fn cost(&self, layout: &ParameterLayout, size: (usize, usize)) -> PartCost {
+    /// Cost per sample with activations of this size.
+    pub fn cost(&self, layout: &ParameterLayout, size: MapSize) -> PartCost {
         cost(layout, self.convolutions.iter(), size, 0)
     }
 
-    /// Number of features of an image.
+    /// Number of features of a sample.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// `[T·N, C, H, W]` → `[T·N, width]`
+    /// Activations `[T·N, C, H, W]` → embeddings `[T·N, width]`.
     pub fn forward(&self, parameters: &Parameters, activations: &Tensor) -> Tensor {
         let mut values = activations.shallow_clone();
         let mut means = Vec::with_capacity(self.convolutions.len());

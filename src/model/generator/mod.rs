@@ -1,6 +1,8 @@
-//! The weight generators: tokens → Transformer → weight slices of one layer.
+//! The weight generators: support set → tokens → Transformer → weight slices of one layer.
 
 mod arrangement;
+pub mod attention;
+pub(crate) mod convolution;
 pub mod embedding;
 pub mod generator;
 pub mod gradient_step;

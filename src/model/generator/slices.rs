@@ -1,105 +1,75 @@
-//! Weight slices ⇄ layer weights (§4.1).
-//!
-//! Output allocation: one slice an output channel. Spatial allocation: one slice a place of the kernel.
+//! Weight slices of a generated convolution (§4.1).
 use tch::Tensor;
 
-use crate::model::weights::{ConvolutionWeights, LogitsWeights};
-use crate::settings::generator::Allocation;
+/// The weights that one slice holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SliceContents {
+    /// Output allocation, one slice per output channel: its kernel, `[I, k, k]`, and then further values of the channel
+    /// (bias, γ, β, as far as they are generated).
+    OutputChannel {
+        /// Number of values after the kernel.
+        further: usize,
+    },
+    /// Spatial allocation, one slice per kernel position: the weights of all pairs of input and output channels,
+    /// `[I, O]`.
+    KernelPosition,
+}
 
 /// How slices fill the weights of one convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct ConvolutionSlices {
-    /// Output or spatial.
-    pub allocation: Allocation,
-    /// O
+    /// The weights that one slice holds.
+    pub contents: SliceContents,
+    /// O.
     pub outputs: usize,
-    /// I
+    /// I.
     pub inputs: usize,
-    /// k
+    /// k.
     pub kernel_size: usize,
-    /// Whether a slice ends with a bias (output allocation only).
-    pub bias: bool,
-    /// Whether a slice ends with γ and β (output allocation only).
-    pub batch_norm: bool,
 }
 
 impl ConvolutionSlices {
     /// Number of slices.
     pub fn count(&self) -> usize {
-        match self.allocation {
-            Allocation::Output => self.outputs,
-            Allocation::Spatial => self.kernel_size * self.kernel_size,
+        match self.contents {
+            SliceContents::OutputChannel { .. } => self.outputs,
+            SliceContents::KernelPosition => self.kernel_size * self.kernel_size,
         }
     }
 
     /// Length of a slice.
     pub fn length(&self) -> usize {
-        match self.allocation {
-            Allocation::Output => {
-                let extra = usize::from(self.bias) + 2 * usize::from(self.batch_norm);
-                self.inputs * self.kernel_size * self.kernel_size + extra
-            }
-            Allocation::Spatial => self.inputs * self.outputs,
+        match self.contents {
+            SliceContents::OutputChannel { further } => self.channel_length() + further,
+            SliceContents::KernelPosition => self.inputs * self.outputs,
         }
     }
 
-    /// Slices `[T, count, length]` as weights.
-    pub fn weights(&self, slices: &Tensor) -> ConvolutionWeights {
+    /// Length of the kernel of one output channel.
+    fn channel_length(&self) -> usize {
+        self.inputs * self.kernel_size * self.kernel_size
+    }
+
+    /// The kernel in slices `[T, count, length]`: `[T, O, I, k, k]`.
+    pub fn kernel(&self, slices: &Tensor) -> Tensor {
         let tasks = slices.size()[0];
         let [outputs, inputs, size] =
             [self.outputs, self.inputs, self.kernel_size].map(|length| length as i64);
-        if self.allocation == Allocation::Spatial {
-            let kernel = slices
+        match self.contents {
+            SliceContents::OutputChannel { .. } => slices
+                .narrow(2, 0, self.channel_length() as i64)
+                .reshape([tasks, outputs, inputs, size, size]),
+            SliceContents::KernelPosition => slices
                 .view([tasks, size, size, inputs, outputs])
-                .permute([0, 4, 3, 1, 2]);
-            return ConvolutionWeights {
-                kernel,
-                bias: None,
-                batch_norm: None,
-            };
-        }
-        let length = inputs * size * size;
-        let kernel = slices
-            .narrow(2, 0, length)
-            .reshape([tasks, outputs, inputs, size, size]);
-        let at = |offset: i64| slices.select(2, length + offset);
-        let after_bias = i64::from(self.bias);
-        ConvolutionWeights {
-            kernel,
-            bias: self.bias.then(|| at(0)),
-            batch_norm: self
-                .batch_norm
-                .then(|| (at(after_bias), at(after_bias + 1))),
+                .permute([0, 4, 3, 1, 2]),
         }
     }
 
-    /// The slices that these weights were made of, `[T, count, length]`.
-    pub fn slices(&self, weights: &ConvolutionWeights) -> Tensor {
-        let kernel = &weights.kernel;
-        let tasks = kernel.size()[0];
-        if self.allocation == Allocation::Spatial {
-            let places = (self.kernel_size * self.kernel_size) as i64;
-            return kernel.permute([0, 3, 4, 2, 1]).reshape([tasks, places, -1]);
-        }
-        let mut parts = vec![kernel.flatten(2, -1)];
-        parts.extend(weights.bias.as_ref().map(|bias| bias.unsqueeze(2)));
-        if let Some((gamma, beta)) = &weights.batch_norm {
-            parts.extend([gamma.unsqueeze(2), beta.unsqueeze(2)]);
-        }
-        Tensor::cat(&parts, 2)
+    /// Number `index` of the further values of each output channel, `[T, O]`, in slices `[T, count, length]`.
+    ///
+    /// # Panics
+    /// If slices hold fewer further values.
+    pub fn channel_value(&self, slices: &Tensor, index: usize) -> Tensor {
+        slices.select(2, (self.channel_length() + index) as i64)
     }
-}
-
-/// Slices `[T, n, length + 1]`, the bias last, as a logits layer.
-pub fn logits_from_slices(slices: &Tensor) -> LogitsWeights {
-    let length = slices.size()[2] - 1;
-    LogitsWeights {
-        weight: slices.narrow(2, 0, length),
-        bias: slices.select(2, length),
-    }
-}
-
-/// Σ w² of per-task weights `[T, …]`, averaged over tasks.
-pub(crate) fn mean_squared_norm(weights: &Tensor) -> Tensor {
-    weights.square().sum(None) / weights.size()[0] as f64
 }

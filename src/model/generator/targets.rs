@@ -1,39 +1,14 @@
-//! From an experiment's options: the target CNN, what is learned of each layer, and what each generator is built for.
-use crate::model::cnn::cnn::LearnedParts;
+//! What each weight generator is built for, from the options of its layer.
 use crate::model::cnn::shapes::LayerShape;
+use crate::model::generator::embedding::ActivationEmbeddingConfig;
 use crate::model::generator::generator::{OutputScale, Target};
 use crate::model::generator::slices::ConvolutionSlices;
-use crate::settings::cnn::CnnOptions;
+use crate::model::map_size::MapSize;
+use crate::model::parameters::ParameterGroup;
 use crate::settings::generator::{GeneratorOptions, LogitsFeatures};
 
-/// What is learned of a layer.
-pub(crate) fn learned_parts(options: &GeneratorOptions, generated: bool) -> LearnedParts {
-    let base = !generated || options.learned_base;
-    LearnedParts {
-        kernel: base,
-        bias: generated && options.learned_base && options.generate_bias,
-        batch_norm: base || !options.generate_batch_norm,
-    }
-}
-
-/// How the slices of a generated convolution are cut.
-pub(crate) fn convolution_slices(
-    options: &GeneratorOptions,
-    cnn: &CnnOptions,
-    shape: &LayerShape,
-) -> ConvolutionSlices {
-    ConvolutionSlices {
-        allocation: options.allocation,
-        outputs: cnn.channels,
-        inputs: shape.input.0,
-        kernel_size: cnn.kernel_size,
-        bias: options.generate_bias,
-        batch_norm: options.generate_batch_norm,
-    }
-}
-
-/// Generated kernels start a tenth as large as the learned ones that they are added to; alone, so that activations
-/// keep their size.
+/// The target of the generator of convolution `layer`. Generated kernels that are added to learned ones are initially a
+/// tenth as large as these; other generated kernels are initially scaled so that activations keep their size.
 pub(crate) fn convolution_target(
     options: &GeneratorOptions,
     layer: usize,
@@ -51,12 +26,16 @@ pub(crate) fn convolution_target(
     let default = slices.inputs.max(slices.outputs);
     let features = options.activation_embedding.unwrap_or(default);
     Target {
-        name: format!("generator.layer{}", layer + 1),
+        group: ParameterGroup::ConvolutionGenerator(layer),
         labels,
         slices: (slices.count(), slices.length()),
         activations: shape.input,
         flat_length: 0,
-        embedding: (features > 0).then_some((features, slices.kernel_size, &[2, 1])),
+        embedding: (features > 0).then_some(ActivationEmbeddingConfig {
+            features,
+            kernel_size: slices.kernel_size,
+            strides: &[2, 1],
+        }),
         output_scale: OutputScale {
             start,
             fixed: 1.0,
@@ -65,25 +44,29 @@ pub(crate) fn convolution_target(
     }
 }
 
-/// A layer from `length` features to logits; its slices hold a bias at their end. Logits are sums of as many products as
-/// there are features: the fixed scale keeps them, at the start, as large as with 8 features.
+/// The target of a generator of a logits layer from `length` features to `way` logits; a bias is the last element of
+/// each slice. A logit is a sum of `length` products; the fixed scale keeps initial logits as large as with 8 features.
 pub(crate) fn logits_target(
-    name: &str,
+    group: ParameterGroup,
     options: &GeneratorOptions,
-    activations: (usize, usize, usize),
+    activations: MapSize,
     (way, length): (usize, usize),
     labels: usize,
 ) -> Target {
     let flat = options.logits_features != LogitsFeatures::Embedded;
     let embedded = options.logits_features != LogitsFeatures::Flat;
-    let features = options.activation_embedding.unwrap_or(activations.0);
+    let features = options.activation_embedding.unwrap_or(activations.channels);
     Target {
-        name: name.to_owned(),
+        group,
         labels,
         slices: (way, length + 1),
         activations,
         flat_length: if flat { length } else { 0 },
-        embedding: (embedded && features > 0).then_some((features, 3, &[1])),
+        embedding: (embedded && features > 0).then_some(ActivationEmbeddingConfig {
+            features,
+            kernel_size: 3,
+            strides: &[1],
+        }),
         output_scale: OutputScale {
             start: 1.0 / ((length + 1) as f32).sqrt(),
             fixed: (3.0 / ((length + 1) as f64).sqrt()).min(1.0),

@@ -1,13 +1,17 @@
-//! Convolutions, by the way that is fastest for their input.
+//! Convolutions of several tasks, computed by the fastest method for their input.
 use tch::Tensor;
 
-use crate::base::device::sent;
-use crate::model::kernels::tasks_as_channels::{faster_together, one_after_another, side_by_side};
+use crate::base::device::copy_to_device;
+use crate::model::kernels::tasks_as_channels::{
+    channels_to_tasks, one_call_is_faster, tasks_to_channels,
+};
+use crate::model::tensor_sizes::sizes;
 
 /// Up to this many input channels one matrix product beats the convolution kernels: 3 times on a CPU at 28×28.
 const FEW_CHANNELS: i64 = 3;
 
-/// `[T·N, I, H, W]` → `[T·N, O, H', W']`, with a kernel `[O, I, k, l]`, or one for each task, `[T, O, I, k, l]`.
+/// Convolves `[T·N, I, H, W]` → `[T·N, O, H', W']` with a kernel `[O, I, k, l]` that all tasks share, or with one
+/// kernel per task, `[T, O, I, k, l]`.
 pub fn convolve(input: &Tensor, kernel: &Tensor, tasks: i64, stride: i64, padding: i64) -> Tensor {
     if kernel.dim() == 4 {
         return convolve_shared(input, kernel, None, stride, padding);
@@ -15,17 +19,17 @@ pub fn convolve(input: &Tensor, kernel: &Tensor, tasks: i64, stride: i64, paddin
     if tasks == 1 {
         return convolve_shared(input, &kernel.squeeze_dim(0), None, stride, padding);
     }
-    if faster_together(input, tasks) && !of_pixels(input) {
+    if one_call_is_faster(input, tasks) && !is_image_on_cpu(input) {
         return by_groups(input, kernel, tasks, stride, padding);
     }
-    let of_tasks = input.chunk(tasks, 0).into_iter().zip(kernel.unbind(0));
-    let outputs: Vec<Tensor> = of_tasks
+    let pairs = input.chunk(tasks, 0).into_iter().zip(kernel.unbind(0));
+    let outputs: Vec<Tensor> = pairs
         .map(|(input, kernel)| convolve_shared(&input, &kernel, None, stride, padding))
         .collect();
     Tensor::cat(&outputs, 0)
 }
 
-/// The same with one kernel, `[O, I, k, l]`, and maybe a bias, `[O]`.
+/// Convolves `[N, I, H, W]` → `[N, O, H', W']` with a single kernel, `[O, I, k, l]`, and optionally a bias, `[O]`.
 pub(crate) fn convolve_shared(
     input: &Tensor,
     kernel: &Tensor,
@@ -33,7 +37,7 @@ pub(crate) fn convolve_shared(
     stride: i64,
     padding: i64,
 ) -> Tensor {
-    if of_pixels(input) {
+    if is_image_on_cpu(input) {
         let output = by_matrix_product(input, kernel, stride, padding);
         return match bias {
             Some(bias) => output + bias.view([1, -1, 1, 1]),
@@ -43,21 +47,21 @@ pub(crate) fn convolve_shared(
     grouped(input, kernel, bias, stride, padding, 1)
 }
 
-/// Whether these are images on a CPU, not activations.
-pub(crate) fn of_pixels(input: &Tensor) -> bool {
+/// Whether `input` is on a CPU, has few channels and needs no gradient: images, not activations.
+pub(crate) fn is_image_on_cpu(input: &Tensor) -> bool {
     input.size()[1] <= FEW_CHANNELS && !input.requires_grad() && !input.device().is_cuda()
 }
 
-/// The mean over places of `input`, `[N, I, H, W]`, convolved without padding, `[N, O]`. A convolution is linear, so this
-/// is the kernel on the mean patch, and nothing is convolved.
+/// The mean over positions of `input`, `[N, I, H, W]`, convolved without padding: `[N, O]`. A convolution is linear, so
+/// this is the kernel applied to the mean patch, and nothing is convolved.
 pub(crate) fn mean_of_convolved(
     input: &Tensor,
     kernel: &Tensor,
     bias: Option<&Tensor>,
     stride: i64,
 ) -> Tensor {
-    let (images, channels, height, width) = input.size4().unwrap_or_default();
-    let (_, _, rows, columns) = kernel.size4().unwrap_or_default();
+    let [images, channels, height, width] = sizes(input, "input of a convolution");
+    let [_, _, rows, columns] = sizes(kernel, "kernel");
     let by_rows = window_means(height, rows, stride, input)
         .expand([images, -1, -1], false)
         .bmm(&input.permute([0, 2, 3, 1]).flatten(2, 3));
@@ -68,27 +72,31 @@ pub(crate) fn mean_of_convolved(
     patches.view([images, -1]).linear(&kernel, bias)
 }
 
-/// `[1, kernel, length]`: row i times values along an axis is the mean of those that a kernel's place i meets.
+/// `[1, kernel, length]`: row i times the values along an axis is the mean of the values that element i of the kernel
+/// is multiplied with.
 fn window_means(length: i64, kernel: i64, stride: i64, like: &Tensor) -> Tensor {
     let count = (length - kernel) / stride + 1;
-    let meets = |place: i64, value: i64| {
-        let from_start = value - place;
+    let is_covered = |element: i64, position: i64| {
+        let from_start = position - element;
         from_start >= 0 && from_start % stride == 0 && from_start / stride < count
     };
     let share = 1.0 / count as f64;
     let numbers: Vec<f64> = (0..kernel)
-        .flat_map(|place| (0..length).map(move |value| (place, value)))
-        .map(|(place, value)| if meets(place, value) { share } else { 0.0 })
+        .flat_map(|element| (0..length).map(move |position| (element, position)))
+        .map(|(element, position)| match is_covered(element, position) {
+            true => share,
+            false => 0.0,
+        })
         .collect();
     let means = Tensor::from_slice(&numbers).view([1, kernel, length]);
-    sent(means.to_kind(like.kind()), like.device())
+    copy_to_device(means.to_kind(like.kind()), like.device())
 }
 
-/// Each task's kernel is one group of a grouped convolution.
+/// One grouped convolution in which each task's kernel is a group.
 fn by_groups(input: &Tensor, kernel: &Tensor, tasks: i64, stride: i64, padding: i64) -> Tensor {
-    let beside = side_by_side(input, tasks);
-    let output = grouped(&beside, &kernel.flatten(0, 1), None, stride, padding, tasks);
-    one_after_another(&output, tasks)
+    let input = tasks_to_channels(input, tasks);
+    let output = grouped(&input, &kernel.flatten(0, 1), None, stride, padding, tasks);
+    channels_to_tasks(&output, tasks)
 }
 
 fn grouped(
@@ -113,8 +121,8 @@ fn grouped(
     )
 }
 
-/// Every patch that a kernel of `rows` × `columns` covers, as a column of one matrix an image, `[N, I·rows·columns,
-/// H'·W']`; H' and W'.
+/// Every patch that a kernel of `rows` × `columns` covers, as a column of one matrix per image,
+/// `[N, I·rows·columns, H'·W']`; and H' and W'.
 pub(crate) fn patches(
     input: &Tensor,
     (rows, columns): (i64, i64),
@@ -124,7 +132,7 @@ pub(crate) fn patches(
     let padded = input
         .constant_pad_nd([padding, padding, padding, padding])
         .contiguous();
-    let (images, channels, height, width) = padded.size4().unwrap_or_default();
+    let [images, channels, height, width] = sizes(&padded, "input of a convolution");
     let (out_height, out_width) = ((height - rows) / stride + 1, (width - columns) / stride + 1);
     let area = height * width;
     let patches = padded
@@ -137,9 +145,9 @@ pub(crate) fn patches(
     (patches, (out_height, out_width))
 }
 
-/// All patches of an image times the kernel.
+/// The kernel times all patches of each image.
 fn by_matrix_product(input: &Tensor, kernel: &Tensor, stride: i64, padding: i64) -> Tensor {
-    let (outputs, _, rows, columns) = kernel.size4().unwrap_or_default();
+    let [outputs, _, rows, columns] = sizes(kernel, "kernel");
     let (patches, (out_height, out_width)) = patches(input, (rows, columns), stride, padding);
     let images = input.size()[0];
     let matrix = kernel
@@ -154,8 +162,8 @@ fn by_matrix_product(input: &Tensor, kernel: &Tensor, stride: i64, padding: i64)
         .permute([0, 3, 1, 2])
 }
 
-/// The same tensor with channels innermost in memory: a kernel laid out so makes libtorch's CPU convolutions answer
-/// in kind, and pooling is then several times faster.
+/// The same values in channels-last memory layout. With such a kernel libtorch's CPU convolutions return channels-last
+/// outputs, for which pooling is several times faster.
 fn channels_last(tensor: &Tensor) -> Tensor {
     tensor
         .permute([0, 2, 3, 1])
@@ -169,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    /// Maps that are small enough to be computed together, and maps that are not.
+    /// Activations small enough for one call for all tasks, and larger ones.
     #[test]
     fn each_task_has_its_kernel() {
         let (tasks, none) = (2, None::<&Tensor>);
@@ -177,11 +185,11 @@ mod tests {
             let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Double, Device::Cpu));
             let input = random(&[tasks * images, 8, side, side]).set_requires_grad(true);
             let kernel = random(&[tasks, 6, 8, 3, 3]);
-            let of_task = |(input, kernel): (Tensor, Tensor)| {
+            let plain = |(input, kernel): (Tensor, Tensor)| {
                 input.conv2d(&kernel, none, [1, 1], [1, 1], [1, 1], 1)
             };
-            let apart = input.chunk(tasks, 0).into_iter().zip(kernel.unbind(0));
-            let expected = Tensor::cat(&apart.map(of_task).collect::<Vec<_>>(), 0);
+            let pairs = input.chunk(tasks, 0).into_iter().zip(kernel.unbind(0));
+            let expected = Tensor::cat(&pairs.map(plain).collect::<Vec<_>>(), 0);
             for input in [&input, &channels_last(&input)] {
                 let found = convolve(input, &kernel, tasks, 1, 1);
                 assert!((found - &expected).abs().max().double_value(&[]) < 1e-12);
@@ -189,9 +197,9 @@ mod tests {
         }
     }
 
-    /// Strides, sizes that a stride does not divide, a kernel as large as the map.
+    /// Strides, sizes that a stride does not divide, and a kernel as large as the input.
     #[test]
-    fn the_mean_of_a_convolution_is_that_of_its_output() {
+    fn the_mean_of_a_convolution_equals_the_mean_of_its_output() {
         for (size, kernel, stride) in [
             ([9, 7], [3, 3], 1),
             ([8, 9], [3, 3], 2),

@@ -1,7 +1,7 @@
-//! Operations with a forward and a backward pass of their own where libtorch's are slower.
+//! Operations on tensors that are faster than a plain call of libtorch, some with a custom backward pass.
 
 pub mod convolution;
-mod numbers;
+mod elements;
 pub mod pooled_convolution;
 pub mod tape;
 pub(crate) mod tasks_as_channels;

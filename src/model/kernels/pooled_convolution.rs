@@ -1,32 +1,33 @@
 //! 3×3 convolution of images, shift, 2×2 max-pooling and ReLU in one pass over the data, forward and backward.
 //!
-//! The first block of the CNN holds more data than all the others together. As operations of libtorch it is some ten
-//! passes over memory; here the convolution's output is never written, and the gradient of the kernel is found from
-//! what pooling kept.
+//! The first block of the CNN has more activations than all other blocks combined. With libtorch it takes about ten
+//! passes over memory. Here the output of the convolution is never written, and the gradient of the kernel is computed
+//! from the positions that pooling selected.
 use pulp::{Arch, NullaryFnOnce};
 use tch::Tensor;
 
-use crate::model::kernels::numbers::{Elements, numbers, tensor_of};
+use crate::model::kernels::elements::{Elements, elements_of, tensor_of};
+use crate::model::tensor_sizes::sizes;
 
 /// Height and width of the kernel.
 pub const KERNEL_SIZE: usize = 3;
 const AREA: usize = KERNEL_SIZE * KERNEL_SIZE;
 
-/// Output channels computed side by side.
+/// Output channels in one vector register.
 const LANES: usize = 8;
 type Lanes = [f32; LANES];
 
-/// Mark of an output that the ReLU set to 0; otherwise 0 … 3, the place that pooling kept.
-const SILENT: u8 = 4;
+/// Selected position of an output that the ReLU set to 0; otherwise 0 … 3, the position in the pooling window.
+const INACTIVE: u8 = 4;
 
-/// What the backward pass needs of a forward pass.
+/// What the backward pass needs from the forward pass.
 #[derive(Debug)]
-pub struct Kept {
+pub struct Saved {
     shape: Shape,
     /// Images with their padding, `[T·N, I, H, W]`.
     padded: Tensor,
-    /// What pooling and ReLU kept, `[T·N, H', W', O]`.
-    choices: Vec<u8>,
+    /// The position in the pooling window that each output comes from, or [`INACTIVE`]: `[T·N, H', W', O]`.
+    selected: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,12 +53,12 @@ impl Shape {
         self.planes * AREA
     }
 
-    /// Where the blocks of an image's task begin among all tasks' blocks.
-    fn blocks_of(&self, image: usize) -> usize {
+    /// Index of the first block of an image's task among the blocks of all tasks.
+    fn first_block(&self, image: usize) -> usize {
         image * self.tasks / self.images * self.blocks()
     }
 
-    /// Numbers of one padded image.
+    /// Elements of one padded image.
     fn image_length(&self) -> usize {
         self.planes * self.padded.0 * self.padded.1
     }
@@ -73,7 +74,7 @@ impl Shape {
         LANES.min(self.outputs - block * LANES)
     }
 
-    /// What the kernel covers of a plane when it computes the four places of a pooling window.
+    /// The rows of a plane that the kernel covers at the four positions of a pooling window.
     #[inline(always)]
     fn window<'a>(
         &self,
@@ -90,9 +91,9 @@ impl Shape {
     }
 }
 
-/// relu(maxpool(images ∗ kernel) + shift), `[T·N, O, H', W']`: images `[T·N, I, H, W]`, each task's kernel
-/// `[T, O, I, 3, 3]` and shift `[T, O]`, all of 32 bits, on a CPU; zeros around the images.
-pub fn forward(images: &Tensor, kernel: &Tensor, shift: &Tensor, padding: i64) -> (Tensor, Kept) {
+/// relu(maxpool(images ∗ kernel) + shift), `[T·N, O, H', W']`, with zero padding. `images`: `[T·N, I, H, W]`; `kernel`
+/// of each task: `[T, O, I, 3, 3]`; `shift`: `[T, O]`; all in single precision on the CPU.
+pub fn forward(images: &Tensor, kernel: &Tensor, shift: &Tensor, padding: i64) -> (Tensor, Saved) {
     let padded = with_padding(images, padding);
     let size = |tensor: &Tensor, axis: usize| tensor.size()[axis] as usize;
     let pooled = |length: usize| (length + 1 - KERNEL_SIZE) / 2;
@@ -105,57 +106,58 @@ pub fn forward(images: &Tensor, kernel: &Tensor, shift: &Tensor, padding: i64) -
         pooled: (pooled(height), pooled(width)),
         outputs: size(kernel, 1),
     };
-    // Not filled with zeros first: for large ones that costs as much as the work.
-    let mut choices = Vec::with_capacity(shape.images * shape.output_length());
+    // Not zeroed first, which for large images takes as long as the computation.
+    let mut selected = Vec::with_capacity(shape.images * shape.output_length());
     let layout = [shape.images, shape.pooled.0, shape.pooled.1, shape.outputs];
     let output = tensor_of(&layout.map(|length| length as i64), |output| {
         Arch::new().dispatch(Compute {
             shape,
-            padded: numbers(&padded),
+            padded: elements_of(&padded),
             kernel: &in_lanes(&kernel.flatten(2, -1), &shape),
             shift: &in_lanes(&shift.unsqueeze(2), &shape),
             output,
-            choices: &mut choices,
+            selected: &mut selected,
         });
     });
     let output = output.permute([0, 3, 1, 2]);
-    let kept = Kept {
+    let saved = Saved {
         shape,
         padded,
-        choices,
+        selected,
     };
-    (output, kept)
+    (output, saved)
 }
 
-/// Images, `[T·N, I, H, W]`, with rows and columns of zeros around them, in one pass.
+/// Adds `padding` rows and columns of zeros around images, `[T·N, I, H, W]`, in one pass.
 fn with_padding(images: &Tensor, padding: i64) -> Tensor {
     let images = images.contiguous();
-    let (count, planes, height, width) = images.size4().unwrap_or_default();
+    let [count, planes, height, width] = sizes(&images, "images");
     let shape = [count, planes, height + 2 * padding, width + 2 * padding];
-    let beside = vec![0.0; padding as usize];
-    let above = vec![0.0; (padding * shape[3]) as usize];
+    let zero_columns = vec![0.0; padding as usize];
+    let zero_rows = vec![0.0; (padding * shape[3]) as usize];
     tensor_of(&shape, |elements| {
-        for plane in numbers(&images).chunks_exact((height * width) as usize) {
-            elements.extend_from_slice(&above);
+        for plane in elements_of(&images).chunks_exact((height * width) as usize) {
+            elements.extend_from_slice(&zero_rows);
             for row in plane.chunks_exact(width as usize) {
-                elements.extend_from_slice(&beside);
+                elements.extend_from_slice(&zero_columns);
                 elements.extend_from_slice(row);
-                elements.extend_from_slice(&beside);
+                elements.extend_from_slice(&zero_columns);
             }
-            elements.extend_from_slice(&above);
+            elements.extend_from_slice(&zero_rows);
         }
     })
 }
 
-/// Gradients of the kernel, `[T, O, I, 3, 3]`, and of the shift, `[T, O]`, from that of the output.
-pub fn backward(kept: &Kept, gradient: &Tensor) -> (Tensor, Tensor) {
-    let shape = &kept.shape;
+/// Gradients of the kernel, `[T, O, I, 3, 3]`, and of the shift, `[T, O]`, from the gradient of the output,
+/// `[T·N, O, H', W']`.
+pub fn backward(saved: &Saved, gradient: &Tensor) -> (Tensor, Tensor) {
+    let shape = &saved.shape;
     let blocks = shape.tasks * shape.blocks();
     let mut kernel = vec![[0.0; LANES]; blocks * shape.taps()];
     let mut shift = vec![[0.0; LANES]; blocks];
     Arch::new().dispatch(Accumulate {
-        kept,
-        gradient: numbers(&gradient.permute([0, 2, 3, 1]).contiguous()),
+        saved,
+        gradient: elements_of(&gradient.permute([0, 2, 3, 1]).contiguous()),
         kernel: &mut kernel,
         shift: &mut shift,
     });
@@ -166,17 +168,17 @@ pub fn backward(kept: &Kept, gradient: &Tensor) -> (Tensor, Tensor) {
     (kernel, out_of_lanes(&shift, shape).squeeze_dim(2))
 }
 
-/// The work of [`forward`].
+/// The computation of [`forward`].
 struct Compute<'a, 'b> {
     shape: Shape,
     padded: &'a [f32],
     kernel: &'a [Lanes],
     shift: &'a [Lanes],
     output: &'a mut Elements<'b>,
-    choices: &'a mut Vec<u8>,
+    selected: &'a mut Vec<u8>,
 }
 
-// Work for `Arch::dispatch`, which compiles it for each kind of processor: everything in it must be inlined.
+// `Arch::dispatch` compiles this for each instruction set, so everything in it must be inlined.
 impl NullaryFnOnce for Compute<'_, '_> {
     type Output = ();
 
@@ -184,17 +186,17 @@ impl NullaryFnOnce for Compute<'_, '_> {
     fn call(self) {
         let (shape, taps) = (self.shape, self.shape.taps());
         for (index, image) in self.padded.chunks_exact(shape.image_length()).enumerate() {
-            let first = shape.blocks_of(index);
+            let first = shape.first_block(index);
             for row in 0..shape.pooled.0 {
                 for column in 0..shape.pooled.1 {
                     for block in 0..shape.blocks() {
                         let at = first + block;
                         let (kernel, _) = self.kernel[at * taps..(at + 1) * taps].as_chunks();
                         let sums = convolved(&shape, image, kernel, (row, column));
-                        let (values, chosen) = kept_of(&sums, &self.shift[at]);
+                        let (values, selected) = pool_and_activate(&sums, &self.shift[at]);
                         let lanes = shape.lanes(block);
                         self.output.extend_from_slice(&values[..lanes]);
-                        self.choices.extend_from_slice(&chosen[..lanes]);
+                        self.selected.extend_from_slice(&selected[..lanes]);
                     }
                 }
             }
@@ -202,7 +204,7 @@ impl NullaryFnOnce for Compute<'_, '_> {
     }
 }
 
-/// The convolution at the four places of a pooling window.
+/// The convolution at the four positions of a pooling window.
 #[inline(always)]
 fn convolved(
     shape: &Shape,
@@ -210,7 +212,7 @@ fn convolved(
     kernel: &[[Lanes; AREA]],
     place: (usize, usize),
 ) -> [Lanes; 4] {
-    // Four variables, not one array: they stay in registers.
+    // Four variables instead of one array, so that they stay in registers.
     let [mut first, mut second, mut third, mut fourth] = [[0.0; LANES]; 4];
     for (plane, taps) in kernel.iter().enumerate() {
         let pixels = shape.window(image, plane, place);
@@ -234,29 +236,33 @@ fn multiply_add(sum: &mut Lanes, factor: f32, values: &Lanes) {
     }
 }
 
-/// What pooling and ReLU leave of the four places of a window.
+/// Maximum of the four positions of a window, plus the shift, after ReLU; and the selected positions.
 #[inline(always)]
-fn kept_of(sums: &[Lanes; 4], shift: &Lanes) -> (Lanes, [u8; LANES]) {
-    let (mut values, mut chosen) = ([0.0; LANES], [0; LANES]);
+fn pool_and_activate(sums: &[Lanes; 4], shift: &Lanes) -> (Lanes, [u8; LANES]) {
+    let (mut values, mut selected) = ([0.0; LANES], [0; LANES]);
     for lane in 0..LANES {
-        let (mut best, mut place_of_best) = (sums[0][lane], 0u32);
-        for (place, sum) in (1..).zip(&sums[1..]) {
+        let (mut best, mut best_position) = (sums[0][lane], 0u32);
+        for (position, sum) in (1..).zip(&sums[1..]) {
             let better = sum[lane] > best;
             best = if better { sum[lane] } else { best };
-            place_of_best = if better { place } else { place_of_best };
+            best_position = if better { position } else { best_position };
         }
         let value = best + shift[lane];
-        // Not `max`, which would hide that a number is none.
-        let silent = value <= 0.0;
-        values[lane] = if silent { 0.0 } else { value };
-        chosen[lane] = if silent { SILENT } else { place_of_best as u8 };
+        // Not `max`, which would hide NaN.
+        let inactive = value <= 0.0;
+        values[lane] = if inactive { 0.0 } else { value };
+        selected[lane] = if inactive {
+            INACTIVE
+        } else {
+            best_position as u8
+        };
     }
-    (values, chosen)
+    (values, selected)
 }
 
-/// The work of [`backward`].
+/// The computation of [`backward`].
 struct Accumulate<'a> {
-    kept: &'a Kept,
+    saved: &'a Saved,
     gradient: &'a [f32],
     kernel: &'a mut [Lanes],
     shift: &'a mut [Lanes],
@@ -267,10 +273,10 @@ impl NullaryFnOnce for Accumulate<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let (shape, taps) = (self.kept.shape, self.kept.shape.taps());
-        let images = numbers(&self.kept.padded).chunks_exact(shape.image_length());
-        let (mut gradient, mut choices) = (self.gradient, &self.kept.choices[..]);
-        // Summed image by image: a single sum over all places would lose digits.
+        let (shape, taps) = (self.saved.shape, self.saved.shape.taps());
+        let images = elements_of(&self.saved.padded).chunks_exact(shape.image_length());
+        let (mut gradient, mut selected) = (self.gradient, &self.saved.selected[..]);
+        // Summed image by image, because a single sum over all positions would lose precision.
         let mut kernel_of_image = vec![[0.0; LANES]; shape.blocks() * taps];
         let mut shift_of_image = vec![[0.0; LANES]; shape.blocks()];
         for (index, image) in images.enumerate() {
@@ -280,21 +286,21 @@ impl NullaryFnOnce for Accumulate<'_> {
                 for column in 0..shape.pooled.1 {
                     for block in 0..shape.blocks() {
                         let lanes = shape.lanes(block);
-                        let (mut arriving, mut chosen) = ([0.0; LANES], [SILENT; LANES]);
-                        arriving[..lanes].copy_from_slice(&gradient[..lanes]);
-                        chosen[..lanes].copy_from_slice(&choices[..lanes]);
-                        (gradient, choices) = (&gradient[lanes..], &choices[lanes..]);
-                        let at_places = spread(&arriving, &chosen);
-                        for at_place in &at_places {
-                            multiply_add(&mut shift_of_image[block], 1.0, at_place);
+                        let (mut incoming, mut positions) = ([0.0; LANES], [INACTIVE; LANES]);
+                        incoming[..lanes].copy_from_slice(&gradient[..lanes]);
+                        positions[..lanes].copy_from_slice(&selected[..lanes]);
+                        (gradient, selected) = (&gradient[lanes..], &selected[lanes..]);
+                        let at_positions = scatter(&incoming, &positions);
+                        for at_position in &at_positions {
+                            multiply_add(&mut shift_of_image[block], 1.0, at_position);
                         }
                         let kernel = &mut kernel_of_image[block * taps..(block + 1) * taps];
                         let (kernel, _) = kernel.as_chunks_mut();
-                        add_patches(&shape, image, kernel, (row, column), &at_places);
+                        add_patches(&shape, image, kernel, (row, column), &at_positions);
                     }
                 }
             }
-            let start = shape.blocks_of(index);
+            let start = shape.first_block(index);
             let kernel = self.kernel[start * taps..].iter_mut();
             let shift = self.shift[start..].iter_mut();
             for (sum, part) in kernel
@@ -307,43 +313,43 @@ impl NullaryFnOnce for Accumulate<'_> {
     }
 }
 
-/// The gradient at the four places of a pooling window.
+/// The gradient at the four positions of a pooling window.
 #[inline(always)]
-fn spread(arriving: &Lanes, chosen: &[u8; LANES]) -> [Lanes; 4] {
-    let mut at_places = [[0.0; LANES]; 4];
-    for (place, at_place) in (0..).zip(&mut at_places) {
+fn scatter(incoming: &Lanes, positions: &[u8; LANES]) -> [Lanes; 4] {
+    let mut at_positions = [[0.0; LANES]; 4];
+    for (position, at_position) in (0..).zip(&mut at_positions) {
         for lane in 0..LANES {
-            let kept = chosen[lane] == place;
-            at_place[lane] = if kept { arriving[lane] } else { 0.0 };
+            let selected = positions[lane] == position;
+            at_position[lane] = if selected { incoming[lane] } else { 0.0 };
         }
     }
-    at_places
+    at_positions
 }
 
-/// Adds to each tap's gradient the pixels it met at the four places, times the gradient there.
+/// Adds to the gradient of each kernel element its pixels at the four positions times the gradient at these positions.
 #[inline(always)]
 fn add_patches(
     shape: &Shape,
     image: &[f32],
     kernel: &mut [[Lanes; AREA]],
     place: (usize, usize),
-    at_places: &[Lanes; 4],
+    at_positions: &[Lanes; 4],
 ) {
     for (plane, taps) in kernel.iter_mut().enumerate() {
         let pixels = shape.window(image, plane, place);
         for y in 0..KERNEL_SIZE {
             for x in 0..KERNEL_SIZE {
                 let tap = &mut taps[y * KERNEL_SIZE + x];
-                multiply_add(tap, pixels[y][x], &at_places[0]);
-                multiply_add(tap, pixels[y][x + 1], &at_places[1]);
-                multiply_add(tap, pixels[y + 1][x], &at_places[2]);
-                multiply_add(tap, pixels[y + 1][x + 1], &at_places[3]);
+                multiply_add(tap, pixels[y][x], &at_positions[0]);
+                multiply_add(tap, pixels[y][x + 1], &at_positions[1]);
+                multiply_add(tap, pixels[y + 1][x], &at_positions[2]);
+                multiply_add(tap, pixels[y + 1][x + 1], &at_positions[3]);
             }
         }
     }
 }
 
-/// `[T, O, taps]` → for each task and block of channels its taps, one lane a channel, zeros beyond the last channel.
+/// `[T, O, taps]` → the taps of each task and block of channels, one channel per lane, zeros after the last channel.
 fn in_lanes(values: &Tensor, shape: &Shape) -> Vec<Lanes> {
     let (tasks, blocks) = (shape.tasks as i64, shape.blocks() as i64);
     let missing = blocks * LANES as i64 - shape.outputs as i64;
@@ -351,10 +357,10 @@ fn in_lanes(values: &Tensor, shape: &Shape) -> Vec<Lanes> {
         .constant_pad_nd([0, 0, 0, missing])
         .view([tasks, blocks, LANES as i64, -1])
         .transpose(2, 3);
-    numbers(&lanes.contiguous()).as_chunks().0.to_vec()
+    elements_of(&lanes.contiguous()).as_chunks().0.to_vec()
 }
 
-/// The way back of [`in_lanes`].
+/// The inverse of [`in_lanes`].
 fn out_of_lanes(values: &[Lanes], shape: &Shape) -> Tensor {
     let (tasks, blocks) = (shape.tasks as i64, shape.blocks() as i64);
     Tensor::from_slice(values.as_flattened())
@@ -374,9 +380,9 @@ mod tests {
         (left - right).abs().max().double_value(&[])
     }
 
-    /// Colours and grey, channels that fill no whole block, an odd size, with and without padding.
+    /// One and three planes, channels that do not fill a block, odd sizes, with and without padding.
     #[test]
-    fn output_and_gradients_are_those_of_single_operations() {
+    fn output_and_gradients_equal_those_of_single_operations() {
         for (planes, outputs, (height, width), padding) in [
             (1, 8, (28, 28), 1),
             (3, 11, (9, 12), 1),
@@ -399,20 +405,20 @@ mod tests {
                 })
                 .collect();
             let expected = Tensor::cat(&expected, 0);
-            let arriving = random(&expected.size());
-            let loss = (&expected * &arriving).sum(Kind::Float);
+            let incoming = random(&expected.size());
+            let loss = (&expected * &incoming).sum(Kind::Float);
             let gradients = Tensor::run_backward(&[&loss], &[&kernel, &shift], false, false);
 
-            let (output, kept) = forward(&pixels, &kernel, &shift, padding);
+            let (output, saved) = forward(&pixels, &kernel, &shift, padding);
             assert!(farthest(&output, &expected) < 1e-5);
-            let (of_kernel, of_shift) = backward(&kept, &arriving);
+            let (of_kernel, of_shift) = backward(&saved, &incoming);
             assert!(farthest(&of_kernel, &gradients[0]) < 1e-4);
             assert!(farthest(&of_shift, &gradients[1]) < 1e-4);
         }
     }
 
     #[test]
-    fn what_is_no_number_stays_none() {
+    fn nan_stays_nan() {
         let ones = Tensor::ones([1, 1, 4, 4], (Kind::Float, Device::Cpu));
         let kernel = Tensor::full([1, 1, 1, 3, 3], f64::NAN, (Kind::Float, Device::Cpu));
         let (output, _) = forward(

@@ -1,41 +1,45 @@
-//! Gradients of operations that libtorch does not know: the way back is cut where their results come in.
+//! Custom backward passes: the computation graph is cut at the outputs of operations that libtorch cannot
+//! differentiate.
 use std::cell::RefCell;
 use std::fmt;
 
 use tch::Tensor;
 
-/// Gradients of an operation's inputs from that of its output.
+/// Computes the gradients of an operation's inputs from the gradient of its output.
 type Backward = Box<dyn Fn(&Tensor) -> [Tensor; 2]>;
 
-/// One operation.
-struct Cut {
+/// An operation with a custom backward pass.
+struct Operation {
     inputs: [Tensor; 2],
     output: Tensor,
     backward: Backward,
 }
 
-/// A value, and the leaf that stands for it in all that follows.
-struct Meeting {
+/// A value whose gradients are summed before they are back-propagated, and the leaf that later operations use in its
+/// place.
+struct SharedValue {
     value: Tensor,
     leaf: Tensor,
 }
 
-/// The operations of one forward pass that bring a gradient of their own, none of them dependent on the output of
-/// another, and the values at which ways back meet.
+/// The operations of one forward pass that have a custom backward pass, none of which depends on the output of another,
+/// and the values whose gradients are summed before they are back-propagated.
 #[derive(Default)]
 pub struct Tape {
-    cuts: RefCell<Vec<Cut>>,
-    meetings: RefCell<Vec<Meeting>>,
+    operations: RefCell<Vec<Operation>>,
+    shared: RefCell<Vec<SharedValue>>,
 }
 
 impl fmt::Debug for Tape {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Tape of {} operations", self.cuts.borrow().len())
+        let count = self.operations.borrow().len();
+        write!(formatter, "Tape of {count} operations")
     }
 }
 
 impl Tape {
-    /// `output`, computed from `inputs` without libtorch's knowledge, as a value whose gradient finds its way to them.
+    /// Records an operation: `output` was computed from `inputs` outside libtorch's graph, and `backward` computes the
+    /// gradients of the inputs from that of the output. Returns the leaf to use in place of `output`.
     pub(crate) fn record(
         &self,
         inputs: [Tensor; 2],
@@ -44,7 +48,7 @@ impl Tape {
     ) -> Tensor {
         let output = output.detach().set_requires_grad(true);
         let backward = Box::new(backward);
-        self.cuts.borrow_mut().push(Cut {
+        self.operations.borrow_mut().push(Operation {
             inputs,
             output: output.shallow_clone(),
             backward,
@@ -52,69 +56,76 @@ impl Tape {
         output
     }
 
-    /// `value` as one at which the ways back from the loss and from the cuts meet: what it is made of is gone back
-    /// through once, not by each. It may depend on no cut and no other meeting.
-    pub(crate) fn meet(&self, value: Tensor) -> Tensor {
+    /// Registers a value that both the loss and inputs of recorded operations depend on. Their gradients are summed
+    /// here and back-propagated once instead of once for each. `value` may depend on no recorded operation and no other
+    /// shared value. Returns the leaf to use in its place.
+    pub(crate) fn share(&self, value: Tensor) -> Tensor {
         let leaf = value.detach().set_requires_grad(true);
-        self.meetings.borrow_mut().push(Meeting {
+        self.shared.borrow_mut().push(SharedValue {
             value,
             leaf: leaf.shallow_clone(),
         });
         leaf
     }
 
-    /// Gradients of `loss` with respect to these leaves; of those that no way back reaches, tensors that are not defined.
+    /// Gradients of `loss` with respect to `leaves`; undefined tensors for leaves that the loss does not depend on.
     pub fn gradients(self, loss: &Tensor, leaves: &[Tensor]) -> Vec<Tensor> {
-        let (cuts, meetings) = (self.cuts.into_inner(), self.meetings.into_inner());
-        let met = meetings.iter().map(|meeting| &meeting.leaf);
-        let ends: Vec<&Tensor> = leaves.iter().chain(met).collect();
-        let outputs = cuts.iter().map(|cut| &cut.output);
-        let asked: Vec<&Tensor> = ends.iter().copied().chain(outputs).collect();
-        // What several ways back go through must survive the first.
-        let keep = !cuts.is_empty();
-        let mut found = Tensor::run_backward(&[loss], &asked, keep, false);
-        let at_outputs = found.split_off(ends.len());
-        // What no way back reaches, as a support pass that nobody asks, has none.
-        let reached = cuts
+        let (operations, shared) = (self.operations.into_inner(), self.shared.into_inner());
+        let shared_leaves = shared.iter().map(|shared| &shared.leaf);
+        let targets: Vec<&Tensor> = leaves.iter().chain(shared_leaves).collect();
+        let outputs = operations.iter().map(|operation| &operation.output);
+        let targets_and_outputs: Vec<&Tensor> = targets.iter().copied().chain(outputs).collect();
+        // The second backward pass goes through parts of the same graph.
+        let keep_graph = !operations.is_empty();
+        let mut found = Tensor::run_backward(&[loss], &targets_and_outputs, keep_graph, false);
+        let at_outputs = found.split_off(targets.len());
+        // The loss may not depend on an output, such as that of a support pass which nothing uses.
+        let reached = operations
             .iter()
             .zip(at_outputs)
             .filter(|(_, gradient)| gradient.defined());
-        let at_inputs = reached.flat_map(|(cut, gradient)| {
-            let gradients = tch::no_grad(|| (cut.backward)(&gradient));
-            cut.inputs.iter().zip(gradients)
+        let at_inputs = reached.flat_map(|(operation, gradient)| {
+            let gradients = tch::no_grad(|| (operation.backward)(&gradient));
+            operation.inputs.iter().zip(gradients)
         });
         let add = |found: Vec<Tensor>, more: Vec<Tensor>| -> Vec<Tensor> {
             let pairs = found.into_iter().zip(more);
-            pairs.map(|(one, other)| added(one, other)).collect()
+            pairs
+                .map(|(one, other)| sum_of_defined(one, other))
+                .collect()
         };
-        if let Some(sum) = held(at_inputs) {
-            found = add(found, Tensor::run_backward(&[&sum], &ends, false, false));
+        if let Some(surrogate) = surrogate_loss(at_inputs) {
+            let more = Tensor::run_backward(&[&surrogate], &targets, false, false);
+            found = add(found, more);
         }
-        let at_meetings = found.split_off(leaves.len());
-        let values = meetings.iter().map(|meeting| &meeting.value);
-        if let Some(sum) = held(values.zip(at_meetings)) {
-            found = add(found, Tensor::run_backward(&[&sum], leaves, false, false));
+        let at_shared = found.split_off(leaves.len());
+        let values = shared.iter().map(|shared| &shared.value);
+        if let Some(surrogate) = surrogate_loss(values.zip(at_shared)) {
+            let more = Tensor::run_backward(&[&surrogate], leaves, false, false);
+            found = add(found, more);
         }
         found
     }
 
-    /// The gradient with respect to a single leaf, which a way back must reach.
+    /// The gradient of `loss` with respect to a single leaf, on which the loss must depend.
     pub fn gradient(self, loss: &Tensor, leaf: &Tensor) -> Tensor {
         self.gradients(loss, std::slice::from_ref(leaf))
             .swap_remove(0)
     }
 }
 
-/// Σ value · its gradient, the latter held constant: a number that has the values' gradients behind it.
-fn held<'a>(pairs: impl Iterator<Item = (&'a Tensor, Tensor)>) -> Option<Tensor> {
+/// Σ value · gradient with constant gradients: a scalar whose gradients with respect to the values are these; none if
+/// there are none.
+fn surrogate_loss<'a>(pairs: impl Iterator<Item = (&'a Tensor, Tensor)>) -> Option<Tensor> {
     pairs
         .filter(|(value, gradient)| value.requires_grad() && gradient.defined())
         .map(|(value, gradient)| value.flatten(0, -1).dot(&gradient.reshape([-1])))
         .reduce(|sum, part| sum + part)
 }
 
-/// What no way back reaches is not defined. Not in place: libtorch may hand the same tensor to several leaves.
-fn added(one: Tensor, other: Tensor) -> Tensor {
+/// The sum of two gradients, either of which may be undefined. Not in place, because libtorch may return the same
+/// tensor for several leaves.
+fn sum_of_defined(one: Tensor, other: Tensor) -> Tensor {
     match (one.defined(), other.defined()) {
         (true, true) => one + other,
         (false, _) => other,
@@ -172,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_from_the_loss_and_from_recorded_operations_are_summed_at_a_meeting() {
+    fn gradients_from_the_loss_and_from_recorded_operations_are_summed_at_a_shared_value() {
         let x = leaf(&[0.5, -1.0, 2.0]);
         let loss = |embedded: &Tensor, product: &dyn Fn(&Tensor, &Tensor) -> Tensor| {
             let first = product(embedded, &embedded.cos());
@@ -182,7 +193,7 @@ mod tests {
         let plain = loss(&x.exp(), &|left, right| left * right);
         let expected = Tensor::run_backward(&[&plain], &[&x], false, false).swap_remove(0);
         let tape = Tape::default();
-        let embedded = tape.meet(x.exp());
+        let embedded = tape.share(x.exp());
         let recorded = loss(&embedded, &|left, right| {
             recorded_product(&tape, left, right)
         });

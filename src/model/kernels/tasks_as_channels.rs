@@ -1,47 +1,51 @@
-//! Tasks as channels of one batch: what libtorch is asked once instead of once a task.
+//! Computing several tasks in one call of libtorch by moving the task axis into the channels.
 use tch::Tensor;
 
-/// Numbers of a task up to which one call for all tasks is faster on a CPU, in spite of two copies: 1.2 to 3 times for
-/// 3×3 convolutions of 3×3 and 7×7 places.
+use crate::model::tensor_sizes::sizes;
+
+/// Elements per task up to which one call for all tasks is faster on a CPU in spite of two copies: 1.2 to 3 times for
+/// 3×3 convolutions of 3×3 and 7×7 activations.
 const SMALL: i64 = 1 << 15;
 
-/// Whether one call for all tasks' `values`, `[T·N, C, H, W]`, is faster than one for each: always on a GPU.
-pub(crate) fn faster_together(values: &Tensor, tasks: i64) -> bool {
+/// Whether one call for all tasks' `values`, `[T·N, C, H, W]`, is faster than one call per task: always on a GPU.
+pub(crate) fn one_call_is_faster(values: &Tensor, tasks: i64) -> bool {
     tasks > 1 && (values.device().is_cuda() || values.numel() as i64 / tasks <= SMALL)
 }
 
-/// `[T·N, C, H, W]` → `[N, T·C, H, W]`; on a CPU channels are innermost in memory, in the gradient too.
-pub(crate) fn side_by_side(values: &Tensor, tasks: i64) -> Tensor {
-    let (all, channels, height, width) = values.size4().unwrap_or_default();
-    let (images, together) = (all / tasks, tasks * channels);
+/// `[T·N, C, H, W]` → `[N, T·C, H, W]`. On a CPU the result, and the gradient of the input, has channels-last memory
+/// layout.
+pub(crate) fn tasks_to_channels(values: &Tensor, tasks: i64) -> Tensor {
+    let [all_images, channels, height, width] = sizes(values, "activations of all tasks");
+    let (images, all_channels) = (all_images / tasks, tasks * channels);
     match values.device().is_cuda() {
         true => values
             .view([tasks, images, channels, height, width])
             .transpose(0, 1)
-            .reshape([images, together, height, width]),
+            .reshape([images, all_channels, height, width]),
         false => values
             .permute([0, 2, 3, 1])
             .reshape([tasks, images, height, width, channels])
             .permute([1, 2, 3, 0, 4])
-            .reshape([images, height, width, together])
+            .reshape([images, height, width, all_channels])
             .permute([0, 3, 1, 2]),
     }
 }
 
-/// `[N, T·C, H, W]` → `[T·N, C, H, W]`; on a CPU channels are innermost in memory, in the gradient too.
-pub(crate) fn one_after_another(values: &Tensor, tasks: i64) -> Tensor {
-    let (images, together, height, width) = values.size4().unwrap_or_default();
-    let (all, channels) = (tasks * images, together / tasks);
+/// `[N, T·C, H, W]` → `[T·N, C, H, W]`. On a CPU the result, and the gradient of the input, has channels-last memory
+/// layout.
+pub(crate) fn channels_to_tasks(values: &Tensor, tasks: i64) -> Tensor {
+    let [images, all_channels, height, width] = sizes(values, "activations with tasks as channels");
+    let (all_images, channels) = (tasks * images, all_channels / tasks);
     match values.device().is_cuda() {
         true => values
             .view([images, tasks, channels, height, width])
             .transpose(0, 1)
-            .reshape([all, channels, height, width]),
+            .reshape([all_images, channels, height, width]),
         false => values
             .permute([0, 2, 3, 1])
             .reshape([images, height, width, tasks, channels])
             .permute([3, 0, 1, 2, 4])
-            .reshape([all, height, width, channels])
+            .reshape([all_images, height, width, channels])
             .permute([0, 3, 1, 2]),
     }
 }
@@ -55,24 +59,24 @@ mod tests {
     #[test]
     fn each_task_keeps_its_images_and_channels() {
         let values = Tensor::arange(2 * 3 * 5 * 4, (Kind::Float, Device::Cpu)).view([6, 5, 2, 2]);
-        let beside = side_by_side(&values, 2);
-        assert_eq!(beside.size(), [3, 10, 2, 2]);
+        let as_channels = tasks_to_channels(&values, 2);
+        assert_eq!(as_channels.size(), [3, 10, 2, 2]);
         // Image 1 and channel 2 of task 1.
-        assert_eq!(beside.get(1).get(7), values.get(4).get(2));
-        assert_eq!(one_after_another(&beside, 2), values);
+        assert_eq!(as_channels.get(1).get(7), values.get(4).get(2));
+        assert_eq!(channels_to_tasks(&as_channels, 2), values);
     }
 
-    /// Another layout costs batch-norm and convolutions several times their time.
+    /// Another memory layout makes batch normalisation and convolutions several times slower.
     #[test]
-    fn on_a_cpu_channels_are_innermost_forward_and_backward() {
+    fn on_a_cpu_memory_is_channels_last_forward_and_backward() {
         let options = (Kind::Float, Device::Cpu);
         let values = Tensor::randn([6, 2, 3, 3], options).set_requires_grad(true);
-        let innermost = |tensor: &Tensor| tensor.permute([0, 2, 3, 1]).is_contiguous();
-        let beside = side_by_side(&values, 2);
-        let apart = one_after_another(&beside, 2);
-        assert!(innermost(&beside) && innermost(&apart));
-        let loss = (&apart * apart.detach()).sum(Kind::Float);
-        let gradients = Tensor::run_backward(&[&loss], &[&values, &beside], false, false);
-        assert!(gradients.iter().all(innermost));
+        let channels_last = |tensor: &Tensor| tensor.permute([0, 2, 3, 1]).is_contiguous();
+        let as_channels = tasks_to_channels(&values, 2);
+        let restored = channels_to_tasks(&as_channels, 2);
+        assert!(channels_last(&as_channels) && channels_last(&restored));
+        let loss = (&restored * restored.detach()).sum(Kind::Float);
+        let gradients = Tensor::run_backward(&[&loss], &[&values, &as_channels], false, false);
+        assert!(gradients.iter().all(channels_last));
     }
 }

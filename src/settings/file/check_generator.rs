@@ -3,7 +3,7 @@ use crate::settings::cnn::BlockOperation;
 use crate::settings::experiment::Experiment;
 use crate::settings::file::faults::Faults;
 use crate::settings::generator::{
-    Allocation, AttentionKind, GeneratorKind, GeneratorOptions, Initialization, LogitsFeatures,
+    Allocation, GeneratorKind, GeneratorOptions, Initialization, LogitsFeatures,
 };
 
 /// Returns all faults. Single layers inherit the settings for all layers, so they are checked only if those are valid.
@@ -116,9 +116,11 @@ fn settings_faults(
         "encoder, because `initialization: gradient_step` sets its self-attention",
     );
     faults.require(
-        !prepared || generator.attention == AttentionKind::Softmax,
+        !prepared || generator.attention.is_average(),
         &at("attention"),
-        "sigmoid",
+        serde_yaml::to_string(&generator.attention)
+            .unwrap_or_default()
+            .trim(),
         "softmax, because `initialization: gradient_step` averages with it",
     );
     let skipped = generator.skip_last_nonlinearity;
@@ -199,11 +201,14 @@ fn single_layer_faults(experiment: &Experiment) -> Vec<String> {
             .parse::<usize>()
             .ok()
             .filter(|number| (1..=layers).contains(number) && number.to_string() == *name);
-        let generated = name == "logits"
+        let generated = name == GeneratorOptions::LOGITS
             || number.is_some_and(|number| generator.generates.convolution(number - 1, layers));
         let expected = "`logits` or the number of a generated convolution, from 1";
         faults.require(generated, &section, name, expected);
-        for key in CONVOLUTION_KEYS.iter().filter(|_| name == "logits") {
+        for key in CONVOLUTION_KEYS
+            .iter()
+            .filter(|_| name == GeneratorOptions::LOGITS)
+        {
             if let Some(value) = changes.get(*key) {
                 let value = serde_yaml::to_string(value).unwrap_or_default();
                 let expected = "no value, because the key applies to convolutions only";

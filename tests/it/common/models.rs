@@ -7,7 +7,8 @@ use hypertransformer::episode::episode::Episode;
 use hypertransformer::model::batch::EpisodeBatch;
 use hypertransformer::model::hypertransformer::{HyperTransformer, Prediction};
 use hypertransformer::model::parameters::leaf;
-use hypertransformer::model::pass::Hooks;
+use hypertransformer::model::pass::{Hooks, Mode};
+use hypertransformer::model::state::ModelState;
 use hypertransformer::settings::cnn::BatchNormMode;
 use hypertransformer::train::gradient::{Objective, Prepared, StepGradient, step_gradient};
 use tch::{Device, Kind, Tensor};
@@ -34,13 +35,13 @@ static GENERATOR: Mutex<()> = Mutex::new(());
 /// A model with noise on φ, so that nothing holds by an accident of initialisation.
 pub(crate) fn setup(overrides: &[&str], noise: f64) -> Setup {
     tch::set_num_threads(1);
-    let model = HyperTransformer::new(&experiment(overrides), (1, 28, 28)).unwrap();
-    let phi = Tensor::from_slice(&model.layout().initial_values(0));
+    let model = HyperTransformer::new(&(&experiment(overrides)).into(), [1, 28, 28].into());
+    let model = model.unwrap();
+    let ModelState { phi, buffers } = model.initial_state(0);
     let drawing = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(1);
     let phi = &phi + phi.randn_like() * noise;
     drop(drawing);
-    let buffers = Tensor::from_slice(&model.buffers().initial_values(0));
     Setup {
         model,
         phi,
@@ -57,29 +58,29 @@ impl Setup {
     /// The prediction for a batch in inference, in the precision of the batch.
     pub(crate) fn predict_batch(&self, batch: &EpisodeBatch, mode: BatchNormMode) -> Prediction {
         let phi = self.phi.to_kind(batch.query.kind());
-        self.forward(&phi, batch, (mode, false), Hooks::default())
+        self.forward(&phi, batch, (mode, Mode::Infer), Hooks::default())
     }
 
-    /// One forward pass with `phi` in place of its own φ, in the precision and on the device of the batch; the flag says
-    /// whether it is one of training.
+    /// One forward pass with `phi` in place of its own φ, in the precision and on the device of the batch.
     pub(crate) fn forward(
         &self,
         phi: &Tensor,
         batch: &EpisodeBatch,
-        (mode, training): (BatchNormMode, bool),
+        (batch_norm, mode): (BatchNormMode, Mode),
         hooks: Hooks,
     ) -> Prediction {
         let buffers = self.buffers.to_kind(batch.query.kind());
         let buffers = buffers.to_device(batch.query.device());
-        let views = self.model.views(phi, &buffers);
-        self.model.forward(&views, batch, mode, training, hooks)
+        let phi = phi.shallow_clone();
+        let views = self.model.views(&ModelState { phi, buffers });
+        self.model.forward(&views, batch, batch_norm, mode, hooks)
     }
 
     /// Logits and the gradient of their mean cross-entropy with respect to φ, in the precision of the batch.
     pub(crate) fn gradient(
         &self,
         batch: &EpisodeBatch,
-        mode: (BatchNormMode, bool),
+        mode: (BatchNormMode, Mode),
         hooks: Hooks,
     ) -> (Tensor, Tensor) {
         let phi = leaf(&self.phi.to_kind(batch.query.kind()));
@@ -99,10 +100,17 @@ impl Setup {
         episodes: Vec<Episode>,
         objective: Objective,
     ) -> StepGradient {
-        let [phi, buffers] =
-            [&self.phi, &self.buffers].map(|values| values.to_device(compute.device));
+        let state = self.state().to_device(compute.device);
         let prepared = Prepared::new(episodes, compute.device);
-        step_gradient(compute, &self.model, &phi, &buffers, &prepared, objective)
+        step_gradient(compute, &self.model, &state, &prepared, objective)
+    }
+
+    /// Its φ and buffers as the model takes them.
+    pub(crate) fn state(&self) -> ModelState {
+        ModelState {
+            phi: self.phi.shallow_clone(),
+            buffers: self.buffers.shallow_clone(),
+        }
     }
 
     /// The part of a flat vector like φ that holds this parameter.

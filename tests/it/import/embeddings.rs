@@ -1,13 +1,12 @@
 //! Embeddings in place of pictures.
 use std::path::{Path, PathBuf};
 
-use hypertransformer::import::sources::embeddings::import_embeddings;
 use hypertransformer::import::verify::verify;
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 use ndarray::{Array1, Array2};
 
-use crate::import::class_names;
+use crate::import::{class_names, request};
 
 /// A folder with the three files, two classes of six embeddings each, and what `change` makes of a part's arrays.
 fn embeddings(folder: &Path, change: impl Fn(&str, &mut Array2<f64>, &mut Array1<i32>)) -> PathBuf {
@@ -84,16 +83,16 @@ fn embeddings_are_imported_as_they_are_trained_on_and_evaluated() {
         .success()
         .stdout(predicates::str::contains("accuracy 100.00"));
     // What is made for images is refused.
-    for (wish, told) in [
+    for (wish, message) in [
         (
             "generator.image_embedding=8",
             "holds embeddings, not images",
         ),
         (
             "episode.rotations=per_class",
-            "can be neither rotated nor jittered",
+            "embeddings cannot be augmented",
         ),
-        ("cnn.layers=2", "1×1 images shrink to nothing"),
+        ("cnn.layers=2", "too many for 1×1 images"),
     ] {
         crate::common::hypertransformer()
             .args([
@@ -107,12 +106,12 @@ fn embeddings_are_imported_as_they_are_trained_on_and_evaluated() {
             .args(["--set", "episode.evaluation_query=3", "--set", wish])
             .assert()
             .failure()
-            .stderr(predicates::str::contains(told));
+            .stderr(predicates::str::contains(message));
     }
 }
 
 #[test]
-fn embeddings_that_cannot_be_used_are_told() {
+fn embeddings_that_cannot_be_used_are_refused() {
     type Change = fn(&str, &mut Array2<f64>, &mut Array1<i32>);
     let changes: [(Change, &str); 3] = [
         (
@@ -136,24 +135,23 @@ fn embeddings_that_cannot_be_used_are_told() {
             "not finite in embedding 3",
         ),
     ];
-    for (change, told) in changes {
+    for (change, message) in changes {
         let folder = tempfile::tempdir().unwrap();
         let from = embeddings(folder.path(), change);
         let output = folder.path().join("pack.safetensors");
-        let error = import_embeddings(std::slice::from_ref(&from), &output, &|_| true)
+        let error = request("embeddings", std::slice::from_ref(&from), &output)
+            .run()
             .unwrap_err()
             .to_string();
-        assert!(error.contains(told) && !output.exists(), "{error}");
+        assert!(error.contains(message) && !output.exists(), "{error}");
     }
     let folder = tempfile::tempdir().unwrap();
     let from = embeddings(folder.path(), |_, _, _| ());
     std::fs::write(from.join("val.npz"), "<html>").unwrap();
-    let error = import_embeddings(
-        std::slice::from_ref(&from),
-        &folder.path().join("pack.safetensors"),
-        &|_| true,
-    )
-    .unwrap_err();
+    let output = folder.path().join("pack.safetensors");
+    let error = request("embeddings", std::slice::from_ref(&from), &output)
+        .run()
+        .unwrap_err();
     assert!(
         error.to_string().contains("val.npz` is an HTML page"),
         "{error}"
@@ -179,7 +177,8 @@ fn no_change_of_a_pickle_makes_the_reader_panic() {
     let error = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         let output = folder.path().join("pack.safetensors");
-        import_embeddings(&[folder.path().to_path_buf()], &output, &|_| true)
+        request("embeddings", &[folder.path().to_path_buf()], &output)
+            .run()
             .unwrap_err()
             .to_string()
     };

@@ -272,13 +272,12 @@ fn real_drawings_give_the_accuracy_that_evaluate_counts() {
     let experiment = parse(&checkpoint::described(&model_file).unwrap().0, &model_file).unwrap();
     let pack = Arc::new(Pack::open(&pack).unwrap());
     let model = build_model(&experiment, &pack).unwrap();
-    let saved = checkpoint::load(&model_file, model.layout(), model.buffers()).unwrap();
+    let saved = checkpoint::load(&model_file, &model).unwrap();
     let sampler = evaluation_sampler(&experiment, &pack, Part::Test, 0).unwrap();
     let compute = Compute::new(DeviceChoice::Cpu, Some(1)).unwrap();
     let trained = Trained {
         model: &model,
-        phi: &saved.phi,
-        buffers: &saved.buffers,
+        state: &saved.model,
     };
     let mode = experiment.batch_norm;
     let records = evaluate(&compute, &trained, &sampler, 3, mode, |_| true);
