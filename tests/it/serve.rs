@@ -364,10 +364,10 @@ fn huge_pictures_are_refused_before_they_are_decoded() {
         let expected = format!("b, picture 1 is {size}");
         assert!(answer.body.contains(&expected), "{}", answer.body);
     }
-    let several = png(4200, 4);
+    let several = png(3000, 4);
     let answer = server.ask(post("/generate", &drawings([&several, &several])));
     assert!(
-        answer.body.contains("b, picture 1 is 4200×4"),
+        answer.body.contains("b, picture 1 is 3000×4"),
         "{}",
         answer.body
     );
@@ -376,7 +376,7 @@ fn huge_pictures_are_refused_before_they_are_decoded() {
 #[test]
 fn while_the_model_is_busy_requests_are_refused_and_the_page_is_served() {
     let server = Server::start();
-    let large = png(4000, 4000);
+    let large = png(2800, 2800);
     let request = post("/generate", &drawings([&large, &large]));
     let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
     for client in &mut clients {

@@ -44,6 +44,14 @@ struct DrawnClass {
     pictures: Vec<String>,
 }
 
+/// The picture files of a request, decoded from base64.
+struct Files {
+    /// Labelled pictures, each with the index of its class.
+    support: Vec<(usize, File)>,
+    /// The picture to be classified.
+    question: Option<File>,
+}
+
 /// A picture file and its name in messages.
 struct File {
     name: String,
@@ -126,21 +134,23 @@ impl Answers<'_> {
         let drawings: Drawings = serde_json::from_slice(body)
             .map_err(|error| bad_request(format!("not what the page sends ({error})")))?;
         let classes = class_names(&drawings)?;
-        let (files, question) = files(&drawings)?;
-        let all = files.iter().map(|(_, file)| file).chain(&question);
-        check_pixels(all)?;
+        let files = files(&drawings)?;
+        check_pixels(&files)?;
         let mut support = LabelledPictures {
             classes,
             pictures: Vec::new(),
         };
-        for (class, file) in files {
+        for (class, file) in files.support {
             support.pictures.push(LabelledPicture {
                 pixels: self.prepared(&file)?,
                 file: file.name.into(),
                 class,
             });
         }
-        let question = question.map(|file| self.prepared(&file)).transpose()?;
+        let question = files
+            .question
+            .map(|file| self.prepared(&file))
+            .transpose()?;
         Ok((support, question))
     }
 
@@ -183,20 +193,19 @@ fn class_names(drawings: &Drawings) -> Result<Vec<String>, Refusal> {
     Ok(names)
 }
 
-/// The picture files of the classes, each with the index of its class, and the one to be classified.
-fn files(drawings: &Drawings) -> Result<(Vec<(usize, File)>, Option<File>), Refusal> {
-    let mut files = Vec::new();
+fn files(drawings: &Drawings) -> Result<Files, Refusal> {
+    let mut support = Vec::new();
     for (class, drawn) in drawings.classes.iter().enumerate() {
         for (index, content) in drawn.pictures.iter().enumerate() {
             let name = format!("{}, picture {}", drawn.name.trim(), index + 1);
-            files.push((class, file(name, content)?));
+            support.push((class, file(name, content)?));
         }
     }
     let question = drawings.question.as_ref();
     let question = question
         .map(|content| file("the picture to be classified".to_owned(), content))
         .transpose()?;
-    Ok((files, question))
+    Ok(Files { support, question })
 }
 
 fn file(name: String, base64: &str) -> Result<File, Refusal> {
@@ -207,9 +216,10 @@ fn file(name: String, base64: &str) -> Result<File, Refusal> {
 }
 
 /// Refuses too many pixels by what the headers of the files say, before anything is decoded.
-fn check_pixels<'a>(files: impl Iterator<Item = &'a File>) -> Result<(), Refusal> {
+fn check_pixels(files: &Files) -> Result<(), Refusal> {
+    let support = files.support.iter().map(|(_, file)| file);
     let mut pixels: u64 = 0;
-    for file in files {
+    for file in support.chain(&files.question) {
         let reader = ImageReader::new(Cursor::new(&file.bytes)).with_guessed_format();
         // The decoder refuses a file without dimensions and says why.
         let Some((width, height)) = reader.ok().and_then(|reader| reader.into_dimensions().ok())
