@@ -7,7 +7,7 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 /// Prefix of the names of incomplete files.
-pub const PARTIAL_PREFIX: &str = ".partial-";
+pub(crate) const PARTIAL_PREFIX: &str = ".partial-";
 
 /// Writes `bytes` to `path` atomically: after a crash the file has either its old or its new contents. Creates the folder
 /// if necessary.
@@ -40,7 +40,7 @@ pub fn folder_of(path: &Path) -> &Path {
 ///
 /// # Errors
 /// If the file cannot be created.
-pub fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
+pub(crate) fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new()
         .prefix(PARTIAL_PREFIX)
         .permissions(Permissions::from_mode(0o666))

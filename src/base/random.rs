@@ -57,18 +57,18 @@ impl Random {
     }
 
     /// Draws a number uniformly from `[0, 1)`, a multiple of 2^-24.
-    pub fn unit_f32(&mut self) -> f32 {
+    pub(crate) fn unit_f32(&mut self) -> f32 {
         (self.generator.next_u32() >> 8) as f32 / (1_u32 << 24) as f32
     }
 
     /// Draws a number uniformly from `[low, high)`.
-    pub fn uniform_f32(&mut self, low: f32, high: f32) -> f32 {
+    pub(crate) fn uniform_f32(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.unit_f32()
     }
 
     /// Draws from the standard normal distribution (Box–Muller). The computation is in double precision, so differences
     /// between platforms in the last bit of the logarithm almost never reach the rounded result.
-    pub fn normal_f32(&mut self) -> f32 {
+    pub(crate) fn normal_f32(&mut self) -> f32 {
         const STEPS: f64 = (1_u64 << 32) as f64;
         // Half a step is added because the logarithm of 0 is infinite.
         let radius = (f64::from(self.generator.next_u32()) + 0.5) / STEPS;
@@ -77,7 +77,7 @@ impl Random {
     }
 
     /// Shuffles `items` uniformly (Fisher–Yates from the end), for up to 2^32 − 1 items.
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let chosen = self.below(u32::try_from(last + 1).unwrap_or(u32::MAX));
             items.swap(last, chosen as usize);
@@ -85,7 +85,7 @@ impl Random {
     }
 
     /// Draws `k` distinct integers from `0..n` in random order (partial Fisher–Yates); all `n` of them if `k > n`.
-    pub fn choose_distinct(&mut self, n: u32, k: u32) -> Vec<u32> {
+    pub(crate) fn choose_distinct(&mut self, n: u32, k: u32) -> Vec<u32> {
         let mut numbers: Vec<u32> = (0..n).collect();
         let count = k.min(n);
         for position in 0..count {

@@ -198,7 +198,7 @@ impl EpisodeSampler {
     }
 
     /// Reads all images of the n classes of episode `index`, labelled by class slot and augmented as in an episode.
-    pub fn all_class_images(&self, index: u64) -> ImageSet {
+    pub(crate) fn all_class_images(&self, index: u64) -> ImageSet {
         let plan = self.plan(index);
         let classes = plan.classes[..self.shape.way].iter().enumerate();
         let samples: Vec<Sample> = classes

@@ -7,7 +7,7 @@ use crate::model::batch::tensor_of_bytes;
 use crate::pictures::preparation::Preparation;
 
 /// Version of the format of exported files.
-pub const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// Operation of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,7 +166,7 @@ impl StandaloneCnn {
 
 impl Layer {
     /// Creates a layer whose operation has no weights.
-    pub fn without_weights(name: String, operation: Operation) -> Layer {
+    pub(crate) fn without_weights(name: String, operation: Operation) -> Layer {
         Layer {
             name,
             operation,
@@ -175,7 +175,7 @@ impl Layer {
     }
 
     /// Whether the operation has weights.
-    pub fn has_weights(&self) -> bool {
+    pub(crate) fn has_weights(&self) -> bool {
         use Operation::{Affine, Convolution, Dense};
         matches!(self.operation, Convolution { .. } | Affine | Dense)
     }

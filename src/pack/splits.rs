@@ -28,7 +28,7 @@ impl SplitScheme {
     }
 
     /// The classes of one part, for modification.
-    pub fn part_mut(&mut self, part: Part) -> &mut Vec<usize> {
+    pub(crate) fn part_mut(&mut self, part: Part) -> &mut Vec<usize> {
         match part {
             Part::Train => &mut self.train,
             Part::Validation => &mut self.validation,
@@ -64,7 +64,7 @@ impl SplitScheme {
 
 /// Number of classes in each part of a split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartSizes {
+pub(crate) struct PartSizes {
     /// Number of training classes.
     pub train: usize,
     /// Number of validation classes.
@@ -76,7 +76,7 @@ pub struct PartSizes {
 impl PartSizes {
     /// Splits `class_count` classes into 70 % for training, 10 % for validation and the rest, about 20 %, for test.
     #[must_use]
-    pub fn seventy_ten_twenty(class_count: usize) -> Self {
+    pub(crate) fn seventy_ten_twenty(class_count: usize) -> Self {
         let train = class_count * 7 / 10;
         let validation = class_count / 10;
         Self {
@@ -92,7 +92,7 @@ impl PartSizes {
 ///
 /// # Errors
 /// [`DataError::InvalidOption`] if the parts need more than `class_count` classes.
-pub fn seeded_split(
+pub(crate) fn seeded_split(
     class_count: usize,
     sizes: PartSizes,
     seed: u64,

@@ -32,7 +32,7 @@ impl GeneratedLayers {
     }
 
     /// The number of convolutions that the CNN must have at least.
-    pub fn required_convolutions(&self) -> usize {
+    pub(crate) fn required_convolutions(&self) -> usize {
         match self {
             GeneratedLayers::Logits | GeneratedLayers::All => 0,
             GeneratedLayers::First(count) | GeneratedLayers::Last(count) => *count,
