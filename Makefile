@@ -4,17 +4,12 @@ SHELL := /bin/bash
 DATASET ?= synthetic
 ARGS ?=
 FROM ?=
-EXPERIMENT_synthetic := experiments/synthetic.yaml
-EXPERIMENT_omniglot := experiments/table1/omniglot-1shot-8ch-fast.yaml
-EXPERIMENT_mini := experiments/table1/mini-imagenet-1shot-8ch-fast.yaml
-EXPERIMENT_tiered := experiments/table1/tiered-imagenet-1shot-8ch-fast.yaml
-EXPERIMENT_cifar-fs := experiments/other/cifar-fs-1shot-8ch.yaml
-EXPERIMENT_fc100 := experiments/other/fc100-1shot-8ch.yaml
-EXPERIMENT_cub := experiments/other/cub-1shot-8ch.yaml
-# What `data import` calls a DATASET, and the name of its pack.
-SOURCE := $(if $(filter mini tiered,$(DATASET)),$(DATASET)-imagenet,$(DATASET))
-PACK := $(if $(filter embeddings,$(DATASET)),tiered-imagenet-leo,$(SOURCE))
+# TRAINABLE and IMPORTABLE data sets, the PACK_ of each and its default EXPERIMENT_.
+include data-sets.mk
 EXPERIMENT ?= $(EXPERIMENT_$(DATASET))
+EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
+COMMA := ,
 CHANNELS ?= 4 8 16
 MINUTES ?= 10
 EPISODES ?= 1000
@@ -26,8 +21,8 @@ PYTORCH_SETUP := $(if $(filter .venv-baselines/bin/python,$(PYTORCH)),.venv-base
 RESUME = $(if $(filter --force --resume,$(ARGS)),,$(if $(wildcard $(RUN)/config.yaml),--resume,))
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
-	@echo "variables: DATASET=synthetic|omniglot|mini|tiered|cifar-fs|fc100|cub  EXPERIMENT=FILE.yaml  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH  CHANNELS='4 8 16'  MINUTES=10  EPISODES=1000"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@echo "variables: DATASET=$(subst $(SPACE),|,$(TRAINABLE))  EXPERIMENT=FILE.yaml  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH  CHANNELS='4 8 16'  MINUTES=10  EPISODES=1000"
 
 setup: ## find libtorch 2.13, or install it into .venv (instant the second time)
 	@command -v cargo >/dev/null || { echo "error: cargo is missing: install Rust, see https://rustup.rs" >&2; exit 1; }
@@ -37,7 +32,7 @@ build: setup ## compile the program
 	cargo build --release
 
 experiment-known:
-	@test -n "$(EXPERIMENT)" || { echo "error: DATASET=$(DATASET): expected synthetic, omniglot, mini, tiered, cifar-fs, fc100 or cub" >&2; exit 2; }
+	@test -n "$(EXPERIMENT)" || { echo "error: DATASET=$(DATASET): expected one of $(subst $(SPACE),$(COMMA)$(SPACE),$(TRAINABLE))" >&2; exit 2; }
 
 train: experiment-known build ## train DATASET (or EXPERIMENT), evaluate, print the run folder
 	$(BINARY) train $(EXPERIMENT) --run-dir $(RUN) $(RESUME) $(ARGS)
@@ -47,9 +42,18 @@ train: experiment-known build ## train DATASET (or EXPERIMENT), evaluate, print 
 evaluate: experiment-known build ## measure RUN on 10,000 test episodes (ARGS: see evaluate --help)
 	$(BINARY) evaluate $(RUN) $(ARGS)
 
-data: build ## import DATASET from FROM=PATH into data/ (ARGS=--partial: accept an incomplete data set)
-	@test -n "$(FROM)" || { echo "usage: make data DATASET=omniglot|mini|tiered|cifar-fs|fc100|cub|idx|folder|embeddings FROM=path/to/files" >&2; exit 2; }
-	$(BINARY) data import $(SOURCE) --from $(FROM) --output data/$(PACK).safetensors $(ARGS)
+data-known:
+	@test -n "$(filter $(DATASET),$(IMPORTABLE))" || { echo "error: DATASET=$(DATASET): expected one of $(subst $(SPACE),$(COMMA)$(SPACE),$(IMPORTABLE))" >&2; exit 2; }
+	@test -n "$(FROM)" || { echo "error: FROM is missing: make data DATASET=$(DATASET) FROM=path/to/files" >&2; exit 2; }
+
+data: data-known build ## import DATASET from FROM=PATH into data/ (ARGS=--partial: accept an incomplete data set)
+	$(BINARY) data import $(DATASET) --from $(FROM) --output $(PACK_$(DATASET)) $(ARGS)
+
+catalog: build ## write data-sets.mk and the table in docs/data.md from src/import/catalog.rs
+	$(BINARY) data catalog --format make > target/data-sets.mk
+	mv target/data-sets.mk data-sets.mk
+	$(BINARY) data catalog > target/data-sets.md
+	sed -i -e '/^<!-- data sets/r target/data-sets.md' -e '/^|/d' docs/data.md
 
 demo: build ## generate a CNN from pictures in examples/ with the included model, and classify with it
 	$(BINARY) generate models/omniglot-20way.safetensors --support examples/glyphs/support --output target/demo/glyphs --force
@@ -104,4 +108,4 @@ clean: ## remove everything built; runs and data stay
 	.venv-baselines/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: help setup build experiment-known train evaluate data demo serve tensorboard test test-page lint bench kernels parity compare clean
+.PHONY: help setup build experiment-known train evaluate data-known data catalog demo serve tensorboard test test-page lint bench kernels parity compare clean

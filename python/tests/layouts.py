@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BINARY = ROOT / "target" / "release" / "hypertransformer"
-LISTS = ROOT / "src" / "data" / "import"
+LISTS = ROOT / "src" / "import" / "sources"
 PARTS = {"train": "train", "val": "validation", "test": "test"}
 CLASSES, IMAGES = 3, 4
 # So that the pictures of a class are not adjacent in any file.

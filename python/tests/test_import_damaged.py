@@ -311,7 +311,7 @@ def damaged(form, name, damage, folder, *more):
 
 
 @pytest.mark.parametrize(("form", "name", "damage", "told"), BROKEN)
-def test_what_cannot_be_used_is_told_and_leaves_nothing(form, name, damage, told, tmp_path):
+def test_unusable_files_are_reported_and_leave_nothing(form, name, damage, told, tmp_path):
     partial = [] if FORMS[form][0] in UNKNOWN else ["--partial"]
     result, left = damaged(form, name, damage, tmp_path, *partial)
     assert (result.returncode, left) == (1, set())
@@ -320,7 +320,7 @@ def test_what_cannot_be_used_is_told_and_leaves_nothing(form, name, damage, told
 
 @pytest.mark.parametrize(("form", "name", "damage", "told"), MISSING)
 @pytest.mark.parametrize("partial", [[], ["--partial"]])
-def test_what_is_missing_is_an_error_or_with_partial_a_note(
+def test_missing_data_are_an_error_or_a_note_with_partial(
     form, name, damage, told, partial, tmp_path
 ):
     result, left = damaged(form, name, damage, tmp_path, *partial)

@@ -6,7 +6,7 @@ use crate::import::sources::{
 };
 
 /// All data sets, in the order of the table.
-pub static DATA_SETS: [DataSet; 10] = [
+pub static DATA_SETS: &[DataSet] = &[
     DataSet {
         name: "synthetic",
         short_name: "synthetic",

@@ -1,4 +1,4 @@
-//! Pictures of a user's own with their classes, from class folders or a list.
+//! A user's labelled pictures, from class folders or a CSV list.
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -8,36 +8,36 @@ use crate::pack::error::{DataError, list_names};
 use crate::pictures::preparation::Preparation;
 use crate::pictures::tables::two_columns;
 
-/// Files that systems leave in folders by themselves.
-const LEFT_BY_SYSTEMS: [&str; 2] = ["Thumbs.db", "desktop.ini"];
+/// Files that operating systems create in folders.
+const SYSTEM_FILES: [&str; 2] = ["Thumbs.db", "desktop.ini"];
 
-/// Pictures of a user's own with their classes.
+/// Prepared pictures with their classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelledPictures {
-    /// Names of the classes, in order.
+    /// Names of the classes, sorted.
     pub classes: Vec<String>,
-    /// All pictures, class by class.
+    /// All pictures, in the order of their classes.
     pub pictures: Vec<LabelledPicture>,
 }
 
-/// One picture.
+/// A prepared picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelledPicture {
-    /// Where it came from.
+    /// The picture file.
     pub file: PathBuf,
-    /// Index of its class.
+    /// Index of the class in [`LabelledPictures::classes`].
     pub class: usize,
-    /// `[C, H, W]`
+    /// Values `[C, H, W]`.
     pub pixels: Vec<u8>,
 }
 
 impl LabelledPictures {
-    /// From a folder of class folders, or from a CSV file with the columns `file` (taken from where the list lies) and
-    /// `label`.
+    /// Reads and prepares pictures from a folder of class folders, or from a CSV file with the columns `file` (relative
+    /// to the folder of the list) and `label`.
     ///
     /// # Errors
-    /// If there is nothing, fewer than two classes, two classes of one name, a folder's name that is not UTF-8, or a
-    /// file that is no picture; all such files are told at once.
+    /// If `path` does not exist, there are fewer than two classes, two class names look alike, a folder's name is not
+    /// UTF-8, or a file is not a picture; all such files are named at once.
     pub fn read(path: &Path, preparation: &Preparation) -> Result<LabelledPictures, DataError> {
         let refuse = |problem: String| DataError::Pictures {
             path: path.to_path_buf(),
@@ -49,18 +49,18 @@ impl LabelledPictures {
             listed(path)?
         } else {
             return Err(refuse(
-                "is not there; expected a folder of class folders, or a CSV list".to_owned(),
+                "does not exist; expected a folder of class folders, or a CSV list".to_owned(),
             ));
         };
-        if let Some(name) = twin(by_class.keys()) {
+        if let Some(name) = look_alike(by_class.keys()) {
             return Err(refuse(format!(
-                "has two classes called `{name}`, which differ in blanks or in how an accent is written: rename one"
+                "has two classes called `{name}`, which differ only in spaces or in the encoding of an accent: rename one"
             )));
         }
         if by_class.len() < 2 {
             let found = match by_class.keys().next() {
                 None => "no class".to_owned(),
-                Some(name) => format!("the class `{name}` alone"),
+                Some(name) => format!("only the class `{name}`"),
             };
             return Err(refuse(format!(
                 "holds {found}, expected two or more, as folder/class/picture"
@@ -86,7 +86,7 @@ impl LabelledPictures {
         })
     }
 
-    /// Number of pictures of each class.
+    /// Number of pictures in each class.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
         self.pictures
@@ -96,10 +96,10 @@ impl LabelledPictures {
     }
 }
 
-/// The pictures of a folder, `[C, H, W]` each.
+/// Reads and prepares all pictures in a folder; returns `[C, H, W]` for each.
 ///
 /// # Errors
-/// If there are none, or one is no picture; all such files are told at once.
+/// If the folder is empty or a file is not a picture; all such files are named at once.
 pub fn unlabeled_pictures(
     folder: &Path,
     preparation: &Preparation,
@@ -114,7 +114,10 @@ pub fn unlabeled_pictures(
     prepared(folder, &files.iter().collect::<Vec<_>>(), preparation)
 }
 
-/// All files, or everything that is wrong with them.
+/// Prepares all files.
+///
+/// # Errors
+/// If a file is not a picture; the message names all such files in the folder or list `path`.
 fn prepared(
     path: &Path,
     files: &[&PathBuf],
@@ -137,16 +140,16 @@ fn prepared(
     Err(DataError::Pictures {
         path: path.to_path_buf(),
         problem: format!(
-            "holds {count} that cannot be used; mend or take out:\n  {}",
+            "holds {count} that cannot be used; fix or remove:\n  {}",
             faults.join("\n  ")
         ),
     })
 }
 
-/// The files of a folder in order; hidden ones and those that systems leave are passed over.
+/// Files and folders in a folder, sorted. Hidden ones and those of operating systems are skipped.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If the folder cannot be read.
 fn files_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let entries = std::fs::read_dir(folder).map_err(DataError::io("read", folder))?;
     let mut files = Vec::new();
@@ -154,7 +157,7 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         let entry = entry.map_err(DataError::io("read", folder))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if !name.starts_with('.') && !LEFT_BY_SYSTEMS.contains(&&*name) {
+        if !name.starts_with('.') && !SYSTEM_FILES.contains(&&*name) {
             files.push(entry.path());
         }
     }
@@ -162,7 +165,10 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(files)
 }
 
-/// Files by class, `folder/class/picture`.
+/// Files by class from `folder/class/picture`.
+///
+/// # Errors
+/// If the folder has another structure.
 fn class_folders(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
     let refuse = |problem: String| DataError::Pictures {
         path: folder.to_path_buf(),
@@ -174,13 +180,13 @@ fn class_folders(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataEr
     if !loose.is_empty() {
         let names = list_names(loose.iter().map(|path| path.display()), 3);
         return Err(refuse(format!(
-            "holds files beside its class folders: {names}; expected folder/class/picture"
+            "holds files next to its class folders: {names}; expected folder/class/picture"
         )));
     }
     let mut found = BTreeMap::new();
     for class in folders {
         let files = files_in(&class)?;
-        // Two such names could become one class.
+        // Two such names could become the same text.
         let Some(name) = class.file_name().and_then(|name| name.to_str()) else {
             return Err(refuse(format!(
                 "has a class folder whose name is not UTF-8, {}: rename it",
@@ -201,7 +207,10 @@ fn class_folders(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataEr
     Ok(found)
 }
 
-/// Files by class, as a CSV file lists them.
+/// Files by class from a CSV file.
+///
+/// # Errors
+/// If the file is not such a list, gives a file no label, or names it twice.
 fn listed(path: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
     let base = path.parent().unwrap_or(Path::new(""));
     let refuse = |problem: String| {
@@ -223,8 +232,8 @@ fn listed(path: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
     Ok(found)
 }
 
-/// A name that another looks like.
-fn twin<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a str> {
+/// A name that looks like an earlier one: equal without outer spaces and in Unicode's composed form.
+fn look_alike<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a str> {
     let mut seen = BTreeSet::new();
     let mut names = names.map(|name| (name, name.trim().nfc().collect::<String>()));
     names.find_map(|(name, plain)| (!seen.insert(plain)).then_some(name.as_str()))

@@ -1,4 +1,4 @@
-//! Pictures of a user: decoding, preparation for a model, and the lists that name them.
+//! Picture files: decoding, preparation for a model, and a user's labelled pictures.
 
 pub(crate) mod decoding;
 pub mod labelled;

@@ -170,9 +170,9 @@ impl std::fmt::Display for Preparation {
             _ => "RGB; ",
         })?;
         match (self.invert, self.ink) {
-            (Invert::Yes, _) => formatter.write_str("values turned over, 255 - x; ")?,
+            (Invert::Yes, _) => formatter.write_str("values inverted, 255 - x; ")?,
             (Invert::Auto, true) => formatter.write_str(
-                "values turned over, 255 - x, where the median of the border is above 127 (ink is high, paper is 0); ",
+                "values inverted, 255 - x, where the median of the border is above 127 (ink is high, paper is 0); ",
             )?,
             _ => {}
         }

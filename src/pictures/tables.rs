@@ -1,12 +1,12 @@
-//! Lists that come as CSV files: which class a file or which part a class belongs to.
+//! CSV files of two columns: the classes of files, or the parts of classes.
 use std::path::Path;
 
 use crate::pack::error::DataError;
 
-/// Two columns of a CSV file with a header, by their names, trimmed, in the file's order.
+/// Reads two columns of a CSV file by their names in its first line. Values are trimmed and in the file's order.
 ///
 /// # Errors
-/// If the file cannot be read, is no CSV, lacks a column, or holds nothing.
+/// If the file cannot be read or is not a CSV file, a column is missing, or there are no rows.
 pub(crate) fn two_columns(
     path: &Path,
     names: [&str; 2],
@@ -15,10 +15,10 @@ pub(crate) fn two_columns(
     two_columns_of(&text, path, names)
 }
 
-/// The same of the content of a file; `path` is for messages.
+/// Reads two columns of the content of a CSV file as [`two_columns`] does; `path` is for messages.
 ///
 /// # Errors
-/// If it is no CSV, lacks a column, or holds nothing.
+/// If the content is not CSV, a column is missing, or there are no rows.
 pub(crate) fn two_columns_of(
     text: &[u8],
     path: &Path,
@@ -33,7 +33,7 @@ pub(crate) fn two_columns_of(
         .from_reader(text);
     let header = reader
         .headers()
-        .map_err(|error| bad(format!("is no CSV ({error})")))?
+        .map_err(|error| bad(format!("is not a CSV file ({error})")))?
         .clone();
     let column = |name: &str| {
         header

@@ -24,7 +24,7 @@ fn print_markdown() {
         "| data set | licence | obtain from | accepted files | train / validation / test classes, images | pack | `DATASET` |"
     );
     println!("|---|---|---|---|---|---|---|");
-    for data_set in &DATA_SETS {
+    for data_set in DATA_SETS {
         let pack = match data_set.default_size {
             Some(size) => format!("{} at {size}×{size}", data_set.pack_size),
             None => data_set.pack_size.to_owned(),
@@ -96,7 +96,7 @@ fn print_make() {
         names(|data_set| data_set.origin != Origin::Drawn)
     );
     println!("# The pack of each data set, and its default experiment.");
-    for data_set in &DATA_SETS {
+    for data_set in DATA_SETS {
         let name = data_set.short_name;
         println!("PACK_{name} := data/{}.safetensors", data_set.pack);
         if let Some(experiment) = data_set.experiment {

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use hypertransformer::import::data_set::ImportRequest;
 use hypertransformer::import::read::progress::Progress;
-use hypertransformer::import::sources::folders::{FolderOptions, import_folders};
-use hypertransformer::import::sources::mini_imagenet::import_mini_imagenet;
-use hypertransformer::import::write::known::KnownOptions;
+use hypertransformer::pack::error::DataError;
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 
-use crate::import::class_names;
+use crate::import::{class_names, request};
 
 /// A picture of one colour, as JPEG or PNG by the path.
 fn picture(path: &Path, size: (u32, u32), colour: [u8; 3]) {
@@ -22,30 +21,36 @@ fn picture(path: &Path, size: (u32, u32), colour: [u8; 3]) {
     picture.save(path).unwrap();
 }
 
-fn folder_options(split: Option<PathBuf>) -> FolderOptions {
-    FolderOptions {
-        name: "pictures".to_owned(),
+/// Imports class folders as 8×8 pictures, with a list of classes if there is one.
+fn import_folders(
+    from: &[PathBuf],
+    output: &Path,
+    class_split: Option<&Path>,
+) -> Result<(), DataError> {
+    let request = ImportRequest {
         size: 8,
-        channels: 3,
-        split,
-        seed: 0,
-    }
+        class_split,
+        ..request("folder", from, output)
+    };
+    request.run()
 }
 
-/// Imports `from` beside it and opens the pack.
-fn folders_pack(from: &Path, options: &FolderOptions) -> Result<Pack, String> {
+/// Imports `from` to a pack next to it and opens the pack.
+fn folders_pack(from: &Path, class_split: Option<&Path>) -> Result<Pack, String> {
     let output = from.with_extension("safetensors");
-    import_folders(&[from.to_path_buf()], &output, options, &|_| true)
+    import_folders(&[from.to_path_buf()], &output, class_split)
         .map_err(|error| error.to_string())?;
     Ok(Pack::open(&output).unwrap())
 }
 
-fn known(size: u32) -> KnownOptions<'static> {
-    KnownOptions {
-        size,
-        partial: false,
-        watch: &|_| true,
-    }
+/// Imports mini-ImageNet as 4×4 pictures.
+fn import_mini_imagenet(from: &[PathBuf], output: &Path, partial: bool) -> Result<(), DataError> {
+    let request = ImportRequest {
+        size: 4,
+        partial,
+        ..request("mini-imagenet", from, output)
+    };
+    request.run()
 }
 
 #[test]
@@ -60,12 +65,17 @@ fn class_folders_become_a_pack_split_as_the_folders_above_say() {
     let mut watched = Vec::new();
     let watch = std::cell::RefCell::new(&mut watched);
     let output = folder.path().join("pack.safetensors");
-    let options = folder_options(None);
-    import_folders(&[from], &output, &options, &|progress| {
+    let record = |progress| {
         watch.borrow_mut().push(progress);
         true
-    })
-    .unwrap();
+    };
+    let from = [from];
+    let request = ImportRequest {
+        size: 8,
+        watch: &record,
+        ..request("folder", &from, &output)
+    };
+    request.run().unwrap();
     assert_eq!(watched, [Progress::Written(5, 5)]);
     let pack = Pack::open(&output).unwrap();
     assert_eq!(class_names(&pack, Part::Train), ["cat", "dog"]);
@@ -82,8 +92,18 @@ fn an_interrupted_import_leaves_nothing() {
     let from = folder.path().join("tree");
     picture(&from.join("cat/1.png"), (8, 8), [255, 0, 10]);
     let output = folder.path().join("pack.safetensors");
-    let error = import_folders(&[from], &output, &folder_options(None), &|_| false);
-    assert!(error.unwrap_err().to_string().contains("interrupted"));
+    let from = [from];
+    let request = ImportRequest {
+        watch: &|_| false,
+        ..request("folder", &from, &output)
+    };
+    assert!(
+        request
+            .run()
+            .unwrap_err()
+            .to_string()
+            .contains("interrupted")
+    );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -95,18 +115,23 @@ fn an_import_interrupted_while_it_unpacks_stops_there_and_leaves_nothing() {
     packed.write_all(&vec![0; 10 << 20]).unwrap();
     packed.finish().unwrap();
     let output = folder.path().join("pack.safetensors");
-    let told = Cell::new(None);
-    let result = import_folders(&[from], &output, &folder_options(None), &|progress| {
-        told.set(Some(progress));
+    let message = Cell::new(None);
+    let record = |progress| {
+        message.set(Some(progress));
         false
-    });
-    assert!(result.is_err());
-    assert!(matches!(told.get(), Some(Progress::Unpacked(bytes)) if bytes < 10 << 20));
+    };
+    let from = [from];
+    let request = ImportRequest {
+        watch: &record,
+        ..request("folder", &from, &output)
+    };
+    assert!(request.run().is_err());
+    assert!(matches!(message.get(), Some(Progress::Unpacked(bytes)) if bytes < 10 << 20));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]
-fn a_list_gives_the_split_of_class_folders_and_its_faults_are_told() {
+fn a_list_gives_the_split_of_class_folders_and_its_errors_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let from = folder.path().join("tree");
     for class in ["ant", "bee, honey", "cow"] {
@@ -115,11 +140,11 @@ fn a_list_gives_the_split_of_class_folders_and_its_faults_are_told() {
     let list = folder.path().join("split.csv");
     let with = |text: &str| {
         std::fs::write(&list, text).unwrap();
-        folders_pack(&from, &folder_options(Some(list.clone())))
+        folders_pack(&from, Some(&list))
     };
     let pack = with("class,split\nant,train\n\"bee, honey\",test\ncow,val\n").unwrap();
     assert_eq!(class_names(&pack, Part::Test), ["bee, honey"]);
-    for (text, told) in [
+    for (text, message) in [
         ("class,split\nant,train\ncow,val\n", "`bee, honey`"),
         (
             "class,split\nant,train\nant,val\n",
@@ -138,29 +163,29 @@ fn a_list_gives_the_split_of_class_folders_and_its_faults_are_told() {
     ] {
         let error = with(text).unwrap_err();
         assert!(
-            error.contains(told) && error.contains("split.csv"),
+            error.contains(message) && error.contains("split.csv"),
             "{error}"
         );
     }
 }
 
 #[test]
-fn class_folders_that_cannot_be_used_are_told() {
+fn class_folders_that_cannot_be_used_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let from = folder.path().join("tree");
     std::fs::create_dir(&from).unwrap();
-    let error = |told: &str| {
-        let error = folders_pack(&from, &folder_options(None)).unwrap_err();
-        assert!(error.contains(told), "{error}");
+    let error = |message: &str| {
+        let error = folders_pack(&from, None).unwrap_err();
+        assert!(error.contains(message), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     };
-    error("no JPEG or PNG found");
+    error("nothing found; expected JPEG and PNG");
     picture(&from.join("train/cat/1.png"), (8, 8), [1, 2, 3]);
     picture(&from.join("test/cat/2.png"), (8, 8), [1, 2, 3]);
-    error("class `cat` lies in");
+    error("class `cat` is in");
     std::fs::remove_dir_all(from.join("test")).unwrap();
     picture(&from.join("dog/2.png"), (8, 8), [1, 2, 3]);
-    error("others do not: `dog`");
+    error("others are not: `dog`");
     std::fs::remove_dir_all(from.join("dog")).unwrap();
     picture(&from.join("train/pets/cat/1.png"), (8, 8), [1, 2, 3]);
     error("two folders of the class `cat`, `train/cat` and `train/pets/cat`");
@@ -176,7 +201,7 @@ fn several_folders_or_archives_called_as_parts_split_the_classes() {
     let output = folder.path().join("pack.safetensors");
     let import = |from: &[&PathBuf]| {
         let from: Vec<PathBuf> = from.iter().copied().cloned().collect();
-        import_folders(&from, &output, &folder_options(None), &|_| true)
+        import_folders(&from, &output, None)
             .map(|()| Pack::open(&output).unwrap())
             .map_err(|error| error.to_string())
     };
@@ -194,8 +219,8 @@ fn several_folders_or_archives_called_as_parts_split_the_classes() {
     assert_eq!(pack.metadata().default_split, "seeded");
     picture(&val.join("cat/2.png"), (8, 8), [1, 2, 3]);
     let error = import(&[&train, &val]).unwrap_err();
-    let told = "class `cat` lies in train and in validation";
-    assert!(error.contains(told), "{error}");
+    let message = "class `cat` is in train and in validation";
+    assert!(error.contains(message), "{error}");
 }
 
 #[test]
@@ -206,7 +231,7 @@ fn transparent_places_of_pictures_are_white() {
     let mut glass = image::RgbaImage::new(8, 8);
     glass.put_pixel(0, 0, image::Rgba([9, 8, 7, 255]));
     glass.save(from.join("cat/1.png")).unwrap();
-    let pack = folders_pack(&from, &folder_options(None)).unwrap();
+    let pack = folders_pack(&from, None).unwrap();
     let (first, others) = pack.image(0).split_at(3);
     assert_eq!(first, [9, 8, 7]);
     assert!(others.iter().all(|&pixel| pixel == 255), "{others:?}");
@@ -226,7 +251,7 @@ fn names_of_class_folders_that_are_not_utf_8_are_told() {
     // Whether found below it, in it, or named itself.
     for from in [from, cat.clone(), cat.join("1.png"), archive] {
         let output = folder.path().join("pack.safetensors");
-        let error = import_folders(&[from], &output, &folder_options(None), &|_| true)
+        let error = import_folders(&[from], &output, None)
             .unwrap_err()
             .to_string();
         assert!(
@@ -260,7 +285,7 @@ fn pictures_in_an_archive_and_unpacked_beside_it_are_taken_once_and_others_of_th
     picture(&other, (8, 8), [7, 8, 9]);
     let files = [("train/cat/1.png", &*one), ("train/cat/2.png", &*other)];
     zip_of(&from.join("tree.zip"), &files);
-    let pack = folders_pack(&from, &folder_options(None)).unwrap();
+    let pack = folders_pack(&from, None).unwrap();
     assert_eq!(class_names(&pack, Part::Train), ["cat"]);
     let mut colours: Vec<&[u8]> = (0..pack.image_count())
         .map(|n| &pack.image(n)[..3])
@@ -290,16 +315,12 @@ fn mini_imagenet_takes_what_lists_name_in_their_order_wherever_they_lie() {
         ("y/train.csv", &*list),
     ];
     zip_of(&both.join("all.zip"), &files);
-    let options = KnownOptions {
-        partial: true,
-        ..known(4)
-    };
     for from in [
         vec![images.clone(), list.clone()],
         vec![folder.path().join("both")],
     ] {
         let output = folder.path().join("pack.safetensors");
-        import_mini_imagenet(&from, &output, options).unwrap();
+        import_mini_imagenet(&from, &output, true).unwrap();
         let pack = Pack::open(&output).unwrap();
         let values: Vec<u8> = (0..pack.image_count()).map(|n| pack.image(n)[0]).collect();
         assert_eq!(values, [30, 10], "{from:?}");
@@ -336,7 +357,7 @@ fn mini_imagenet_is_taken_from_folders_from_flat_files_and_by_lists() {
     };
     let output = folder.path().join("pack.safetensors");
     let import = |from: &Path| {
-        import_mini_imagenet(&[from.to_path_buf()], &output, known(4))
+        import_mini_imagenet(&[from.to_path_buf()], &output, false)
             .map(|()| Pack::open(&output).unwrap())
             .map_err(|error| error.to_string())
     };
@@ -357,8 +378,8 @@ fn mini_imagenet_is_taken_from_folders_from_flat_files_and_by_lists() {
     std::fs::write(folder.path().join("listed/train.csv"), list).unwrap();
     let error = import(&folder.path().join("listed")).unwrap_err();
     let class = classes[3];
-    let told = format!("missing: `{missing}`; class {class} has 599 images, expected 600");
-    assert!(error.contains(&told), "{error}");
+    let message = format!("missing: `{missing}`; class {class} has 599 images, expected 600");
+    assert!(error.contains(&message), "{error}");
 }
 
 #[test]
@@ -373,11 +394,8 @@ fn real_caltech_imports_with_its_list() {
     }
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("caltech.safetensors");
-    let options = FolderOptions {
-        size: 84,
-        ..folder_options(Some(from.join("split_unofficial.csv")))
-    };
-    import_folders(&[from], &output, &options, &|_| true).unwrap();
+    let list = from.join("split_unofficial.csv");
+    import_folders(&[from], &output, Some(&list)).unwrap();
     let pack = Pack::open(&output).unwrap();
     assert_eq!((pack.class_count(), pack.image_count()), (101, 8677));
     let sizes = Part::ALL.map(|part| pack.split("file", part).unwrap().len());

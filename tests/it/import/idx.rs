@@ -4,8 +4,10 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hypertransformer::import::sources::idx::{IdxOptions, import_idx};
+use hypertransformer::import::data_set::ImportRequest;
 use hypertransformer::pack::pack::Pack;
+
+use crate::import::request;
 
 const IMAGES: &str = "train-images-idx3-ubyte";
 const LABELS: &str = "train-labels-idx1-ubyte";
@@ -33,14 +35,12 @@ fn write(path: &Path, bytes: &[u8]) {
 /// Imports a folder beside it and opens the pack.
 fn idx_pack(from: &Path) -> Result<Pack, String> {
     let output = from.with_extension("safetensors");
-    let options = IdxOptions {
-        name: "digits".to_owned(),
+    let from = [from.to_path_buf()];
+    let request = ImportRequest {
         size: 2,
-        seed: 0,
-        partial: false,
+        ..request("idx", &from, &output)
     };
-    import_idx(&[from.to_path_buf()], &output, &options, &|_| true)
-        .map_err(|error| error.to_string())?;
+    request.run().map_err(|error| error.to_string())?;
     Ok(Pack::open(&output).unwrap())
 }
 
@@ -77,8 +77,8 @@ fn two_data_sets_whose_files_have_the_same_names_are_told_apart() {
         write(&from.join(data_set).join(LABELS), &labels());
     }
     let error = idx_pack(&from).unwrap_err();
-    let told = format!("kmnist/{IMAGES}` is there a second time as `");
-    assert!(error.contains(&told), "{error}");
+    let message = format!("kmnist/{IMAGES}` was also found as `");
+    assert!(error.contains(&message), "{error}");
     assert!(error.contains(&format!("raw/mnist/{IMAGES}`")), "{error}");
 }
 
@@ -89,6 +89,6 @@ fn labels_in_another_folder_are_not_taken() {
     write(&from.join("kmnist").join(IMAGES), &images(1));
     write(&from.join("mnist").join(LABELS), &labels());
     let error = idx_pack(&from).unwrap_err();
-    let told = format!("has no `{LABELS}` beside it");
-    assert!(error.contains(&told), "{error}");
+    let message = format!("has no `{LABELS}` beside it");
+    assert!(error.contains(&message), "{error}");
 }

@@ -1,13 +1,23 @@
 //! Imports: archives as they come, whole, damaged or incomplete.
 
+mod catalog_table;
 mod embeddings;
 mod folders;
 mod idx;
 mod omniglot;
+use std::path::{Path, PathBuf};
+
+use hypertransformer::import::catalog;
+use hypertransformer::import::data_set::ImportRequest;
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 
-/// Of a part in the default split.
+/// A request with the defaults of the data set.
+fn request<'a>(name: &str, from: &'a [PathBuf], output: &'a Path) -> ImportRequest<'a> {
+    ImportRequest::new(catalog::by_name(name).unwrap(), from, output, &|_| true)
+}
+
+/// Names of the classes of a part in the default split.
 fn class_names(pack: &Pack, part: Part) -> Vec<&str> {
     let scheme = &pack.metadata().default_split;
     let classes = pack.split(scheme, part).unwrap();

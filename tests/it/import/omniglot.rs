@@ -2,19 +2,21 @@
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use hypertransformer::import::sources::omniglot::{OmniglotOptions, import_omniglot};
 use hypertransformer::import::verify::verify;
+use hypertransformer::pack::error::DataError;
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 
-const OMNIGLOT: OmniglotOptions = OmniglotOptions {
-    size: 28,
-    split_seed: 0,
-};
+use crate::import::request;
+
+/// Imports with the defaults.
+fn import_omniglot(from: &Path, output: &Path) -> Result<(), DataError> {
+    request("omniglot", &[from.to_path_buf()], output).run()
+}
 
 fn import_error(from: &Path) -> String {
     let output = from.with_file_name("pack.safetensors");
-    let error = import_omniglot(&[from.to_path_buf()], &output, OMNIGLOT, &|_| true).unwrap_err();
+    let error = import_omniglot(from, &output).unwrap_err();
     let left: Vec<_> = std::fs::read_dir(output.parent().unwrap())
         .unwrap()
         .collect();
@@ -27,7 +29,7 @@ fn import_error(from: &Path) -> String {
 }
 
 #[test]
-fn an_html_page_instead_of_an_archive_is_told() {
+fn an_html_page_instead_of_an_archive_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("images_background.zip");
     std::fs::write(&path, "<!DOCTYPE html><html>quota exceeded</html>").unwrap();
@@ -39,7 +41,7 @@ fn an_html_page_instead_of_an_archive_is_told() {
 }
 
 #[test]
-fn a_truncated_archive_is_told() {
+fn a_truncated_archive_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("images_background.zip");
     let mut writer = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
@@ -103,14 +105,14 @@ fn whole_archives_import_and_blank_paper_is_zero() {
     let folder = tempfile::tempdir().unwrap();
     blank_omniglot(folder.path(), None);
     let output = folder.path().join("pack.safetensors");
-    import_omniglot(&[folder.path().to_path_buf()], &output, OMNIGLOT, &|_| true).unwrap();
+    import_omniglot(folder.path(), &output).unwrap();
     let pack = Pack::open(&output).unwrap();
     assert_eq!(pack.metadata().class_names.len(), 1623);
     assert!(pack.image(0).iter().all(|&pixel| pixel == 0));
 }
 
 #[test]
-fn a_drawing_of_another_size_is_told() {
+fn a_drawing_of_another_size_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let archives = folder.path().join("archives");
     std::fs::create_dir(&archives).unwrap();
@@ -138,7 +140,7 @@ fn real_omniglot_is_whole_and_its_splits_are_those_of_the_field() {
     };
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("omniglot.safetensors");
-    import_omniglot(&[from], &output, OMNIGLOT, &|_| true).unwrap();
+    import_omniglot(&from, &output).unwrap();
     let pack = Pack::open(&output).unwrap();
     assert_eq!(verify(&pack).unwrap().images, 32_460);
     let sizes = |scheme: &str| Part::ALL.map(|part| pack.split(scheme, part).unwrap().len());

@@ -48,7 +48,7 @@ fn an_empty_folder_and_an_empty_class_are_refused() {
     generate(&folder.path().join("absent"), &folder.path().join("mine"))
         .assert()
         .code(1)
-        .stderr(contains("absent` is not there"));
+        .stderr(contains("absent` does not exist"));
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_single_class_is_refused() {
             std::fs::remove_dir_all(class.unwrap().path()).unwrap();
         }
     });
-    assert!(message.contains("alone, expected two or more"), "{message}");
+    assert!(message.contains("only the class"), "{message}");
 }
 
 #[test]
