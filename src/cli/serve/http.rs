@@ -44,7 +44,7 @@ const LARGEST_BODIES: usize = 64 << 20;
 const MOST_CONNECTIONS: usize = 64;
 /// Pause before accepting again after the system had no file descriptor or memory for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// Seconds after which a client that was told "busy" may ask again: the model answers most requests within one.
+/// Seconds after which a client that was refused as "busy" may ask again: the model answers most requests within one.
 const RETRY_SECONDS: &str = "1";
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
