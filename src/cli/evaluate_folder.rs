@@ -58,10 +58,10 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
         );
     }
     let cnn = arguments.cnn.open()?;
-    let asked = LabelledPictures::read(&arguments.folder, &cnn.preparation)?;
+    let labelled = LabelledPictures::read(&arguments.folder, &cnn.preparation)?;
     let slot = |label: &String| cnn.labels.iter().position(|known| known == label);
-    let slots: Vec<Option<usize>> = asked.classes.iter().map(slot).collect();
-    let unknown: Vec<&str> = asked
+    let slots: Vec<Option<usize>> = labelled.classes.iter().map(slot).collect();
+    let unknown: Vec<&str> = labelled
         .classes
         .iter()
         .zip(&slots)
@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
         unknown.join(", "),
         cnn.labels.join(", ")
     );
-    let pairs = asked.pictures.iter().map(|picture| {
+    let pairs = labelled.pictures.iter().map(|picture| {
         let answer = most_probable(&cnn.probabilities(&picture.pixels));
         (slots[picture.class].unwrap_or_default(), answer)
     });

@@ -50,7 +50,7 @@ pub struct Checkpoint {
 #[derive(Debug, Error)]
 pub enum CheckpointError {
     /// The file does not exist.
-    #[error("{0} does not exist: the run has no such checkpoint yet")]
+    #[error("{0} does not exist: the run has no such checkpoint")]
     Missing(PathBuf),
     /// The file could not be read.
     #[error("could not read {0}")]

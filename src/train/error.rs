@@ -32,11 +32,11 @@ pub enum TrainError {
     },
     /// The real-class head has a number of outputs that is not the number of training classes.
     #[error(
-        "train.real_class_head.classes: {asked}: expected {classes}, the number of training classes of `{pack}`"
+        "train.real_class_head.classes: {outputs}: expected {classes}, the number of training classes of `{pack}`"
     )]
     RealClasses {
         /// Number of outputs in the experiment.
-        asked: usize,
+        outputs: usize,
         /// Number of training classes of the pack.
         classes: usize,
         /// Path of the pack.

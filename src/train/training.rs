@@ -137,7 +137,7 @@ fn check_real_classes(experiment: &Experiment, sampler: &EpisodeSampler) -> Resu
         return Ok(());
     }
     Err(TrainError::RealClasses {
-        asked: head.classes,
+        outputs: head.classes,
         classes,
         pack: experiment.data.pack.display().to_string(),
     })
