@@ -45,8 +45,10 @@ impl TensorBoard {
                 if self.described.insert(found.tag.to_owned())
                     && let Some(value) = summary.mut_value().first_mut()
                 {
-                    let description = found.description.to_owned();
-                    value.mut_metadata().set_summary_description(description);
+                    let metadata = value.mut_metadata();
+                    metadata.set_summary_description(found.description.to_owned());
+                    let plugin = metadata.mut_plugin_data();
+                    plugin.set_plugin_name("scalars".to_owned());
                 }
                 writer.add_summary(summary, step as usize);
             }
