@@ -254,7 +254,7 @@ fn generate_refuses_checkpoints_and_models_with_query_statistics() {
     let support = ["--checkpoint", "last", "--batch-norm", "support"];
     with(&run, &support)
         .code(1)
-        .stderr(contains("for 5 at most"));
+        .stderr(contains("for at most 5"));
     std::fs::remove_dir_all(folder.path().join("support")).unwrap();
     let unlabeled = ["--unlabeled", "examples/glyphs/query/glyph0001"];
     hypertransformer()
