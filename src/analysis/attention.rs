@@ -42,8 +42,9 @@ pub struct AttentionMap {
     pub weights: Array3<f32>,
 }
 
-/// Computes the attention maps of `trained`, averaged over the first `episodes` episodes of `sampler`, in the order of the
-/// forward pass. Samples are sorted by label, unlabelled ones last. `options` are those that the model was built with.
+/// Computes the attention maps of `trained`, averaged over the first `episodes` episodes of `sampler`, in the order of
+/// the forward pass. Samples are sorted by label, unlabelled ones last. `options` are those that the model was built
+/// with.
 pub fn attention_maps(
     trained: &Trained,
     options: &GeneratorOptions,
@@ -142,8 +143,8 @@ fn layer_and_part(name: &str) -> (String, &str) {
     }
 }
 
-/// Writes one picture per generated layer to `folder`, with a row for each attention and a column for each head, and all
-/// weights to `attention.safetensors`. Returns the paths of the files.
+/// Writes one picture per generated layer to `folder`, with a row for each attention and a column for each head, and
+/// all weights to `attention.safetensors`. Returns the paths of the files.
 ///
 /// # Errors
 /// If the folder or a file cannot be written.
@@ -182,8 +183,8 @@ fn panels<'a>(map: &'a AttentionMap, part: &'a str) -> impl Iterator<Item = Heat
         })
 }
 
-/// Groups consecutive equal tokens and returns the label and length of each group: `W` for weight slices, the class slot
-/// for labelled samples, `U` for unlabelled ones.
+/// Groups consecutive equal tokens and returns the label and length of each group: `W` for weight slices, the class
+/// slot for labelled samples, `U` for unlabelled ones.
 fn groups(tokens: &[Token]) -> Vec<(String, usize)> {
     tokens
         .chunk_by(|left, right| left == right)

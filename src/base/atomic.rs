@@ -9,8 +9,8 @@ use tempfile::NamedTempFile;
 /// Prefix of the names of incomplete files.
 pub(crate) const PARTIAL_PREFIX: &str = ".partial-";
 
-/// Writes `bytes` to `path` atomically: after a crash the file has either its old or its new contents. Creates the folder
-/// if necessary.
+/// Writes `bytes` to `path` atomically: after a crash the file has either its old or its new contents. Creates the
+/// folder if necessary.
 ///
 /// # Errors
 /// If `path` exists and is not a regular file, or an operation on the file system fails.
@@ -36,7 +36,8 @@ pub fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Creates a temporary file in `folder` that is deleted on drop unless it is persisted. Its permissions follow the umask.
+/// Creates a temporary file in `folder` that is deleted on drop unless it is persisted. Its permissions follow the
+/// umask.
 ///
 /// # Errors
 /// If the file cannot be created.

@@ -75,8 +75,8 @@ pub struct Compute {
 }
 
 impl Compute {
-    /// Starts `threads` worker threads, one per core if `None`. Libtorch uses one thread inside each worker, so results do
-    /// not depend on the number of workers.
+    /// Starts `threads` worker threads, one per core if `None`. Libtorch uses one thread inside each worker, so results
+    /// do not depend on the number of workers.
     ///
     /// # Errors
     /// [`ComputeError::NoSuchGpu`] if the requested GPU does not exist, [`ComputeError::Threads`] if threads cannot be
@@ -108,10 +108,11 @@ impl Compute {
         })
     }
 
-    /// Threads that draw episodes ahead of the model. If cores are free besides the workers, this is a separate pool with
-    /// one thread per four workers: computing an episode takes a worker at least five times as long as drawing it, even
-    /// with augmented colour images. Otherwise the workers draw between two steps, because an additional thread would
-    /// slow down one worker, for which all others wait at the end of a step. With a GPU the workers are idle anyway.
+    /// Threads that draw episodes ahead of the model. If cores are free besides the workers, this is a separate pool
+    /// with one thread per four workers: computing an episode takes a worker at least five times as long as drawing it,
+    /// even with augmented colour images. Otherwise the workers draw between two steps, because an additional thread
+    /// would slow down one worker, for which all others wait at the end of a step. With a GPU the workers are idle
+    /// anyway.
     ///
     /// # Errors
     /// [`ComputeError::Threads`] if threads cannot be started.
@@ -128,9 +129,9 @@ impl Compute {
         self.pool.install(work)
     }
 
-    /// Applies `work` to batches of items and returns the results in order. On a CPU the batches are distributed over the
-    /// workers; on a GPU they are computed in turn. Each call of `work` gets tensors of its own from `handles`, because tensors
-    /// can be sent to a thread but not shared.
+    /// Applies `work` to batches of items and returns the results in order. On a CPU the batches are distributed over
+    /// the workers; on a GPU they are computed in turn. Each call of `work` gets tensors of its own from `handles`,
+    /// because tensors can be sent to a thread but not shared.
     pub fn map<Item: Sync, Handles: Send, Output: Send>(
         &self,
         items: &[Item],
@@ -168,8 +169,8 @@ fn pool(name: &'static str, threads: usize) -> Result<Arc<rayon::ThreadPool>, Co
         .map_err(|error| ComputeError::Threads(threads, error))
 }
 
-/// Sets the precision of libtorch's convolutions and matrix products. Must be called before anything else uses libtorch,
-/// which reads these environment variables once.
+/// Sets the precision of libtorch's convolutions and matrix products. Must be called before anything else uses
+/// libtorch, which reads these environment variables once.
 pub fn set_precision(precision: Precision) {
     // By default libtorch allows TF32 in cuDNN but not in cuBLAS.
     let settings: &[(&str, &str)] = match precision {

@@ -1,5 +1,5 @@
-//! Random numbers from independent generators that are addressed by seed, purpose and index. A generator yields the same
-//! values on any machine and for any number of threads.
+//! Random numbers from independent generators that are addressed by seed, purpose and index. A generator yields the
+//! same values on any machine and for any number of threads.
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -32,7 +32,8 @@ pub struct Random {
 }
 
 impl Random {
-    /// Creates generator number `index` of `purpose` under `seed`. The key is the three as little-endian u64, then zeros.
+    /// Creates generator number `index` of `purpose` under `seed`. The key is the three as little-endian u64, then
+    /// zeros.
     #[must_use]
     pub fn new(seed: u64, purpose: Purpose, index: u64) -> Self {
         let mut key = [0; 32];

@@ -11,7 +11,7 @@ pub(crate) const FAULT_AROUND: usize = 64 << 10;
 pub(crate) fn release_pages(map: &Mmap, range: Range<usize>) {
     let start = range.start.saturating_sub(FAULT_AROUND);
     let end = (range.end + FAULT_AROUND).min(map.len());
-    // SAFETY: the map is read-only and backed by a file, so released pages are read from there again. If the call fails,
-    // the pages just stay in memory.
+    // SAFETY: the map is read-only and backed by a file, so released pages are read from there again. If the call
+    // fails, the pages just stay in memory.
     let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
 }

@@ -28,9 +28,9 @@ pub struct EpisodeLoader<Batch> {
 }
 
 impl<Batch: Send + 'static> EpisodeLoader<Batch> {
-    /// Starts drawing the episodes with indices `episodes`, in batches of `batch` (the last may be shorter). The threads
-    /// of `pool` draw them and apply `make_batch` to each batch. [`Iterator::next`] blocks until a batch is ready, so
-    /// it must not be called on a thread of `pool`.
+    /// Starts drawing the episodes with indices `episodes`, in batches of `batch` (the last may be shorter). The
+    /// threads of `pool` draw them and apply `make_batch` to each batch. [`Iterator::next`] blocks until a batch is
+    /// ready, so it must not be called on a thread of `pool`.
     pub fn new(
         sampler: Arc<EpisodeSampler>,
         episodes: std::ops::Range<u64>,

@@ -89,8 +89,8 @@ impl HeldOut {
 }
 
 impl Card {
-    /// Describes `cnn`, which was generated from `support` and `unlabeled` unlabelled pictures. `sizes` are the sizes of its
-    /// ONNX and safetensors files in bytes.
+    /// Describes `cnn`, which was generated from `support` and `unlabeled` unlabelled pictures. `sizes` are the sizes
+    /// of its ONNX and safetensors files in bytes.
     ///
     /// # Errors
     /// If the layers of `cnn` do not fit together.

@@ -29,8 +29,8 @@ pub struct CnnWriter {
 }
 
 impl CnnWriter {
-    /// Creates a writer for a model that was trained with `experiment`. `batch_norm` overrides the experiment's mode; `run`
-    /// and `checkpoint_step` name the origin of φ.
+    /// Creates a writer for a model that was trained with `experiment`. `batch_norm` overrides the experiment's mode;
+    /// `run` and `checkpoint_step` name the origin of φ.
     ///
     /// # Errors
     /// [`ExportError::NotExportable`] if the mode is [`BatchNormMode::Query`], in which answers depend on the other
@@ -106,8 +106,8 @@ impl CnnWriter {
     /// prepared picture, `[C, H, W]` bytes.
     ///
     /// # Errors
-    /// [`ExportError::Support`] if the model cannot use the pictures, [`ExportError::NotFinite`] if a generated weight is
-    /// not finite.
+    /// [`ExportError::Support`] if the model cannot use the pictures, [`ExportError::NotFinite`] if a generated weight
+    /// is not finite.
     pub fn write(
         &self,
         views: &Views,
@@ -148,8 +148,8 @@ impl CnnWriter {
         }
     }
 
-    /// Leave-one-out accuracy: classifies each picture with the CNN generated from all others. Uses pictures of classes with
-    /// at least two pictures, at most a hundred, spread over the classes. Returns `None` if no class has two.
+    /// Leave-one-out accuracy: classifies each picture with the CNN generated from all others. Uses pictures of classes
+    /// with at least two pictures, at most a hundred, spread over the classes. Returns `None` if no class has two.
     ///
     /// # Errors
     /// The errors of [`CnnWriter::write`].

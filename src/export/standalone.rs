@@ -20,8 +20,8 @@ pub enum Operation {
         /// Width of the zero padding on each side.
         padding: usize,
     },
-    /// Scale and shift per channel, both `[C, 1, 1]`: a batch-norm after a nonlinearity or pooling, which cannot be folded
-    /// into the convolution.
+    /// Scale and shift per channel, both `[C, 1, 1]`: a batch-norm after a nonlinearity or pooling, which cannot be
+    /// folded into the convolution.
     Affine,
     /// max(x, 0)
     Relu,

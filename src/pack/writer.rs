@@ -146,8 +146,8 @@ impl PackWriter {
     /// Completes the pack and moves it to its path, replacing an existing file.
     ///
     /// # Errors
-    /// [`DataError::BadContent`] if images are missing, [`DataError::Io`] if writing fails. The temporary file is removed
-    /// in either case.
+    /// [`DataError::BadContent`] if images are missing, [`DataError::Io`] if writing fails. The temporary file is
+    /// removed in either case.
     pub fn finish(mut self) -> Result<(), DataError> {
         if self.written != self.image_count() {
             let problem = format!(

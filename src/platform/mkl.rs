@@ -1,9 +1,9 @@
 //! MKL uses AVX-512 only where its vendor check says Intel; this file overrides that check.
 
-/// Replaces the function by which MKL, which is linked into libtorch for x86-64, checks for an Intel processor. Returns 1
-/// on Intel processors and on any processor with AVX-512. MKL also checks the processor's feature flags before it selects
-/// a kernel, so it never uses instructions that the processor lacks. On Zen 5 matrix products are up to 2.2 times as
-/// fast, and an episode with 64 channels and all layers generated takes 0.6 times as long.
+/// Replaces the function by which MKL, which is linked into libtorch for x86-64, checks for an Intel processor. Returns
+/// 1 on Intel processors and on any processor with AVX-512. MKL also checks the processor's feature flags before it
+/// selects a kernel, so it never uses instructions that the processor lacks. On Zen 5 matrix products are up to 2.2
+/// times as fast, and an episode with 64 channels and all layers generated takes 0.6 times as long.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(export_name = "mkl_serv_intel_cpu_true")]
 extern "C" fn may_use_all_instructions() -> std::ffi::c_int {

@@ -30,8 +30,8 @@ impl JitterOptions {
     }
 }
 
-/// Mirroring, colour changes and crops, applied in the order mirror, hue, brightness, contrast, crop. The defaults and the
-/// order are those of the authors' program.
+/// Mirroring, colour changes and crops, applied in the order mirror, hue, brightness, contrast, crop. The defaults and
+/// the order are those of the authors' program.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PhotoOptions {

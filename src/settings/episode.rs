@@ -27,8 +27,8 @@ pub enum Rotations {
     PerClass,
     /// Each rotation of a class by a multiple of 90° is a class of its own (the literature since Vinyals et al.).
     AsClasses,
-    /// Each class of an episode is rotated by −45°, −11.25°, 0°, 11.25° or 45°, the same for its support and query images
-    /// (program of LGM-Net, Li et al. 2019, which does so in evaluation too; Appendix D).
+    /// Each class of an episode is rotated by −45°, −11.25°, 0°, 11.25° or 45°, the same for its support and query
+    /// images (program of LGM-Net, Li et al. 2019, which does so in evaluation too; Appendix D).
     LgmNet,
 }
 
@@ -54,8 +54,8 @@ pub struct EpisodeConfig {
     pub rotations: Rotations,
     /// Random affine map of training images, drawn independently for each support and query image.
     pub jitter: JitterOptions,
-    /// Mirroring, colour changes and crops of training images. Null leaves images unchanged; `{}` uses the ranges of the
-    /// authors' program.
+    /// Mirroring, colour changes and crops of training images. Null leaves images unchanged; `{}` uses the ranges of
+    /// the authors' program.
     pub photo: Option<PhotoOptions>,
     /// Whether validation and evaluation augment images as training does. The resulting accuracy is not comparable with
     /// others.

@@ -60,8 +60,8 @@ pub struct TrainConfig {
     pub steps: u64,
     /// T, episodes per step.
     pub tasks_per_step: usize,
-    /// Number of episodes that a CPU thread computes as one batch. Null: half of `tasks_per_step`, at least 1, at most 8.
-    /// Results depend on this number, but not on the number of threads.
+    /// Number of episodes that a CPU thread computes as one batch. Null: half of `tasks_per_step`, at least 1, at most
+    /// 8. Results depend on this number, but not on the number of threads.
     pub tasks_together: Option<usize>,
     /// Precision of training; all other commands use 32 bits.
     pub precision: Precision,
@@ -92,7 +92,8 @@ pub struct TrainConfig {
     pub beta2: f64,
     /// Factor of Σ w² over all kernels and logits weights of the CNN, generated or learned, in the loss.
     pub l2: f64,
-    /// Factor in the loss of Σ generated² / Σ learned² for each kernel that is the sum of both (`generator.learned_base`).
+    /// Factor in the loss of Σ generated² / Σ learned² for each kernel that is the sum of both
+    /// (`generator.learned_base`).
     pub weight_variation: f64,
     /// ε of label smoothing: the target of each class is ε / n, plus 1 − ε for the correct class.
     pub label_smoothing: f64,

@@ -37,8 +37,8 @@ impl Affine {
         }
     }
 
-    /// Random crop that keeps the aspect ratio: its side is a fraction of the image's, uniform from `smallest` to 1, its
-    /// position uniform.
+    /// Random crop that keeps the aspect ratio: its side is a fraction of the image's, uniform from `smallest` to 1,
+    /// its position uniform.
     pub(crate) fn draw_crop(smallest: f64, shape: ImageShape, random: &mut Random) -> Affine {
         let side = random.uniform_f32(smallest as f32, 1.0);
         let mut offset = |size: usize| {
@@ -240,8 +240,8 @@ mod tests {
 
     #[test]
     fn a_quarter_turn_is_about_the_centre() {
-        // Target row 3, column 2 lies (0.5, 0) from the centre (2.5, 2). Turned that is (0, −0.5), and shifted by half a
-        // row row 3, between columns 1 and 2.
+        // Target row 3, column 2 lies (0.5, 0) from the centre (2.5, 2). Turned that is (0, −0.5), and shifted by half
+        // a row row 3, between columns 1 and 2.
         let target = moved([[0.0, 1.0], [-1.0, 0.0]], [0.5, 0.0]);
         let [left, right] = [1, 2].map(|column| u32::from(image()[(3 * 5 + column) * 2]));
         assert_eq!(u32::from(at(&target, 0, 3, 2)), (left + right).div_ceil(2));

@@ -52,8 +52,8 @@ fn list(faults: &[String]) -> String {
         .join("\n")
 }
 
-/// Reads the experiment at `path` with the files that it extends, applies `overrides`, each in the form `KEY.PATH=VALUE`,
-/// and validates the result.
+/// Reads the experiment at `path` with the files that it extends, applies `overrides`, each in the form
+/// `KEY.PATH=VALUE`, and validates the result.
 ///
 /// # Errors
 /// [`ConfigError::Read`], [`ConfigError::Syntax`] or [`ConfigError::Cycle`] if a file cannot be used,
@@ -93,8 +93,8 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment, ConfigError
     })
 }
 
-/// Parses a complete experiment as [`to_yaml`] writes it, for example from a checkpoint, and validates it. `path` names its
-/// origin in errors.
+/// Parses a complete experiment as [`to_yaml`] writes it, for example from a checkpoint, and validates it. `path` names
+/// its origin in errors.
 ///
 /// # Errors
 /// [`ConfigError::Syntax`] if `text` cannot be parsed, [`ConfigError::Faults`] if values are invalid.

@@ -27,8 +27,8 @@ fn layer_schema() -> Mapping {
     schema
 }
 
-/// Returns `tree` without unknown keys and values of the wrong type, each of which is added to `faults`. `origin` is the
-/// file or option that `tree` comes from.
+/// Returns `tree` without unknown keys and values of the wrong type, each of which is added to `faults`. `origin` is
+/// the file or option that `tree` comes from.
 pub(super) fn keep_valid(tree: Value, origin: &str, faults: &mut Vec<String>) -> Value {
     keep_valid_below(tree, &schema(), "", origin, faults)
 }
@@ -82,8 +82,8 @@ fn keep_valid_below(
     Value::Mapping(valid)
 }
 
-/// Describes what is wrong with the type of `value`. It is valid if the default experiment can be parsed with `value` at
-/// `path`; settings of a single layer are tried as settings for all layers.
+/// Describes what is wrong with the type of `value`. It is valid if the default experiment can be parsed with `value`
+/// at `path`; settings of a single layer are tried as settings for all layers.
 fn type_fault(value: &Value, path: &str) -> Option<String> {
     let for_all = path
         .strip_prefix(PER_LAYER)
