@@ -97,20 +97,20 @@ fn theta_does_not_depend_on_the_order_of_the_support_samples() {
     }
 }
 
-/// Checks that three tasks in one batch have the logits of each task alone and the mean of their gradients.
-fn assert_as_one_by_one(what: &str, of_tasks: impl Fn(&[usize]) -> (Tensor, Tensor)) {
+/// Checks that three tasks in one batch have the logits of each task alone and the mean of their gradients, up to `limit`.
+fn assert_as_one_by_one(what: &str, limit: f64, of_tasks: impl Fn(&[usize]) -> (Tensor, Tensor)) {
     let (logits, in_one_batch) = of_tasks(&[0, 1, 2]);
     let mut mean = in_one_batch.zeros_like();
     for task in 0..3 {
         let (alone, gradient) = of_tasks(&[task]);
         let difference = largest_difference(&logits.get(task as i64), &alone.get(0));
-        assert!(difference < 1e-9, "{what}: logits differ by {difference}");
+        assert!(difference < limit, "{what}: logits differ by {difference}");
         mean += gradient / 3.0;
     }
     let longest = mean.abs().max().double_value(&[]);
     let difference = largest_difference(&mean, &in_one_batch) / longest;
     assert!(
-        difference < 1e-9,
+        difference < limit,
         "{what}: gradients differ by {difference}"
     );
 }
@@ -121,11 +121,12 @@ fn a_batch_of_tasks_gives_the_logits_and_gradients_of_one_task_at_a_time() {
     for variant in &VARIANTS {
         let (setup, episodes) = variant.setup();
         for mode in MODES {
-            let pass = match mode {
-                BatchNormMode::Running => Mode::Infer,
-                BatchNormMode::Support | BatchNormMode::Query => Mode::Train,
+            // Moving averages far from the data amplify rounding errors between θ and the logits.
+            let (pass, limit) = match mode {
+                BatchNormMode::Running => (Mode::Infer, 1e-7),
+                BatchNormMode::Support | BatchNormMode::Query => (Mode::Train, 1e-9),
             };
-            assert_as_one_by_one(&format!("{}, {mode}", variant.name), |tasks| {
+            assert_as_one_by_one(&format!("{}, {mode}", variant.name), limit, |tasks| {
                 let chosen: Vec<Episode> = tasks.iter().map(|&at| episodes[at].clone()).collect();
                 setup.gradient(&double_batch(&chosen), (mode, pass), Hooks::default())
             });
@@ -146,7 +147,7 @@ fn each_task_of_a_batch_hides_its_own_samples_and_drops_its_own_features() {
         let (setup, episodes) = variant(name).setup_with(&dropout);
         // The first task hides none, the second one sample, the third three.
         let hidden: [&[usize]; 3] = [&[], &[4], &[0, 3, 7]];
-        assert_as_one_by_one(name, |tasks| {
+        assert_as_one_by_one(name, 1e-9, |tasks| {
             let generator = |&task: &usize| Random::new(0, Purpose::Dropout, task as u64);
             let dropout = Dropout::new(tasks.iter().map(generator).collect());
             let hooks = Hooks {
