@@ -48,7 +48,7 @@ fn pictures_become_a_cnn_that_recognises_their_classes() {
         .args([out.with_extension("onnx").as_path(), Path::new(SUPPORT)])
         .assert()
         .code(1)
-        .stderr(contains(format!("has the results of {QUERY}")).and(contains("--output")));
+        .stderr(contains(format!("has results of {QUERY}")).and(contains("--output")));
     let result = json(&folder.path().join("glyphs-evaluation.json"));
     assert_eq!(result["confusion"][5][5], 4);
     assert!(image::open(folder.path().join("glyphs-evaluation.png")).is_ok());
