@@ -71,7 +71,7 @@ pub struct Origin {
 /// A stand-alone CNN. Its serialised form is the description in exported files, without weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StandaloneCnn {
-    /// Version of the format, [`FORMAT_VERSION`].
+    /// Version of the format, `FORMAT_VERSION`.
     pub format_version: u32,
     /// Name of the class of each logit.
     pub labels: Vec<String>,

@@ -18,7 +18,7 @@ pub(crate) struct TensorBoard {
     described: HashSet<String>,
 }
 
-/// Whether a panic at `place` is one that [`Report`](crate::report::Report) turns into an error, so that it need not be
+/// Whether a panic at `place` is one that `Report` turns into an error, so that it need not be
 /// printed.
 pub fn is_handled_panic(place: &Location) -> bool {
     place.file().contains("tensorboard-rs")

@@ -1,4 +1,4 @@
-//! The settings of an experiment as plain data with defaults. [`file`] reads and validates experiment files.
+//! The settings of an experiment as plain data with defaults. [`mod@file`] reads and validates experiment files.
 
 pub mod augmentation;
 pub mod cnn;

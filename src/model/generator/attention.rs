@@ -1,7 +1,7 @@
 //! Multi-head attention: scoring, attention weights and cost of every [`AttentionKind`].
 //!
 //! A new kind of attention is a variant of [`AttentionKind`], with its answer to [`AttentionKind::is_average`], and an
-//! arm in [`weights_from_scores`].
+//! arm in `weights_from_scores`.
 use tch::Tensor;
 
 use crate::model::layers::Dense;
