@@ -161,8 +161,8 @@ fn arguments_that_make_no_sense_are_refused() {
     let inspect = ["inspect", "experiments/synthetic.yaml", "--image"];
     for (words, more, message) in [
         (&synthetic[..], &["--size", "0"][..], "1 to 1024 pixels"),
-        (&synthetic, &["--from", "nowhere"], "--from goes with"),
-        (&synthetic, &["--channels", "3"], "--channels goes with"),
+        (&synthetic, &["--from", "nowhere"], "--from does not apply"),
+        (&synthetic, &["--channels", "3"], "--channels applies to"),
         (&oracle, &["nan"], "expected a number more than 0"),
         (&inspect, &["1x28x28xfoo"], "e.g. 1x28x28"),
         (&inspect, &["0x28x28"], "e.g. 1x28x28"),

@@ -88,7 +88,7 @@ fn check(arguments: &ImportArguments) -> anyhow::Result<()> {
     let ImportArguments { source, output, .. } = arguments;
     ensure!(
         arguments.force || !output.exists(),
-        "{} is there; replace it with --force, or name another with --output",
+        "{} exists\nhint: replace it with --force, or name another file with --output",
         output.display()
     );
     match source.origin {

@@ -41,9 +41,9 @@ fn embeddings_are_imported_as_they_are_trained_on_and_evaluated() {
     };
     import(&[]).success();
     let written = std::fs::metadata(&output).unwrap().modified().unwrap();
-    import(&[]).code(1).stderr(predicates::str::contains(
-        "is there; replace it with --force",
-    ));
+    import(&[])
+        .code(1)
+        .stderr(predicates::str::contains("hint: replace it with --force"));
     let kept = std::fs::metadata(&output).unwrap().modified().unwrap();
     assert_eq!(kept, written);
     import(&["--force"]).success();
