@@ -142,7 +142,7 @@ BROKEN = [
         "tiered png",
         "train_labels.pkl",
         Path.unlink,
-        "has no labels: `train_labels.pkl` should lie beside it",
+        "has no labels: `train_labels.pkl` should be next to it",
     ),
     (
         "tiered png",
@@ -227,7 +227,7 @@ BROKEN = [
     ("idx", "train-images-idx3-ubyte.gz", cut, "could not be unpacked"),
     ("idx", "t10k-images-idx3-ubyte", cut, "has 15480 bytes of content, expected [20, 28, 28]"),
     ("idx", "t10k-labels-idx1-ubyte", page, "is an HTML page"),
-    ("idx", "t10k-labels-idx1-ubyte", Path.unlink, "has no `t10k-labels-idx1-ubyte` beside it"),
+    ("idx", "t10k-labels-idx1-ubyte", Path.unlink, "has no `t10k-labels-idx1-ubyte` next to it"),
     (
         "idx",
         "t10k-labels-idx1-ubyte",

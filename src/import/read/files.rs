@@ -145,9 +145,9 @@ pub(crate) fn map_entry(
     Ok(scratch.keep(&mut file)?)
 }
 
-/// Finds all files for which `wanted` holds, sorted by container and path. Each path is a folder, which is searched with
-/// the archives in it; an archive (zip, tar, tar.gz); or a wanted file. `wanted` receives the path in the folder or
-/// archive. Hidden files and `__MACOSX` are skipped.
+/// Finds all files for which `wanted` holds, sorted by container and path. Each path is a folder, which is searched
+/// with the archives in it; an archive (zip, tar, tar.gz); or a wanted file. `wanted` receives the path in the folder
+/// or archive. Hidden files and `__MACOSX` are skipped.
 ///
 /// # Errors
 /// If a file cannot be read, an archive is damaged, or a name is not UTF-8.
@@ -314,7 +314,8 @@ impl Search<'_> {
     }
 }
 
-/// Checks the path below `folder`, which is used to open the file, and the name of the file's folder, which is its class.
+/// Checks the path below `folder`, which is used to open the file, and the name of the file's folder, which is its
+/// class.
 ///
 /// # Errors
 /// If they are not UTF-8: two of them could become the same text.

@@ -123,7 +123,8 @@ impl Write for Trail<'_> {
 }
 
 fn map(file: &File) -> std::io::Result<Slice> {
-    // SAFETY: changing an archive during its import causes an error or a wrong picture, as with any other way of reading.
+    // SAFETY: changing an archive during its import causes an error or a wrong picture, as with any other way of
+    // reading.
     let map = unsafe { Mmap::map(file) }?;
     let range = 0..map.len();
     Ok(Slice {
@@ -135,7 +136,8 @@ fn map(file: &File) -> std::io::Result<Slice> {
 /// Bytes unpacked between two progress reports.
 const BLOCK: usize = 4 << 20;
 
-/// Storage for unpacked files until the import ends: the folder of the pack, which must have room for large files anyway.
+/// Storage for unpacked files until the import ends: the folder of the pack, which must have room for large files
+/// anyway.
 pub(crate) struct Scratch<'a> {
     folder: PathBuf,
     watch: Watch<'a>,
@@ -144,7 +146,7 @@ pub(crate) struct Scratch<'a> {
 
 impl<'a> Scratch<'a> {
     /// Storage next to the pack that will be written; `watch` receives the number of unpacked bytes.
-    pub(crate) fn beside(output: &Path, watch: Watch<'a>) -> Scratch<'a> {
+    pub(crate) fn next_to(output: &Path, watch: Watch<'a>) -> Scratch<'a> {
         Scratch {
             folder: atomic::folder_of(output).to_path_buf(),
             watch,

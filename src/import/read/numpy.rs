@@ -290,7 +290,8 @@ impl Array {
 /// Reads the header of a `.npy` file.
 ///
 /// # Errors
-/// If it is not an npy file, is truncated, or its array cannot be used; the text follows the file's name in the message.
+/// If it is not an npy file, is truncated, or its array cannot be used; the text follows the file's name in the
+/// message.
 pub(crate) fn read_npy(slice: &Slice) -> Result<Array, String> {
     let bytes = slice.as_ref();
     let none = || "is no npy file, or is cut short".to_owned();

@@ -86,7 +86,7 @@ pub(crate) fn import_fc100(request: &ImportRequest<'_>) -> Result<(), DataError>
 }
 
 fn import(division: Division, request: &ImportRequest<'_>) -> Result<(), DataError> {
-    let scratch = Scratch::beside(request.output, request.watch);
+    let scratch = Scratch::next_to(request.output, request.watch);
     let files = find(request.from, &scratch, &|inner| {
         let name = last(inner);
         division.pickles().contains(&name) || [META, IMAGES[0].0, IMAGES[1].0].contains(&name)

@@ -12,7 +12,7 @@ const SPLIT: KnownSplit = KnownSplit {
 
 /// Imports `CUB_200_2011.tgz` or its unpacked files `images/NNN.Class/*.jpg`.
 pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
-    let scratch = Scratch::beside(request.output, request.watch);
+    let scratch = Scratch::next_to(request.output, request.watch);
     // Segmentation masks are PNG files in folders of the same names.
     let files = find(request.from, &scratch, &|inner| {
         has_extension(inner, &["jpg"])

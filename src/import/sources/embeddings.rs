@@ -1,5 +1,5 @@
-//! Embeddings computed by another network, as numpy files or pickles. Experiments such as LEO's classify them instead of
-//! images.
+//! Embeddings computed by another network, as numpy files or pickles. Experiments such as LEO's classify them instead
+//! of images.
 use std::collections::{BTreeMap, HashMap};
 
 use crate::import::data_set::ImportRequest;
@@ -42,10 +42,10 @@ struct Vectors {
 }
 
 /// Imports `embeddings`, `[N, D]` of f32 or f64, and `labels`, `[N]` of whole numbers, of train, val and test: from npz
-/// files, LEO's pickles, or pairs of npy files. Each label of a part is a class; it is named `train/3`, or as the `keys`
-/// of LEO's pickles say.
+/// files, LEO's pickles, or pairs of npy files. Each label of a part is a class; it is named `train/3`, or as the
+/// `keys` of LEO's pickles say.
 pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
-    let scratch = Scratch::beside(request.output, request.watch);
+    let scratch = Scratch::next_to(request.output, request.watch);
     let all = [NPZ, LEO, NPY, NPY_LABELS].concat();
     let files = find(request.from, &scratch, &|inner| all.contains(&last(inner)))?;
     let mut parts = Vec::new();
@@ -205,12 +205,12 @@ fn read_npy_pair(
     scratch: &Scratch,
 ) -> Result<(Array, Labels), DataError> {
     let wanted = file.name().replace("embeddings", "labels");
-    let beside = files.iter().find(|other| other.name() == wanted);
-    let beside =
-        beside.ok_or_else(|| file.bad(format!("has no labels: there is no `{wanted}`")))?;
+    let labels_file = files.iter().find(|other| other.name() == wanted);
+    let labels_file =
+        labels_file.ok_or_else(|| file.bad(format!("has no labels: there is no `{wanted}`")))?;
     let array =
         |file: &FoundFile| read_npy(&file.map(scratch)?).map_err(|problem| file.bad(problem));
-    Ok((array(file)?, labels(beside, &array(beside)?)?))
+    Ok((array(file)?, labels(labels_file, &array(labels_file)?)?))
 }
 
 /// Checks the arrays of one part and groups the embeddings by label.

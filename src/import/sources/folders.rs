@@ -14,11 +14,11 @@ use crate::pack::splits::{SplitScheme, seeded_split};
 use crate::pictures::tables::two_columns;
 
 /// Imports every class folder in `request.from`, in folders or archives (zip, tar, tar.gz). The split comes from
-/// `request.class_split`; or from folders `train`, `val` or `validation`, and `test` above the class folders, or archives
-/// and folders of these names in `request.from`; otherwise classes are shuffled and divided 70/10/20.
+/// `request.class_split`; or from folders `train`, `val` or `validation`, and `test` above the class folders, or
+/// archives and folders of these names in `request.from`; otherwise classes are shuffled and divided 70/10/20.
 pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
     let shape = square(request.size, request.channels)?;
-    let scratch = Scratch::beside(request.output, request.watch);
+    let scratch = Scratch::next_to(request.output, request.watch);
     let mut found: BTreeMap<String, ClassFolder> = BTreeMap::new();
     for file in find(request.from, &scratch, &is_picture)? {
         let Some(class) = file.folder_name() else {

@@ -34,7 +34,7 @@ const EMNIST: [(&str, usize, [usize; 2]); 6] = [
 /// split divides classes, here 70/10/20 by the seed. EMNIST stores its images transposed; they are set upright.
 pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
     let shape = square(request.size, 1)?;
-    let scratch = Scratch::beside(request.output, request.watch);
+    let scratch = Scratch::next_to(request.output, request.watch);
     let files = find(request.from, &scratch, &|inner| {
         let stem = stem(last(inner));
         stem.ends_with(IMAGES) || stem.ends_with(LABELS)
@@ -67,7 +67,7 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
             .find(|file| stem(file.name()) == wanted && folder(file) == folder(images));
         let labels = labels.ok_or_else(|| {
             request.incomplete(format!(
-                "{} has no `{wanted}` beside it: put both in one folder or archive",
+                "{} has no `{wanted}` next to it: put both in one folder or archive",
                 images.display()
             ))
         })?;

@@ -42,7 +42,7 @@ const LISTS: [&str; 3] = ["train.csv", "val.csv", "test.csv"];
 /// folder or at the start of its name. If the lists `train.csv`, `val.csv` and `test.csv` name the files, only listed
 /// files are taken, with the classes and the order of the lists.
 pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
-    let scratch = Scratch::beside(request.output, request.watch);
+    let scratch = Scratch::next_to(request.output, request.watch);
     let is_pickle = |inner: &str| {
         CACHES
             .iter()

@@ -33,8 +33,8 @@ struct Character {
     drawings: Vec<FoundFile>,
 }
 
-/// Imports the whole data set; classes are named `Alphabet/characterNN`. The seed shuffles the split `paper` and chooses
-/// the alphabets that `lake` holds out.
+/// Imports the whole data set; classes are named `Alphabet/characterNN`. The seed shuffles the split `paper` and
+/// chooses the alphabets that `lake` holds out.
 pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
     let ImportRequest { size, seed, .. } = *request;
     if !(1..=NATIVE_SIZE).contains(&size) {
@@ -85,7 +85,7 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
 /// # Errors
 /// If a character or drawing is missing.
 fn characters(request: &ImportRequest<'_>) -> Result<Vec<Character>, DataError> {
-    let scratch = Scratch::beside(request.output, request.watch);
+    let scratch = Scratch::next_to(request.output, request.watch);
     let mut sets = [BTreeMap::new(), BTreeMap::new()];
     for file in find(request.from, &scratch, &|inner| {
         has_extension(inner, &["png"])

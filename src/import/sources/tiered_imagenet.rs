@@ -46,7 +46,7 @@ const ZENODO_LABELS: [&str; 3] = [
 /// ILSVRC-2012, classed by the wnid of their folder, tar or file name. Pictures are read one by one where they are
 /// stored, because the files are larger than memory.
 pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
-    let scratch = Scratch::beside(request.output, request.watch);
+    let scratch = Scratch::next_to(request.output, request.watch);
     let classes: HashSet<&str> = list(SPLIT.classes).map(|(_, name)| name).collect();
     let files = find(request.from, &scratch, &|inner| {
         let name = last(inner);
@@ -76,7 +76,7 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
             };
             let Some(labels) = labels[index] else {
                 return Err(images.bad(format!(
-                    "has no labels: `{}` should lie beside it",
+                    "has no labels: `{}` should be next to it",
                     label_names[index]
                 )));
             };

@@ -56,7 +56,8 @@ pub(crate) fn square(size: u32, channels: usize) -> Result<ImageShape, DataError
     })
 }
 
-/// Decodes pictures in parallel and writes them in their order. At most 1024 pictures and 64 MiB are in memory at a time.
+/// Decodes pictures in parallel and writes them in their order. At most 1024 pictures and 64 MiB are in memory at a
+/// time.
 ///
 /// # Errors
 /// If a picture cannot be decoded, writing fails, or `watch` asks to stop.

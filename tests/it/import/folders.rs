@@ -275,7 +275,7 @@ fn zip_of(path: &Path, files: &[(&str, &Path)]) {
 }
 
 #[test]
-fn pictures_in_an_archive_and_unpacked_beside_it_are_taken_once_and_others_of_their_name_too() {
+fn pictures_both_packed_and_unpacked_are_imported_once_and_others_of_the_same_name_too() {
     let folder = tempfile::tempdir().unwrap();
     let from = folder.path().join("tree");
     let [one, two] = ["train/pets/cat/1.png", "train/pets/cat/2.png"].map(|name| from.join(name));
@@ -370,7 +370,7 @@ fn mini_imagenet_is_taken_from_folders_from_flat_files_and_by_lists() {
         assert_eq!(sizes, [64, 16, 20]);
         assert_eq!(pack.image(59_999), [9, 8, 7].repeat(16));
     }
-    // A list beside the archive names the file that is missing.
+    // A list next to the archive names the file that is missing.
     let listed = flat.iter().map(|name| format!("{name},{}\n", &name[..9]));
     let list = "filename,label\n".to_owned() + &listed.collect::<String>();
     let missing = flat.remove(3 * 600 + 7);

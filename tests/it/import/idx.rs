@@ -32,7 +32,7 @@ fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// Imports a folder beside it and opens the pack.
+/// Imports a folder to a pack next to it and opens the pack.
 fn idx_pack(from: &Path) -> Result<Pack, String> {
     let output = from.with_extension("safetensors");
     let from = [from.to_path_buf()];
@@ -45,7 +45,7 @@ fn idx_pack(from: &Path) -> Result<Pack, String> {
 }
 
 #[test]
-fn files_that_also_lie_gzipped_beside_themselves_are_taken_once() {
+fn files_that_are_also_gzipped_in_the_same_folder_are_imported_once() {
     let folder = tempfile::tempdir().unwrap();
     let from = folder.path().join("raw");
     for (name, bytes) in [(IMAGES, images(9)), (LABELS, labels())] {
@@ -89,6 +89,6 @@ fn labels_in_another_folder_are_not_taken() {
     write(&from.join("kmnist").join(IMAGES), &images(1));
     write(&from.join("mnist").join(LABELS), &labels());
     let error = idx_pack(&from).unwrap_err();
-    let message = format!("has no `{LABELS}` beside it");
+    let message = format!("has no `{LABELS}` next to it");
     assert!(error.contains(&message), "{error}");
 }

@@ -1,5 +1,5 @@
-//! Reads pickles without executing code: numbers, text, lists, dicts and numpy arrays. All other globals are rejected. Long
-//! byte strings stay in the mapped file.
+//! Reads pickles without executing code: numbers, text, lists, dicts and numpy arrays. All other globals are rejected.
+//! Long byte strings stay in the mapped file.
 
 mod machine;
 mod opcodes;
@@ -83,7 +83,8 @@ pub(crate) struct Pickle<'a> {
 }
 
 impl<'a> Pickle<'a> {
-    /// Reads a file in two passes: the first finds the memoized values that are used again, the second builds the values.
+    /// Reads a file in two passes: the first finds the memoized values that are used again, the second builds the
+    /// values.
     ///
     /// # Errors
     /// If the file is not a pickle of protocol 2 to 5, is damaged, or calls anything but numpy and plain containers.

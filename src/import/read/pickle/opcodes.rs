@@ -1,4 +1,5 @@
-//! The instructions of Python's pickles, protocols 2 to 5 (<https://github.com/python/cpython/blob/main/Lib/pickletools.py>).
+//! The instructions of Python's pickles, protocols 2 to 5
+//! (<https://github.com/python/cpython/blob/main/Lib/pickletools.py>).
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -176,8 +177,8 @@ impl<'a> Instructions<'a> {
     }
 }
 
-/// Numbers of the memoized values that are used again. Other values need not be memoized, which saves most of the memory
-/// when there are hundreds of thousands of pictures.
+/// Numbers of the memoized values that are used again. Other values need not be memoized, which saves most of the
+/// memory when there are hundreds of thousands of pictures.
 ///
 /// # Errors
 /// If the file is truncated or has an unknown instruction.
