@@ -96,8 +96,8 @@ fn link(libtorch: &Path) -> bool {
             })
         })
     };
-    // No symbol refers to libtorch_cuda, so the linker would drop it and libtorch would not find CUDA. If it is linked but
-    // NVIDIA's libraries are missing, the program cannot start.
+    // No symbol refers to libtorch_cuda, so the linker would drop it and libtorch would not find CUDA. If it is linked
+    // but NVIDIA's libraries are missing, the program cannot start.
     let cuda = lib.join("libtorch_cuda.so").exists()
         && folders.iter().any(|folder| holds(folder, "libcudnn"));
     if cuda {

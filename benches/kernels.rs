@@ -1,6 +1,6 @@
-//! Benchmarks of single kernels of an episode, each next to the libtorch operations that it replaces, on one thread with the
-//! sizes of Omniglot, 20-way 1-shot with 60 queries. Run all with `make kernels`, or some by name with
-//! `cargo bench --bench kernels -- statistics`.
+//! Benchmarks of single kernels of an episode, each next to the libtorch operations that it replaces, on one thread
+//! with the sizes of Omniglot, 20-way 1-shot with 60 queries. Run all with `make kernels`, or some by name with `cargo
+//! bench --bench kernels -- statistics`.
 use divan::Bencher;
 use hypertransformer::model::generator::attention::AttentionConfig;
 use hypertransformer::model::generator::transformer::{Context, Stack, StackConfig};
@@ -64,7 +64,8 @@ fn block_of_operations(bencher: Bencher, channels: i64) {
     });
 }
 
-/// Forward and backward pass of the means and variances of convolved images, computed from the moments of image patches.
+/// Forward and backward pass of the means and variances of convolved images, computed from the moments of image
+/// patches.
 #[divan::bench(args = CHANNELS, max_time = 2)]
 fn statistics_of_patches(bencher: Bencher, channels: i64) {
     time_statistics(bencher, channels, |images, kernel| {
@@ -97,8 +98,8 @@ fn time_statistics(
     });
 }
 
-/// Forward and backward pass of a generator's Transformer with 3 layers and one token per output channel and per support
-/// sample.
+/// Forward and backward pass of a generator's Transformer with 3 layers and one token per output channel and per
+/// support sample.
 #[divan::bench(args = CHANNELS, max_time = 2)]
 fn transformer(bencher: Bencher, channels: i64) {
     let width = 64 + channels;

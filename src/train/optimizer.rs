@@ -58,7 +58,11 @@ impl Optimizer {
         let factors = |of: &dyn Fn(&ParameterSpec) -> f32| {
             let factors = layout.per_element(of);
             let differ = factors.iter().any(|&factor| factor != 1.0);
-            differ.then(|| Tensor::from_slice(&factors).to_device(phi.device()))
+            differ.then(|| {
+                Tensor::from_slice(&factors)
+                    .to_kind(phi.kind())
+                    .to_device(phi.device())
+            })
         };
         Optimizer {
             kind: config.optimizer,
