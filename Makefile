@@ -66,8 +66,14 @@ serve: build ## draw classes in a browser with the included model (ARGS: see ser
 tensorboard: .venv-python/ready ## show all runs in TensorBoard
 	.venv-python/bin/tensorboard --logdir runs
 
-test: setup .venv-python/ready ## run all tests, Rust and Python
+test: setup .venv-python/ready ## run all tests, Rust and Python at the same time
+	cargo test --release --no-run
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-rust test-python
+
+test-rust:
 	cargo test --release
+
+test-python:
 	.venv-python/bin/pytest -q python
 
 test-page: build .venv-python/ready ## test the page of `serve` in a headless Chromium (Debian: chromium)
@@ -108,4 +114,4 @@ clean: ## remove everything built; runs and data stay
 	.venv-baselines/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: help setup build experiment-known train evaluate data-known data catalog demo serve tensorboard test test-page lint bench kernels parity compare clean
+.PHONY: help setup build experiment-known train evaluate data-known data catalog demo serve tensorboard test test-rust test-python test-page lint bench kernels parity compare clean
