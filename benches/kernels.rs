@@ -1,6 +1,7 @@
 //! Benchmarks of single kernels of an episode, each next to the libtorch operations that it replaces, on one thread
 //! with the sizes of Omniglot, 20-way 1-shot with 60 queries. Run all with `make kernels`, or some by name with `cargo
 //! bench --bench kernels -- statistics`.
+
 use divan::Bencher;
 use hypertransformer::model::generator::attention::AttentionConfig;
 use hypertransformer::model::generator::transformer::{Context, Stack, StackConfig};

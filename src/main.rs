@@ -2,6 +2,7 @@
 
 mod cli;
 mod platform;
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,4 +1,5 @@
 //! Attention maps of the weight generators (Figures 8 and 9).
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
 //! The oracle of Figure 3: the target CNN, trained with gradient descent on all images of the classes of an episode.
 //! Its accuracy on these training images bounds what a weight generator can reach.
+
 use serde::Serialize;
 use tch::Tensor;
 

@@ -1,4 +1,5 @@
 //! Atomic file writes: temporary file, fsync, rename, fsync of the folder.
+
 use std::fs::Permissions;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;

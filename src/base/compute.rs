@@ -1,4 +1,5 @@
 //! Threads and devices: tasks are distributed over threads on a CPU and batched on a GPU.
+
 use std::str::FromStr;
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! Copies tensors to a device.
+
 use tch::{Device, Tensor};
 
 /// Copies `host` to `device`. A copy to a GPU goes through pinned memory and is asynchronous.

@@ -1,5 +1,6 @@
 //! Random numbers from independent generators that are addressed by seed, purpose and index. A generator yields the
 //! same values on any machine and for any number of threads.
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 

@@ -1,4 +1,5 @@
 //! Releases the memory of mapped files after reading, so that files may be larger than memory.
+
 use std::ops::Range;
 
 use memmap2::{Mmap, UncheckedAdvice};

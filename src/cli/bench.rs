@@ -1,5 +1,6 @@
 //! `bench step|evaluation|loader|products`: time per episode, of the loader alone, and of matrix products, the upper limit
 //! of this machine.
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

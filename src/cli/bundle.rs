@@ -1,4 +1,5 @@
 //! `bundle`: packs a run into one file that needs neither the run folder nor the pack.
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;

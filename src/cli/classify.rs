@@ -1,4 +1,5 @@
 //! `classify`: classifies pictures with a generated CNN, without the Transformer that wrote it.
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

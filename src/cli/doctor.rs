@@ -1,4 +1,5 @@
 //! `doctor`: checks the installation.
+
 use std::process::ExitCode;
 
 use hypertransformer::base::compute::available_threads;

@@ -1,4 +1,5 @@
 //! `episodes export`: writes the list of episodes that `evaluate` uses, for programs in any language.
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

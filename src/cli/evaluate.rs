@@ -1,4 +1,5 @@
 //! `evaluate`: measures a run on a fixed list of episodes.
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;

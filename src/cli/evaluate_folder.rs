@@ -1,4 +1,5 @@
 //! `evaluate-folder`: accuracy and confusion matrix of a generated CNN on labelled pictures.
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

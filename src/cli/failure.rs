@@ -1,4 +1,5 @@
 //! How a command ends: its exit code, and how its error is printed.
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
 //! `inspect`: shows an experiment without training it.
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

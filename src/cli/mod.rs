@@ -18,6 +18,7 @@ mod panics;
 mod serve;
 mod shared;
 mod train;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

@@ -1,4 +1,5 @@
 //! Protection of existing files: a command replaces its own earlier results and nothing else.
+
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;

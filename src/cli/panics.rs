@@ -1,4 +1,5 @@
 //! What a user sees of a panic: one line and a hint, not a C++ stack.
+
 use hypertransformer::report::is_handled_panic;
 
 /// Printing fails with this error when the reader has closed the pipe, as `| head` does. That is no fault; a shell

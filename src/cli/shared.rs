@@ -1,4 +1,5 @@
 //! What several commands share: the device and threads, the default run folder, Ctrl-C.
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,5 @@
 //! `train`: trains an experiment.
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

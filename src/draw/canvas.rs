@@ -1,4 +1,5 @@
 //! Draws rectangles and text, and writes PNG files.
+
 use std::io;
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! Contact sheets: the images of classes, or of an episode as the model sees them.
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;

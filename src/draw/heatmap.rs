@@ -1,4 +1,5 @@
 //! Heat maps: matrices as panels with titles and with labels for groups of rows and columns.
+
 use image::{Rgb, RgbImage};
 use ndarray::Array2;
 

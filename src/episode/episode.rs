@@ -1,4 +1,5 @@
 //! Types that describe an episode: its sizes, how it is drawn, which images it holds, and their pixels.
+
 use ndarray::Array4;
 
 use crate::pack::shape::Element;

@@ -4,6 +4,7 @@
 //! i64 `[E, N]` and `query` i64 `[E, Q]` (image indices in the pack), `support_labels` i64 `[E, N]` and `query_labels`
 //! i64 `[E, Q]` (class slots; n for an unlabelled image). The file's metadata holds under `episodes` a JSON object that
 //! describes how the episodes were drawn.
+
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! Prefetches episodes on rayon threads, in order and in bounded memory.
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};

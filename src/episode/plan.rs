@@ -1,4 +1,5 @@
 //! Draws the classes and images of an episode.
+
 use crate::base::random::Random;
 use crate::episode::episode::{EpisodeDraw, EpisodePlan, EpisodeShape, Sample};
 use crate::pack::pack::Pack;

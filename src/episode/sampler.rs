@@ -1,4 +1,5 @@
 //! Draws episodes by index: an episode is a pure function of seed, part of the split, and index.
+
 use std::sync::Arc;
 
 use ndarray::Array4;

@@ -1,5 +1,6 @@
 //! How much generated convolutions vary between tasks, and how much accuracy that gains. A generator can converge to
 //! kernels that ignore the support set and are effectively constant, which accuracy alone does not show.
+
 use serde::Serialize;
 use tch::{Kind, Tensor};
 

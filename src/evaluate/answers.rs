@@ -1,4 +1,5 @@
 //! Answers of one classifier to single pictures: accuracy, its interval, and the confusion matrix.
+
 use ndarray::Array2;
 
 /// z of a two-sided 95 % interval.

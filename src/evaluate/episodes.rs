@@ -1,4 +1,5 @@
 //! Evaluation of a model on a fixed list of episodes.
+
 use rayon::prelude::*;
 use tch::Device;
 

@@ -1,4 +1,5 @@
 //! Accuracy of one episode, and the mean over episodes with its 95 % interval.
+
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 

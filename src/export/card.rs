@@ -1,4 +1,5 @@
 //! The card of a generated CNN: a summary on one page, as HTML for people and as JSON for programs.
+
 use std::fmt::Write;
 use std::io::Cursor;
 

@@ -1,4 +1,5 @@
 //! Errors of generating, writing and reading stand-alone CNNs.
+
 use std::path::PathBuf;
 
 use thiserror::Error;

@@ -1,4 +1,5 @@
 //! Converts θ to the layers of a stand-alone CNN and folds batch-norm into the convolutions that it directly follows.
+
 use ndarray::ArrayD;
 use tch::{Kind, Tensor};
 

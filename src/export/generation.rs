@@ -1,4 +1,5 @@
 //! Generates a stand-alone CNN from labelled pictures with a trained HyperTransformer.
+
 use tch::Tensor;
 
 use crate::base::compute::{BatchSize, Compute};

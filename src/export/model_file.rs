@@ -1,4 +1,5 @@
 //! Encodes stand-alone CNNs as ONNX or safetensors, and reads both formats.
+
 use std::path::Path;
 
 use crate::export::error::ExportError;

@@ -1,4 +1,5 @@
 //! A stand-alone CNN: layers with weights, class names, and the preparation of pictures.
+
 use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};

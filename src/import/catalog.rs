@@ -1,5 +1,6 @@
 //! Every data set, one row each. The command line, messages, `data verify`, the Makefile and the table in docs/data.md
 //! take their facts from here; `make catalog` rewrites the last two.
+
 use crate::import::data_set::{Contents, DataSet, Images, Origin};
 use crate::import::sources::{
     cifar, cub, embeddings, folders, idx, mini_imagenet, omniglot, synthetic, tiered_imagenet,

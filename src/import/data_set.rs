@@ -1,4 +1,5 @@
 //! What the program knows about a data set, and what a user asks of an import.
+
 use std::path::{Path, PathBuf};
 
 use crate::import::read::progress::Watch;

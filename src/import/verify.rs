@@ -1,4 +1,5 @@
 //! Checks a whole pack: content hash, completeness, identical images.
+
 use std::collections::HashMap;
 
 use crate::import::catalog::DATA_SETS;

@@ -1,4 +1,5 @@
 //! Episodes as tensors: the input of the model.
+
 use tch::{Device, Kind, Tensor};
 
 use crate::base::device::copy_to_device;

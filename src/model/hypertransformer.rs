@@ -1,4 +1,5 @@
 //! The HyperTransformer: support set → θ, layer by layer → logits of the queries (Fig. 1).
+
 use tch::Tensor;
 
 use crate::model::batch::EpisodeBatch;

@@ -1,4 +1,5 @@
 //! Layers that several parts of the model are made of.
+
 use tch::Tensor;
 
 use crate::model::parameters::{Initial, ParameterId, ParameterKind, ParameterLayout, Parameters};

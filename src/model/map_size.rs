@@ -1,4 +1,5 @@
 //! Channels, height and width of images and activations.
+
 use std::fmt;
 
 use serde::Serialize;

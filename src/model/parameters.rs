@@ -1,4 +1,5 @@
 //! φ as one vector: every learned parameter is a named view of a single flat tensor.
+
 use std::fmt;
 
 use tch::{Device, Kind, Tensor};

@@ -1,4 +1,5 @@
 //! Work and memory of a part of the model, computed from its sizes.
+
 use std::iter::Sum;
 use std::ops::{Add, Mul};
 

@@ -1,5 +1,6 @@
 //! One forward pass: its purpose, how it normalises, and optional hooks (dropout, training heads, replaced weights,
 //! custom gradients, recorded attention).
+
 use std::cell::RefCell;
 
 use tch::{Device, Tensor};

@@ -1,4 +1,5 @@
 //! The tensors of a model: φ and the moving averages, flat and as named views.
+
 use tch::{Device, Tensor};
 
 use crate::model::kernels::tape::Tape;

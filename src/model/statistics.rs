@@ -1,4 +1,5 @@
 //! Means and variances that batch normalisation uses.
+
 use tch::Tensor;
 
 use crate::model::kernels::convolution::patches;

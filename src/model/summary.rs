@@ -1,4 +1,5 @@
 //! Sizes and cost of a model, computed from its layout.
+
 use serde::Serialize;
 
 use crate::model::cnn::shapes::LayerShape;

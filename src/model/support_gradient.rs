@@ -3,6 +3,7 @@
 //! Not in the paper. A generator that reads averages of features hardly knows in which direction a kernel should change
 //! for a task. The gradient of a loss on the support set tells it, at the cost of one more forward and backward pass of
 //! the CNN over the support set.
+
 use tch::{Kind, Tensor};
 
 use crate::model::batch::EpisodeBatch;

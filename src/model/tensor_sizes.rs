@@ -1,4 +1,5 @@
 //! Sizes of tensors whose number of axes is known.
+
 use tch::Tensor;
 
 /// The sizes of a tensor that has this many axes.

@@ -1,4 +1,5 @@
 //! A model together with its tensors.
+
 use tch::Device;
 
 use crate::model::hypertransformer::HyperTransformer;

@@ -1,4 +1,5 @@
 //! Classifiers that exist only for training: their losses train φ, and they are not part of θ.
+
 use tch::Tensor;
 
 use crate::model::batch::EpisodeBatch;

@@ -1,4 +1,5 @@
 //! θ_l: the weights of single layers of the target CNN.
+
 use tch::Tensor;
 
 /// The weights θ_l of one convolution block.

@@ -1,4 +1,5 @@
 //! Errors of reading, importing and writing data.
+
 use std::path::{Path, PathBuf};
 
 /// An error while reading, importing or writing data. Each message names the file, field and value, and what was

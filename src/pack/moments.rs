@@ -1,4 +1,5 @@
 //! Mean and standard deviation of the pixels of a pack.
+
 use rayon::prelude::*;
 
 use crate::pack::pack::Pack;

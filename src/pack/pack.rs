@@ -3,6 +3,7 @@
 //! The file has the tensors `images`, u8 `[N, H, W, C]` sorted by class (f32 `[N, 1, 1, D]` for embeddings), and
 //! `class_offsets`, i64 `[classes + 1]`. Its metadata holds a JSON object, [`PackMetadata`], under `pack`. Python reads
 //! the same file with `safetensors.numpy`.
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;

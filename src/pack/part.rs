@@ -1,4 +1,5 @@
 //! The three parts of a class split.
+
 use serde::{Deserialize, Serialize};
 
 /// One of the three parts of a class split.

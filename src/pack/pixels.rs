@@ -1,4 +1,5 @@
 //! Rearranges the pixels of one image.
+
 use crate::pack::shape::ImageShape;
 
 /// Copies `source`, `[H, W, C]`, to `target`, `[C, H, W]`.

@@ -1,4 +1,5 @@
 //! Class splits: which classes are for training, for validation and for test.
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::random::{Purpose, Random};

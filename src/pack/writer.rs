@@ -1,4 +1,5 @@
 //! Writes packs image by image and atomically.
+
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 

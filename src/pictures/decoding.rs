@@ -1,4 +1,5 @@
 //! The one decoder of picture files: accepted sizes, EXIF orientation and transparency.
+
 use std::io::Cursor;
 
 use image::imageops::{FilterType, overlay};

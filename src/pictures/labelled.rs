@@ -1,4 +1,5 @@
 //! A user's labelled pictures, from class folders or a CSV list.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

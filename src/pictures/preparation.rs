@@ -1,4 +1,5 @@
 //! From a picture file to the input of a model: decoding, grey or colour, inverted values, padding, resizing.
+
 use std::path::Path;
 
 use image::imageops::{FilterType, overlay, resize};

@@ -1,4 +1,5 @@
 //! CSV files of two columns: the classes of files, or the parts of classes.
+
 use std::path::Path;
 
 use crate::pack::error::DataError;

@@ -1,4 +1,5 @@
 //! Recorded numbers: what a metric is, and a map in which each averages itself.
+
 use std::collections::BTreeMap;
 
 /// A number that is recorded, and how it is measured on a `Source`, such as one forward pass.

@@ -1,4 +1,5 @@
 //! `metrics.jsonl`: one JSON object a line, with the key `step` and one key per recorded number.
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;

@@ -4,6 +4,7 @@ pub(crate) mod averages;
 mod jsonl;
 mod progress;
 mod tensorboard;
+
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;

@@ -1,4 +1,5 @@
 //! Progress of training on stderr: a bar on a terminal, plain lines elsewhere, nothing when quiet.
+
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 

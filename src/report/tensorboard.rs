@@ -1,4 +1,5 @@
 //! TensorBoard event files.
+
 use std::collections::HashSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};

@@ -1,4 +1,5 @@
 //! Builds the model and the samplers of an experiment from its pack.
+
 use std::sync::Arc;
 
 use thiserror::Error;

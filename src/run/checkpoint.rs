@@ -1,4 +1,5 @@
 //! Checkpoints: one safetensors file each, with every tensor by name and all that an exact resume needs.
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
 //! The folder of a run: the names of its files, and what may be overwritten.
+
 use std::collections::BTreeSet;
 use std::fs::{DirEntry, File, TryLockError};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! Settings of image augmentation: random affine maps, and the changes that are usual for photographs.
+
 use serde::{Deserialize, Serialize};
 
 /// Ranges of a random affine map; with all ranges 0 images stay unchanged.

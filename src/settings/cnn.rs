@@ -1,4 +1,5 @@
 //! The `cnn` section of an experiment, the target CNN, and the `batch_norm` key.
+
 use serde::{Deserialize, Serialize};
 
 /// The target CNN.

@@ -1,4 +1,5 @@
 //! Settings of episodes: sizes, sampling and augmentation.
+
 use serde::{Deserialize, Serialize};
 
 use crate::settings::augmentation::{JitterOptions, PhotoOptions};

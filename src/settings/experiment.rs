@@ -1,4 +1,5 @@
 //! The top level of an experiment. All settings have defaults, so a file states only what differs from them.
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
 //! Selection of the CNN layers that are generated.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
 //! The `generator` section of an experiment: which layers are generated, by which Transformers.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
 //! The options that determine a model: its parameters and what it computes.
+
 use crate::settings::cnn::CnnOptions;
 use crate::settings::experiment::Experiment;
 use crate::settings::generator::{GeneratorOptions, Initialization};

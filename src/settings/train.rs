@@ -1,4 +1,5 @@
 //! Settings of training.
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};

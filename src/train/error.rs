@@ -1,4 +1,5 @@
 //! Errors that stop training.
+
 use std::path::PathBuf;
 
 use thiserror::Error;

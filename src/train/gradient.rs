@@ -1,4 +1,5 @@
 //! Loss and gradient of one optimizer step. Groups of tasks are computed in parallel and summed in task order.
+
 use rayon::prelude::*;
 use tch::{Device, Kind, Reduction, Tensor};
 

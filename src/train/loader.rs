@@ -1,4 +1,5 @@
 //! Training episodes, drawn in the background.
+
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! Hides random support samples during training, so that the model learns to work with fewer (§5.3, footnote 4).
+
 use crate::base::random::{Purpose, Random};
 use crate::episode::episode::ImageSet;
 use crate::settings::experiment::Experiment;

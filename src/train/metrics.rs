@@ -1,5 +1,6 @@
 //! Every number that training records. A new metric is one entry in one of these lists; the lists differ in what is
 //! measured and when.
+
 use tch::{Kind, Tensor};
 
 use crate::evaluate::adaptation::LayerDeviation;

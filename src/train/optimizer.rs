@@ -1,4 +1,5 @@
 //! Optimizers of the flat vector φ whose complete state can be saved. A step takes a few kernels whatever the model.
+
 use std::collections::HashMap;
 
 use tch::{Kind, Tensor};

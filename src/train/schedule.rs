@@ -1,4 +1,5 @@
 //! Schedules of the learning rate and of the warm-up heads.
+
 use crate::settings::train::{ScheduleKind, TrainConfig};
 
 /// Learning rate at `step`, counted from 0.

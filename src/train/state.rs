@@ -1,4 +1,5 @@
 //! The state of training, which every step changes and a checkpoint holds.
+
 use std::path::Path;
 
 use tch::{Device, Kind};

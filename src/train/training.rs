@@ -1,4 +1,5 @@
 //! The training loop.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

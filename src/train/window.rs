@@ -1,4 +1,5 @@
 //! What is measured between two lines of the log.
+
 use std::time::{Duration, Instant};
 
 use crate::report::averages::Averages;

@@ -1,6 +1,7 @@
 //! `analyze`: attention maps and adaptation of a trained model, and the oracle of its CNN.
 
 mod oracle;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
 //! `analyze oracle`: accuracy of the CNN when it is trained directly on all images of some classes.
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! `data catalog`: the table of data sets, for docs/data.md and the Makefile.
+
 use clap::ValueEnum;
 use hypertransformer::import::catalog::DATA_SETS;
 use hypertransformer::import::data_set::{Contents, DataSet, Images, Origin};

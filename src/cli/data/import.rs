@@ -1,4 +1,5 @@
 //! `data import`: files of a data set into a pack.
+
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! What a pack holds, as `data info` prints it.
+
 use hypertransformer::pack::moments::moments;
 use hypertransformer::pack::pack::Pack;
 

@@ -4,6 +4,7 @@ mod catalog;
 mod import;
 mod info;
 mod preview;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

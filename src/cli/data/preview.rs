@@ -1,4 +1,5 @@
 //! `data preview`: a contact sheet of classes, or of an episode.
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! `generate --list`: writes many CNNs in one process, as many in parallel as there are threads.
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

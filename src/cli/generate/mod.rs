@@ -2,6 +2,7 @@
 
 mod list;
 pub(super) mod task;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

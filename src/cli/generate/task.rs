@@ -1,4 +1,5 @@
 //! One CNN to write from pictures, and its files.
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

@@ -1,4 +1,5 @@
 //! A generated CNN, opened to classify pictures.
+
 use std::path::PathBuf;
 
 use clap::Args;

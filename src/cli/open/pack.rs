@@ -1,4 +1,5 @@
 //! The pack of an experiment: drawn if it is the synthetic one, or a hint on what to obtain.
+
 use std::path::Path;
 
 use anyhow::bail;

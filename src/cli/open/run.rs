@@ -1,4 +1,5 @@
 //! A run, opened to read its experiment, pack, model and one checkpoint.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

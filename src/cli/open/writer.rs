@@ -1,4 +1,5 @@
 //! A run or a bundle, opened to write CNNs.
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};

@@ -1,4 +1,5 @@
 //! The model's side of `serve`: from the JSON of a request to a CNN.
+
 use std::io::Cursor;
 use std::time::Instant;
 

@@ -2,6 +2,7 @@
 //!
 //! `/` and `/model` are answered here at once. `/generate` and `/onnx` go through a bounded queue to the thread that
 //! owns the model; while the queue is full they are refused as "busy".
+
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;

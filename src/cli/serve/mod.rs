@@ -4,6 +4,7 @@
 //! its tensors have to stay on one thread, and answers requests in turn from a bounded queue.
 mod answer;
 mod http;
+
 use std::io::{Write, stderr, stdout};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
 //! Affine maps of images: jitter, rotations by any angle, mirroring and crops, applied in one pass over the pixels.
+
 use crate::base::random::Random;
 use crate::pack::shape::ImageShape;
 use crate::settings::augmentation::JitterOptions;

@@ -1,4 +1,5 @@
 //! Random change of hue, brightness and contrast, as TensorFlow's `tf.image` defines them on bytes.
+
 use pulp::Arch;
 
 use crate::base::random::Random;

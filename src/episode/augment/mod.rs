@@ -2,6 +2,7 @@
 
 mod affine;
 mod colors;
+
 use crate::base::random::Random;
 use crate::episode::augment::affine::Affine;
 use crate::episode::augment::colors::Colors;

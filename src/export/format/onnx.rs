@@ -1,4 +1,5 @@
 //! Encodes and decodes stand-alone CNNs as ONNX models with standard operators.
+
 use ndarray::ArrayD;
 use prost::Message;
 

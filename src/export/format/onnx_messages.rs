@@ -1,5 +1,6 @@
 //! The messages of `onnx.proto` (Open Neural Network Exchange, Apache-2.0) that an exported CNN needs, in the form that
 //! prost generates. Fields that are not listed are skipped on decoding.
+
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,4 +1,5 @@
 //! Parts shared by both formats: the description as JSON, and weights by name.
+
 use std::collections::HashMap;
 
 use ndarray::ArrayD;

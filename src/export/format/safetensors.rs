@@ -1,4 +1,5 @@
 //! Encodes and decodes stand-alone CNNs as safetensors files with a description in the metadata.
+
 use std::collections::HashMap;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};

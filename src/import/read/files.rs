@@ -1,4 +1,5 @@
 //! Finds files in folders and archives. Content is read only when it is asked for.
+
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! Memory-mapped bytes of files. Unpacked content goes to an unnamed file next to the pack instead of into memory.
+
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,4 +1,5 @@
 //! numpy arrays, mapped from `.npy` files, `.npz` archives and, through [`crate::import::read::pickle`], pickles.
+
 use std::borrow::Cow;
 use std::io::Cursor;
 

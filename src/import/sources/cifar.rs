@@ -1,5 +1,6 @@
 //! CIFAR-FS (Bertinetto et al. 2019) and FC100 (Oreshkin et al. 2018): the 100 classes × 600 images of CIFAR-100
 //! (Krizhevsky 2009), divided into parts by class or by superclass.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

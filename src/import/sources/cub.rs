@@ -1,4 +1,5 @@
 //! Caltech-UCSD Birds-200-2011 (Wah et al. 2011): 200 classes, 11,788 photographs.
+
 use crate::import::data_set::ImportRequest;
 use crate::import::read::files::{FoundFile, find, has_extension};
 use crate::import::read::mapped::Scratch;

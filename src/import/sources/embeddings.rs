@@ -1,5 +1,6 @@
 //! Embeddings computed by another network, as numpy files or pickles. Experiments such as LEO's classify them instead
 //! of images.
+
 use std::collections::{BTreeMap, HashMap};
 
 use crate::import::data_set::ImportRequest;

@@ -1,4 +1,5 @@
 //! Class folders: `class/picture`, or `train/class/picture`, `val/…` and `test/…`.
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

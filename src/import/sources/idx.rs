@@ -1,4 +1,5 @@
 //! IDX files, the format of MNIST, EMNIST and Kuzushiji: `*-images-idx3-ubyte`, `*-labels-idx1-ubyte`, also gzipped.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

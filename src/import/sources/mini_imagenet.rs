@@ -1,4 +1,5 @@
 //! mini-ImageNet (Vinyals et al. 2016) in the split of Ravi and Larochelle (2017): 64/16/20 classes × 600 images.
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;

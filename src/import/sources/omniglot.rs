@@ -1,4 +1,5 @@
 //! Omniglot (Lake et al. 2015): 1,623 characters × 20 drawings, from the official archives or folders.
+
 use std::collections::BTreeMap;
 
 use image::imageops::FilterType;

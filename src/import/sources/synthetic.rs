@@ -1,4 +1,5 @@
 //! The built-in data set: classes of glyphs made of random strokes, drawn from a seed.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! tieredImageNet (Ren et al. 2018): 351/97/160 classes of ILSVRC-2012, 779,165 images.
+
 use std::collections::HashSet;
 use std::sync::Arc;
 

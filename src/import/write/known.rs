@@ -1,4 +1,5 @@
 //! Writes data sets whose classes and numbers of images are known, and says what is missing from them.
+
 use std::collections::{BTreeMap, HashMap};
 
 use crate::import::data_set::{Contents, Images, ImportRequest};

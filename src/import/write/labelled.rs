@@ -1,4 +1,5 @@
 //! Pictures stored as arrays of pixels with one label each.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

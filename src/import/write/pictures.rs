@@ -1,4 +1,5 @@
 //! Writes pictures into a pack: decodes them in parallel and resizes them, in bounded memory.
+
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 //!
 //! The choice decides whether an accuracy is inductive: with `query` the other queries of an episode influence the
 //! logits of a query, as in the authors' program; with `support` and `running` they do not.
+
 use tch::Tensor;
 
 use crate::model::kernels::tasks_as_channels::{

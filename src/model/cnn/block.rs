@@ -1,5 +1,6 @@
 //! One convolution block of the target CNN: operation by operation, or equivalent computations with fewer passes over
 //! memory.
+
 use tch::{Kind, Tensor};
 
 use crate::model::cnn::batch_norm::{Affine, MovingAverages, shifted};

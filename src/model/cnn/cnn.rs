@@ -1,4 +1,5 @@
 //! The target CNN f(x; θ). It is purely functional: its weights are arguments.
+
 use tch::Tensor;
 
 use crate::model::cnn::block::Block;

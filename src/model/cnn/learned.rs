@@ -1,4 +1,5 @@
 //! Learned weights of the convolution blocks of the target CNN.
+
 use crate::model::cnn::batch_norm::GammaBeta;
 use crate::model::cnn::shapes::KernelSize;
 use crate::model::parameters::{

@@ -1,4 +1,5 @@
 //! The target CNN with all weights learned, as a classifier without a weight generator.
+
 use tch::Tensor;
 
 use crate::model::cnn::cnn::Cnn;

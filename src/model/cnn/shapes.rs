@@ -1,4 +1,5 @@
 //! Sizes and operations of the target CNN's layers.
+
 use thiserror::Error;
 
 use crate::model::map_size::MapSize;

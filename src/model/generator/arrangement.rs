@@ -1,5 +1,6 @@
 //! Arrangements of Transformer stacks that map sample and weight tokens to output weight tokens: an encoder, an encoder
 //! and a decoder, or separate stacks for samples and weights.
+
 use tch::Tensor;
 
 use crate::model::generator::attention::AttentionConfig;

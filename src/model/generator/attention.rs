@@ -2,6 +2,7 @@
 //!
 //! A new kind of attention is a variant of [`AttentionKind`], with its answer to [`AttentionKind::is_average`], and an
 //! arm in `weights_from_scores`.
+
 use tch::Tensor;
 
 use crate::model::layers::Dense;

@@ -1,4 +1,5 @@
 //! The weights of one convolution block: learned, or generated and optionally added to learned ones.
+
 use tch::Tensor;
 
 use crate::model::cnn::batch_norm::GammaBeta;

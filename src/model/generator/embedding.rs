@@ -1,4 +1,5 @@
 //! s_φ and h_φl: embeddings of images and of activations, the features of sample tokens (§4.1, §5.2).
+
 use tch::Tensor;
 
 use crate::model::cnn::batch_norm::BatchNorm;

@@ -1,4 +1,5 @@
 //! The weight generator a_φ: support set → tokens → Transformer → weight slices of one layer.
+
 use tch::Tensor;
 
 use crate::model::batch::EpisodeBatch;

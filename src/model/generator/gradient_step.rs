@@ -10,6 +10,7 @@
 //! The generated W_c is then the mean of the layer-normed features of class c, times a positive scale. Generated
 //! convolutions are added to learned kernels and initially small, so that the model starts close to one that generates
 //! only the logits layer.
+
 use crate::base::random::{Purpose, Random};
 use crate::model::generator::attention::Attention;
 use crate::model::generator::generator::WeightGenerator;

@@ -1,4 +1,5 @@
 //! Weight slices of a generated convolution (§4.1).
+
 use tch::Tensor;
 
 /// The weights that one slice holds.

@@ -1,4 +1,5 @@
 //! What each weight generator is built for, from the options of its layer.
+
 use crate::model::cnn::shapes::LayerShape;
 use crate::model::generator::embedding::ActivationEmbeddingConfig;
 use crate::model::generator::generator::{OutputScale, Target};

@@ -3,6 +3,7 @@
 //! Token width D = d + max(slice length, feature length). A sample token is `[ξ(c) | features | 0]`. A weight token is
 //! `[μ(i) | 0]`, or with a support gradient `[μ(i) | gradient of slice i | 0]`. The generated slice is read from the
 //! output weight token at the positions after μ.
+
 use tch::Tensor;
 
 use crate::model::parameters::{Initial, ParameterId, ParameterKind, ParameterLayout, Parameters};

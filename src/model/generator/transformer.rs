@@ -1,4 +1,5 @@
 //! The Transformers of the weight generators (Fig. 2, Fig. 5): no causal mask and no positional encoding.
+
 use tch::Tensor;
 
 use crate::model::cnn::block::leaky_relu;

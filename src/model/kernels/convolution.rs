@@ -1,4 +1,5 @@
 //! Convolutions of several tasks, computed by the fastest method for their input.
+
 use tch::Tensor;
 
 use crate::base::device::copy_to_device;

@@ -1,4 +1,5 @@
 //! Direct access to the elements of single-precision CPU tensors.
+
 use std::mem::MaybeUninit;
 
 use tch::{Device, Kind, Tensor};

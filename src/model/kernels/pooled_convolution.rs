@@ -3,6 +3,7 @@
 //! The first block of the CNN has more activations than all other blocks combined. With libtorch it takes about ten
 //! passes over memory. Here the output of the convolution is never written, and the gradient of the kernel is computed
 //! from the positions that pooling selected.
+
 use pulp::{Arch, NullaryFnOnce};
 use tch::Tensor;
 

@@ -1,5 +1,6 @@
 //! Custom backward passes: the computation graph is cut at the outputs of operations that libtorch cannot
 //! differentiate.
+
 use std::cell::RefCell;
 use std::fmt;
 

@@ -1,4 +1,5 @@
 //! Computing several tasks in one call of libtorch by moving the task axis into the channels.
+
 use tch::Tensor;
 
 use crate::model::tensor_sizes::sizes;

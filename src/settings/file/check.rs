@@ -1,4 +1,5 @@
 //! Validates ranges and combinations of values, which types cannot express.
+
 use crate::settings::cnn::{BlockOperation, CnnOptions};
 use crate::settings::episode::EpisodeConfig;
 use crate::settings::experiment::Experiment;

@@ -1,4 +1,5 @@
 //! Validates the section `generator`: the section as a whole, the settings for all layers, and those of single layers.
+
 use crate::settings::cnn::BlockOperation;
 use crate::settings::experiment::Experiment;
 use crate::settings::file::faults::Faults;

@@ -1,4 +1,5 @@
 //! Collects the faults of an experiment and words them.
+
 use std::ops::RangeInclusive;
 
 /// The faults found so far, each in the form `path: value: expected …`.

@@ -1,4 +1,5 @@
 //! Reads an experiment: files that it extends, the file itself, overrides.
+
 use std::path::{Path, PathBuf};
 
 use serde_yaml::{Mapping, Value};

@@ -1,4 +1,5 @@
 //! Checks the keys and value types of a YAML tree against those that an experiment has.
+
 use serde_yaml::{Mapping, Value};
 
 use crate::settings::experiment::Experiment;

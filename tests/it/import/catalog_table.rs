@@ -1,4 +1,5 @@
 //! The catalogue of data sets against what is written from it and what it names.
+
 use std::collections::BTreeSet;
 use std::fs::read_to_string;
 

@@ -1,4 +1,5 @@
 //! Embeddings in place of pictures.
+
 use std::path::{Path, PathBuf};
 
 use hypertransformer::import::verify::verify;

@@ -1,4 +1,5 @@
 //! Class folders, mini-ImageNet among them.
+
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{Cursor, Write};

@@ -1,4 +1,5 @@
 //! Images and labels in IDX files: which go together.
+
 use std::io::Write;
 use std::path::Path;
 

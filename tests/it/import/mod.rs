@@ -5,6 +5,7 @@ mod embeddings;
 mod folders;
 mod idx;
 mod omniglot;
+
 use std::path::{Path, PathBuf};
 
 use hypertransformer::import::catalog;

@@ -1,4 +1,5 @@
 //! The original Omniglot archives.
+
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 

@@ -2,6 +2,7 @@
 
 mod refused;
 mod used;
+
 use std::path::{Path, PathBuf};
 
 use crate::common::{hypertransformer, repository};

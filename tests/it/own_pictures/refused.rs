@@ -1,4 +1,5 @@
 //! Every kind of bad input, and the error message for it.
+
 use std::path::Path;
 
 use assert_cmd::Command;

@@ -1,4 +1,5 @@
 //! Inputs that work, among them real drawings.
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! Interprets a pickle's instructions on a stack of values. Callables are recognized, never called.
+
 use std::collections::HashSet;
 use std::rc::Rc;
 

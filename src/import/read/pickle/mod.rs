@@ -3,6 +3,7 @@
 
 mod machine;
 mod opcodes;
+
 use std::collections::HashMap;
 use std::rc::Rc;
 

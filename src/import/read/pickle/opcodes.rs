@@ -1,5 +1,6 @@
 //! The instructions of Python's pickles, protocols 2 to 5
 //! (<https://github.com/python/cpython/blob/main/Lib/pickletools.py>).
+
 use std::collections::HashSet;
 use std::ops::Range;
 
