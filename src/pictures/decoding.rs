@@ -97,3 +97,58 @@ pub(crate) fn fit(picture: DynamicImage, shape: ImageShape, filter: FilterType) 
         sized.into_rgb8().into_raw()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageFormat, RgbImage};
+
+    use super::*;
+
+    fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut content = Cursor::new(Vec::new());
+        picture.into().write_to(&mut content, format).unwrap();
+        content.into_inner()
+    }
+
+    /// A JPEG of 8×4 pixels whose EXIF data say: rotate by 90°.
+    fn rotated_jpeg() -> Vec<u8> {
+        let mut content = encoded(RgbImage::new(8, 4), ImageFormat::Jpeg);
+        // Little-endian TIFF with one entry: orientation (0x0112), one 16-bit number, 6.
+        let tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let segment = [b"Exif\0\0", &tiff[..]].concat();
+        let length = (segment.len() as u16 + 2).to_be_bytes();
+        let segment = [&[0xff, 0xe1], &length[..], &segment].concat();
+        content.splice(2..2, segment);
+        content
+    }
+
+    #[test]
+    fn exif_orientation_applies_to_a_users_pictures_and_not_to_imports() {
+        let size = |decoding| {
+            let picture = decode(&rotated_jpeg(), decoding).unwrap();
+            (picture.width(), picture.height())
+        };
+        assert_eq!(size(IMPORTED), (8, 4));
+        assert_eq!(size(USERS), (4, 8));
+    }
+
+    #[test]
+    fn tiny_pictures_can_be_imported_but_not_given_to_a_model() {
+        let dot = encoded(RgbImage::new(1, 1), ImageFormat::Png);
+        assert!(decode(&dot, IMPORTED).is_ok());
+        let error = decode(&dot, USERS).unwrap_err();
+        assert_eq!(error, "is 1×1 pixels, expected 4 to 16384 a side");
+    }
+
+    #[test]
+    fn transparent_areas_become_white() {
+        let mut glass = RgbaImage::new(8, 8);
+        glass.put_pixel(0, 0, Rgba([9, 8, 7, 255]));
+        let glass = encoded(glass, ImageFormat::Png);
+        for decoding in [IMPORTED, USERS] {
+            let picture = decode(&glass, decoding).unwrap().into_rgb8();
+            assert_eq!(picture.get_pixel(0, 0).0, [9, 8, 7]);
+            assert_eq!(picture.get_pixel(7, 7).0, [255; 3]);
+        }
+    }
+}
