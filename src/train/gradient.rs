@@ -238,17 +238,17 @@ fn group_gradient(
         loss += variation * objective.weight_variation;
     }
     let gradient = views.gradient(tape, &loss);
+    // Numbers are read last, so that a GPU is waited for at the end of the step and not within it.
     let pass = TrainingPass {
-        loss,
+        loss: loss.double_value(&[]),
         batch,
         prediction,
     };
-    // Metrics are read last, so that a GPU is waited for at the end of the step and not within it.
     let mut averages = Averages::default();
     let tasks = episodes.len() as f64;
     tch::no_grad(|| averages.measure(TRAINING_PASS, &pass, tasks));
     StepGradient {
-        loss: pass.loss.double_value(&[]),
+        loss: pass.loss,
         averages,
         gradient,
         observed: (pass.prediction.observed)

@@ -1,7 +1,7 @@
 //! Every number that training records. A new metric is one entry in one of these lists; the lists differ in what is
 //! measured and when.
 
-use tch::{Kind, Tensor};
+use tch::Kind;
 
 use crate::evaluate::adaptation::LayerDeviation;
 use crate::evaluate::summary::Summary;
@@ -16,8 +16,8 @@ pub(crate) const ACCURACY: &str = "train/accuracy";
 
 /// A forward pass of training over T tasks.
 pub(crate) struct TrainingPass {
-    /// Mean loss of the tasks, with penalties; a scalar.
-    pub(crate) loss: Tensor,
+    /// Mean loss of the tasks, with penalties.
+    pub(crate) loss: f64,
     pub(crate) batch: EpisodeBatch,
     pub(crate) prediction: Prediction,
 }
@@ -27,7 +27,7 @@ pub(crate) static TRAINING_PASS: &[Metric<TrainingPass>] = &[
     Metric {
         tag: LOSS,
         description: "loss of training episodes, with penalties",
-        measure: |pass| pass.loss.double_value(&[]),
+        measure: |pass| pass.loss,
     },
     Metric {
         tag: ACCURACY,

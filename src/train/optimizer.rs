@@ -72,7 +72,10 @@ impl Optimizer {
             steps: 0,
             moments,
             rates: factors(&rate),
-            decays: factors(&decay),
+            // Without weight decay there is nothing to multiply by these factors.
+            decays: (config.weight_decay > 0.0)
+                .then(|| factors(&decay))
+                .flatten(),
         }
     }
 
