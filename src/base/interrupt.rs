@@ -7,13 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGBUS, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::base::atomic;
 
 /// Exit code after an interrupt.
 pub const INTERRUPTED: u8 = 130;
+
+/// Said when a mapped file has become shorter than it was.
+const CUT_FILE: &str = "error: a file became shorter while it was read, e.g. a pack that was copied over\n\
+                        hint: restore it and start again; a training continues with --resume\n";
 
 /// How long a command that stops by itself is waited for.
 const PATIENCE: Duration = Duration::from_millis(900);
@@ -37,6 +41,17 @@ struct Stopping {
 pub fn handle_signals(say: impl Fn(&str) + Send + 'static) -> io::Result<()> {
     // With a handler, a write beyond the limit on the size of files fails instead of killing the process.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    // SAFETY: the handler only makes two system calls that are allowed in a handler.
+    unsafe {
+        signal_hook::low_level::register(SIGBUS, || {
+            libc::write(
+                libc::STDERR_FILENO,
+                CUT_FILE.as_ptr().cast(),
+                CUT_FILE.len(),
+            );
+            signal_hook::low_level::exit(1);
+        })
+    }?;
     let asking = [SIGINT, SIGTERM, SIGHUP]
         .into_iter()
         .filter(|&signal| !is_ignored(signal));

@@ -120,6 +120,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         ));
         return Ok(ExitCode::from(INTERRUPTED));
     }
+    run.pack.check_unchanged()?;
     let summary = Summary::of(&records);
     ensure!(
         summary.loss_mean.is_finite(),

@@ -9,6 +9,7 @@ use crate::episode::sampler::EpisodeSampler;
 use crate::evaluate::adaptation::LayerDeviation;
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::trained::Trained;
+use crate::pack::pack::Pack;
 use crate::report::Report;
 use crate::report::averages::Averages;
 use crate::run::checkpoint;
@@ -46,6 +47,7 @@ pub enum Outcome {
 pub(crate) struct Run<'a> {
     pub(crate) experiment: &'a Experiment,
     pub(crate) compute: &'a Compute,
+    pub(crate) pack: &'a Pack,
     pub(crate) model: &'a HyperTransformer,
     pub(crate) folder: &'a RunFolder,
     pub(crate) report: Report,
@@ -225,6 +227,8 @@ impl Run<'_> {
         state: &State,
         choice: &CheckpointChoice,
     ) -> Result<(), TrainError> {
+        // Episodes of other images are in no checkpoint.
+        self.pack.check_unchanged()?;
         self.saved = Instant::now();
         state.save(&self.folder.checkpoint(choice), self.experiment, self.model)
     }

@@ -73,6 +73,7 @@ pub fn train(
     let mut run = Run {
         experiment,
         compute,
+        pack: &pack,
         model: &model,
         folder: &folder,
         report,
