@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use image::DynamicImage;
 use image::imageops::FilterType;
 
 use crate::base::random::{Purpose, Random};
@@ -14,7 +15,7 @@ use crate::pack::pack::PackMetadata;
 use crate::pack::part::Part;
 use crate::pack::splits::{SplitScheme, seeded_split};
 use crate::pack::writer::PackWriter;
-use crate::pictures::decoding::{IMPORTED, decode};
+use crate::pictures::decoding::{PUBLISHED, decode};
 
 /// Height and width of the original pictures in pixels.
 const NATIVE_SIZE: u32 = 105;
@@ -173,7 +174,7 @@ fn picture(file: &FoundFile, size: u32) -> Result<Vec<u8>, DataError> {
         file: file.display(),
         problem,
     };
-    let mut grey = decode(&file.read()?, IMPORTED).map_err(bad)?.into_luma8();
+    let mut grey = decode(&file.read()?, PUBLISHED, DynamicImage::into_luma8).map_err(bad)?;
     if grey.dimensions() != (NATIVE_SIZE, NATIVE_SIZE) {
         let (width, height) = grey.dimensions();
         return Err(bad(format!(

@@ -16,7 +16,7 @@ use crate::pack::error::DataError;
 use crate::pack::pack::PackMetadata;
 use crate::pack::shape::{Element, ImageShape};
 use crate::pack::writer::PackWriter;
-use crate::pictures::decoding::{IMPORTED, decode, fit};
+use crate::pictures::decoding::{PUBLISHED, decode, fit};
 
 /// Limits on the pictures that are decoded before they are written: their number, and their bytes in total.
 const CHUNK: usize = 1024;
@@ -146,12 +146,13 @@ impl Picture {
                 return Ok(fit(picture, shape, FilterType::Lanczos3));
             }
         };
-        let decoded = decode(&encoded, IMPORTED);
+        let pixels = decode(&encoded, PUBLISHED, |picture| {
+            fit(picture, shape, FilterType::Lanczos3)
+        });
         if let Picture::Encoded(all, index) = self {
             all.pictures[*index].release();
         }
-        let decoded = decoded.map_err(|problem| DataError::BadImage { file, problem })?;
-        Ok(fit(decoded, shape, FilterType::Lanczos3))
+        pixels.map_err(|problem| DataError::BadImage { file, problem })
     }
 }
 
