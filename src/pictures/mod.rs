@@ -5,4 +5,6 @@ pub(crate) mod jpeg;
 pub(crate) mod kinds;
 pub mod labelled;
 pub mod preparation;
+pub mod remarks;
+pub mod search;
 pub(crate) mod tables;

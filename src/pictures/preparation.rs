@@ -11,6 +11,7 @@ use crate::pack::pack::PackMetadata;
 use crate::pack::pixels::channels_first;
 use crate::pack::shape::{Element, ImageShape};
 use crate::pictures::decoding::{LARGEST_FILE, USERS, decode, fit};
+use crate::pictures::kinds::Kind;
 
 /// Filter for resizing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,14 +103,22 @@ impl Preparation {
             Ok(facts) => facts.len(),
             Err(error) => return Err(failed(error)),
         };
+        let name = path.display().to_string();
+        let bad = |problem: String| DataError::BadImage {
+            file: name.clone(),
+            problem,
+        };
+        // By its name: the content of many RAW files looks like that of a TIFF.
+        if let Some(problem) = Kind::of_file(path).problem() {
+            return Err(bad(problem));
+        }
         if size > LARGEST_FILE {
-            return Err(DataError::BadImage {
-                file: path.display().to_string(),
-                problem: format!("has {size} bytes, expected at most {LARGEST_FILE}"),
-            });
+            return Err(bad(format!(
+                "has {size} bytes, expected at most {LARGEST_FILE}"
+            )));
         }
         let bytes = std::fs::read(path).map_err(failed)?;
-        self.bytes(&bytes, &path.display().to_string())
+        self.bytes(&bytes, &name)
     }
 
     /// Prepares the content of a picture file; returns `[C, H, W]` bytes. `name` is for messages.

@@ -28,7 +28,7 @@ pub(super) enum DataCommand {
     },
     /// Draw a contact sheet of classes, or of an episode as the model receives it
     Preview(PreviewArguments),
-    /// Check a whole pack: content hash, completeness, byte-identical images
+    /// Check a whole pack: content hash, completeness, byte-identical and blank images
     Verify {
         /// The pack
         pack: PathBuf,
@@ -77,6 +77,21 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
             if report.duplicates.len() > SHOWN_DUPLICATES {
                 println!("  and {} more", report.duplicates.len() - SHOWN_DUPLICATES);
             }
+            if !report.blank.is_empty() {
+                let first = report.blank.iter().take(SHOWN_BLANK);
+                let first: Vec<String> = first.map(|&image| name(image)).collect();
+                eprintln!(
+                    "warning: {} of {} images show nothing: {}{}",
+                    report.blank.len(),
+                    report.images,
+                    first.join(", "),
+                    if report.blank.len() > SHOWN_BLANK {
+                        " …"
+                    } else {
+                        ""
+                    }
+                );
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -84,3 +99,5 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
 
 /// How many pairs of identical images `data verify` names.
 const SHOWN_DUPLICATES: usize = 20;
+/// How many blank images it names.
+const SHOWN_BLANK: usize = 3;

@@ -9,7 +9,7 @@ use crate::base::random::{Purpose, Random};
 use crate::import::data_set::ImportRequest;
 use crate::import::read::files::{FoundFile, find, has_extension};
 use crate::import::read::mapped::Scratch;
-use crate::import::write::pictures::{square, write_pictures};
+use crate::import::write::pictures::{Outcome, square, write_pictures};
 use crate::pack::error::{DataError, list_names};
 use crate::pack::pack::PackMetadata;
 use crate::pack::part::Part;
@@ -77,8 +77,8 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
     let shape = square(size, 1)?;
     let sizes = vec![DRAWINGS; characters.len()];
     let mut writer = PackWriter::create(request.output, shape, &sizes, metadata)?;
-    let decode = |file: &&FoundFile| picture(file, size);
-    write_pictures(&drawings, decode, &mut writer, request.watch)?;
+    let read = |file: &&FoundFile| Ok(Outcome::Pixels(picture(file, size)?));
+    write_pictures(&drawings, read, &mut writer, request.watch)?;
     writer.finish()
 }
 
