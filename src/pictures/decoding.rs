@@ -254,7 +254,7 @@ pub(crate) fn why_blank(content: &[u8]) -> Option<&'static str> {
 }
 #[cfg(test)]
 mod tests {
-    use image::{ImageFormat, RgbImage};
+    use image::RgbaImage;
 
     use super::*;
 
