@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::cli::failure;
 use crate::cli::open::cnn::CnnArguments;
+use hypertransformer::report::console::{say, tell};
 
 #[derive(Args)]
 pub(super) struct ClassifyArguments {
@@ -68,11 +69,14 @@ pub(super) fn run(arguments: &ClassifyArguments) -> anyhow::Result<ExitCode> {
             let answers: Vec<String> = ranked.iter().map(answer).collect();
             format!("{}\t{}", file.display(), answers.join("\t"))
         };
-        println!("{line}");
+        tell(&line)?;
     }
-    remarks.lines().iter().for_each(|line| eprintln!("{line}"));
+    remarks.lines().iter().for_each(say);
     if failed > 0 {
-        eprintln!("{failed} of {} files could not be classified", files.len());
+        say(format!(
+            "{failed} of {} files could not be classified",
+            files.len()
+        ));
     }
     let none_left = remarks.broken.len() == files.len();
     Ok(ExitCode::from(u8::from(failed > 0 || none_left)))
