@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use image::imageops::FilterType;
 use image::{
-    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel, RgbImage,
-    Rgba, guess_format,
+    DynamicImage, GenericImageView, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
+    Pixel, RgbImage, Rgba, guess_format,
 };
 
 use crate::pack::shape::ImageShape;
@@ -71,6 +71,15 @@ pub(crate) fn decode<T>(
     decoding: Decoding,
     then: impl FnOnce(DynamicImage) -> T,
 ) -> Result<T, String> {
+    decode_as_stored(content, decoding, |picture| then(on_white(picture)))
+}
+
+/// As [`decode`], with transparent areas as they are.
+fn decode_as_stored<T>(
+    content: &[u8],
+    decoding: Decoding,
+    then: impl FnOnce(DynamicImage) -> T,
+) -> Result<T, String> {
     static ONE_LARGE_PICTURE: Mutex<()> = Mutex::new(());
     let opened = open(content, decoding)?;
     let turn = (opened.memory > LARGE).then(|| {
@@ -78,7 +87,7 @@ pub(crate) fn decode<T>(
         let turn = ONE_LARGE_PICTURE.lock();
         turn.unwrap_or_else(PoisonError::into_inner)
     });
-    let result = then(on_white(opened.decode(decoding)?));
+    let result = then(opened.decode(decoding)?);
     drop(turn);
     Ok(result)
 }
@@ -237,21 +246,25 @@ pub(crate) fn is_blank(values: &[u8]) -> bool {
 
 /// Why a picture became blank and what to do, if that is known; to follow "is blank after preparation".
 pub(crate) fn why_blank(content: &[u8]) -> Option<&'static str> {
-    let picture = open(content, USERS).ok()?.decode(USERS).ok()?;
     let dark = |values: &[u16]| {
         (values.iter().max() <= Some(&DARK)).then_some(
             "its 16-bit values are a small part of 0 to 65535: scale them up, or save it with 8 bits",
         )
     };
-    match &picture {
+    let why = |picture: DynamicImage| match &picture {
         DynamicImage::ImageLuma16(picture) => dark(picture),
         DynamicImage::ImageRgb16(picture) => dark(picture),
-        _ if picture.color().has_alpha() => Some(
+        _ if !picture.color().has_alpha() => None,
+        _ if picture.pixels().all(|(_, _, pixel)| pixel.0[3] == 0) => {
+            Some("it is transparent everywhere")
+        }
+        _ => Some(
             "what it shows is white on transparency, which becomes white: put it on a darker ground",
         ),
-        _ => None,
-    }
+    };
+    decode_as_stored(content, USERS, why).ok()?
 }
+
 #[cfg(test)]
 mod tests {
     use image::RgbaImage;
