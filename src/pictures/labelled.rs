@@ -9,7 +9,7 @@ use crate::pack::error::{DataError, list_names};
 use crate::pictures::kinds::Kind;
 use crate::pictures::preparation::Preparation;
 use crate::pictures::remarks::{Remarks, few};
-use crate::pictures::search::{Files, files_below, files_in};
+use crate::pictures::search::{Files, files_below, files_in, files_of_one};
 use crate::pictures::tables::two_columns;
 
 /// What is expected of a user's pictures.
@@ -221,8 +221,10 @@ fn class_folders(
         )));
     }
     let mut found = BTreeMap::new();
+    // A link in a class folder must not give it the pictures of others.
+    let places = [&[folder.to_path_buf()], &folders[..]].concat();
     for class in folders {
-        let Files { pictures, others } = files_below(&class)?;
+        let Files { pictures, others } = files_of_one(&class, &places)?;
         // Two such names could become the same text.
         let Some(name) = class.file_name().and_then(|name| name.to_str()) else {
             return Err(refuse(format!(

@@ -21,12 +21,21 @@ pub struct Files {
 /// # Errors
 /// If a folder cannot be read.
 pub fn files_below(folder: &Path) -> Result<Files, DataError> {
+    files_of_one(folder, &[])
+}
+
+/// As [`files_below`], without what links lead to in the folders `others`.
+///
+/// # Errors
+/// If a folder cannot be read.
+pub(crate) fn files_of_one(folder: &Path, others: &[PathBuf]) -> Result<Files, DataError> {
     let mut found = Files::default();
-    let mut visited = HashSet::new();
+    let others = others.iter().filter(|other| *other != folder);
+    let mut visited: HashSet<PathBuf> = others.filter_map(|other| other.canonicalize().ok()).collect();
+    visited.remove(&place_of(folder)?);
     let mut open = vec![folder.to_path_buf()];
     while let Some(next) = open.pop() {
-        let place = next.canonicalize().map_err(DataError::io("read", &next))?;
-        if !visited.insert(place) {
+        if !visited.insert(place_of(&next)?) {
             continue;
         }
         let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
@@ -46,6 +55,13 @@ pub fn files_below(folder: &Path) -> Result<Files, DataError> {
         open.extend(real);
     }
     Ok(found)
+}
+
+/// The path of a folder without links.
+fn place_of(folder: &Path) -> Result<PathBuf, DataError> {
+    folder
+        .canonicalize()
+        .map_err(DataError::io("read", folder))
 }
 
 /// Files and folders in a folder, sorted. Hidden ones and what systems leave are skipped.
