@@ -31,7 +31,9 @@ pub fn files_below(folder: &Path) -> Result<Files, DataError> {
 pub(crate) fn files_of_one(folder: &Path, others: &[PathBuf]) -> Result<Files, DataError> {
     let mut found = Files::default();
     let others = others.iter().filter(|other| *other != folder);
-    let mut visited: HashSet<PathBuf> = others.filter_map(|other| other.canonicalize().ok()).collect();
+    let mut visited: HashSet<PathBuf> = others
+        .filter_map(|other| other.canonicalize().ok())
+        .collect();
     visited.remove(&place_of(folder)?);
     let mut open = vec![folder.to_path_buf()];
     while let Some(next) = open.pop() {
@@ -59,9 +61,7 @@ pub(crate) fn files_of_one(folder: &Path, others: &[PathBuf]) -> Result<Files, D
 
 /// The path of a folder without links.
 fn place_of(folder: &Path) -> Result<PathBuf, DataError> {
-    folder
-        .canonicalize()
-        .map_err(DataError::io("read", folder))
+    folder.canonicalize().map_err(DataError::io("read", folder))
 }
 
 /// Files and folders in a folder, sorted. Hidden ones and what systems leave are skipped.

@@ -61,26 +61,20 @@ fn folders_in_a_class_folder_belong_to_it_and_links_are_followed_once() {
     let class = support.join("glyph0001");
     std::fs::create_dir_all(class.join("2024/spring")).unwrap();
     std::fs::rename(class.join("1.png"), class.join("2024/spring/1.png")).unwrap();
+    // None of these adds a picture: each leads to folders that are read anyway.
     let links = [
         (".", "again"),
         ("..", "above"),
+        ("../glyph0004", "other"),
         ("2024", "same"),
-        ("2024/spring", "a"),
     ];
     for (target, link) in links {
         std::os::unix::fs::symlink(target, class.join(link)).unwrap();
     }
-    let out = folder.path().join("mine");
-    let made = generate(&support, &out).assert().success();
-    // The link upwards leads to the pictures of all classes, except its own again.
-    made.stdout(contains("from 33 pictures"));
-    std::fs::remove_file(class.join("above")).unwrap();
-    let mut again = generate(&support, &out);
-    again
-        .arg("--force")
+    generate(&support, &folder.path().join("mine"))
         .assert()
         .success()
-        .stdout(contains("from 18 pictures"));
+        .stdout(contains("6 classes from 18 pictures"));
 }
 
 #[test]
