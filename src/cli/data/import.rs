@@ -39,7 +39,7 @@ pub(in crate::cli) struct ImportArguments {
     /// Seed of a shuffled split, and of synthetic glyphs
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Accept an incomplete data set, and note in the pack what is missing
+    /// Accept an incomplete data set, without broken pictures, and note in the pack what is missing
     #[arg(long)]
     partial: bool,
     /// Pass over pictures of `folder` that cannot be used, and count them; --partial does the same
