@@ -8,7 +8,7 @@ use crate::pack::error::DataError;
 use crate::pack::pack::{PARTIAL, Pack};
 use crate::pack::part::Part;
 use crate::pack::shape::Element;
-use crate::pictures::decoding::is_blank;
+use crate::pictures::blank::is_blank;
 
 /// What [`verify`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::pictures::decoding::{is_blank, why_blank};
+use crate::pictures::blank::{is_blank, why_blank};
 
 /// How many pictures a line names before it counts the rest.
 const NAMED: usize = 3;

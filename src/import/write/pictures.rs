@@ -16,7 +16,8 @@ use crate::pack::error::{DataError, list_names};
 use crate::pack::pack::{BLANK, BROKEN, PARTIAL, PackMetadata};
 use crate::pack::shape::{Element, ImageShape};
 use crate::pack::writer::PackWriter;
-use crate::pictures::decoding::{FOLDERS, PUBLISHED, decode, fit, is_blank};
+use crate::pictures::blank::is_blank;
+use crate::pictures::decoding::{FOLDERS, PUBLISHED, decode, fit};
 use crate::pictures::kinds::Kind;
 use crate::pictures::remarks::{Remarks, blank, few};
 
