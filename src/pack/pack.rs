@@ -24,6 +24,13 @@ use crate::pack::splits::SplitScheme;
 /// Key of the JSON object in the file's metadata.
 pub(crate) const METADATA_KEY: &str = "pack";
 
+/// Key of the note on what is missing from a published data set.
+pub const PARTIAL: &str = "partial";
+/// Key of the note on the user's broken pictures that are not in the pack.
+pub const BROKEN: &str = "broken";
+/// Key of the note on pictures that show nothing.
+pub const BLANK: &str = "blank";
+
 /// Description of a pack, stored in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PackMetadata {
