@@ -130,6 +130,10 @@ pub enum DataError {
         problem: String,
     },
 
+    /// Files were passed over, and the user does not accept that.
+    #[error("{0}\nhint: without --strict the import goes on without them")]
+    PassedOver(String),
+
     /// The user interrupted the import.
     #[error("interrupted; no pack was written")]
     Interrupted,

@@ -36,12 +36,22 @@ pub(in crate::cli) struct ImportArguments {
     /// Which class of `folder` belongs to which part: a CSV file with the columns class and split (train, val, test)
     #[arg(long, value_name = "CSV", alias = "split")]
     class_split: Option<PathBuf>,
+    /// Level of the folders of `folder` that are classes, 1 for those directly in a PATH [default: the first level with
+    /// several folders, below train, val and test]
+    #[arg(long, value_name = "N")]
+    class_level: Option<usize>,
+    /// The set of `idx` files to import, where there are several: emnist-letters, or just letters
+    #[arg(long, value_name = "NAME")]
+    set: Option<String>,
     /// Seed of a shuffled split, and of synthetic glyphs
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Accept an incomplete data set, and note in the pack what is missing
     #[arg(long)]
     partial: bool,
+    /// Refuse files that cannot be read instead of passing them over
+    #[arg(long)]
+    strict: bool,
     /// Replace an existing pack
     #[arg(long)]
     force: bool,
@@ -106,14 +116,19 @@ fn check(arguments: &ImportArguments) -> anyhow::Result<()> {
     for (given, option) in [
         (arguments.channels.is_some(), "--channels"),
         (arguments.class_split.is_some(), "--class-split"),
+        (arguments.class_level.is_some(), "--class-level"),
     ] {
         if given && source.origin != Origin::Own {
             bail!(
-                "{option} applies to {} only: other data sets have channels and splits of their own",
+                "{option} applies to {} only: other data sets have channels, classes and splits of their own",
                 names(|data_set| data_set.origin == Origin::Own)
             );
         }
     }
+    ensure!(
+        arguments.set.is_none() || source.name == "idx",
+        "--set applies to idx only: other imports find one data set"
+    );
     ensure!(
         source.partial || !arguments.partial,
         "--partial applies to {} only",
@@ -129,6 +144,7 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     let interrupted = interrupt_flag("stopping")?;
     let watch = |progress| {
         match progress {
+            Progress::Searched(files) => bar.set_message(format!("looked at {files} files")),
             Progress::Unpacked(bytes) => bar.set_message(format!("unpacked {}", HumanBytes(bytes))),
             Progress::Written(done, all) => {
                 if bar.length().is_none() {
@@ -146,8 +162,11 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
         size: arguments.size.unwrap_or(defaults.size),
         channels: arguments.channels.unwrap_or(defaults.channels),
         class_split: arguments.class_split.as_deref(),
+        class_level: arguments.class_level,
+        set: arguments.set.as_deref(),
         seed: arguments.seed,
         partial: arguments.partial,
+        strict: arguments.strict,
         ..defaults
     };
     let result = request.run();
@@ -156,10 +175,13 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     if result.is_err() && interrupted.load(Ordering::Relaxed) {
         return Err(DataError::Interrupted.into());
     }
-    result?;
+    let told = result?;
     let pack = Pack::open(&arguments.output)?;
     if let Some(missing) = pack.metadata().notes.get("partial") {
         eprintln!("warning: not the whole data set: {missing}");
+    }
+    for text in told {
+        eprintln!("warning: {text}");
     }
     info(&pack);
     Ok(())
