@@ -144,3 +144,61 @@ pub(crate) fn tar_entries<E>(
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::Path;
+
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+
+    /// Names and contents of a zip archive, or `None` if it is refused.
+    fn listed(path: &Path) -> Option<Vec<(String, Vec<u8>)>> {
+        let mut archive = open_zip(Slice::open(path).ok()?).ok()?;
+        let mut files = Vec::new();
+        for (index, name) in zip_names(&mut archive).ok()? {
+            let mut content = Vec::new();
+            let mut entry = archive.by_index(index).ok()?;
+            entry.read_to_end(&mut content).ok()?;
+            files.push((name, content));
+        }
+        files.sort();
+        Some(files)
+    }
+
+    #[test]
+    fn no_flipped_bit_in_the_directory_of_a_zip_loses_or_renames_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.zip");
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for number in 0..40_u8 {
+            let name = format!("class{}/{number}.png", number / 4);
+            // Unpacking takes longer than all else here.
+            let options =
+                SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+            writer.start_file(name, options).unwrap();
+            writer.write_all(&[number; 50]).unwrap();
+        }
+        let whole = writer.finish().unwrap().into_inner();
+        std::fs::write(&path, &whole).unwrap();
+        let expected = listed(&path).unwrap();
+        assert_eq!(expected.len(), 40);
+        let directory = whole
+            .windows(4)
+            .position(|four| four == b"PK\x01\x02")
+            .unwrap();
+        let mut refused = 0;
+        for bit in 8 * directory..8 * whole.len() {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, flipped).unwrap();
+            match listed(&path) {
+                None => refused += 1,
+                Some(found) => assert!(found == expected, "bit {bit}: {found:?}"),
+            }
+        }
+        assert!(refused > 40 * 8 * 12, "names alone have as many bits");
+    }
+}

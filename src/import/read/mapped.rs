@@ -201,17 +201,19 @@ impl<'a> Scratch<'a> {
     /// # Errors
     /// If reading or writing fails, the file grows too much, or `watch` asks to stop.
     pub(crate) fn keep(&self, reader: &mut dyn Read, packed: u64) -> Result<Slice, KeepError> {
+        self.keep_at_most(reader, packed.saturating_mul(MOST_GROWTH).max(ALWAYS_FITS))
+    }
+
+    fn keep_at_most(&self, reader: &mut dyn Read, most: u64) -> Result<Slice, KeepError> {
         let failed = |error| KeepError::Other(DataError::io("unpack into", &self.folder)(error));
         std::fs::create_dir_all(&self.folder).map_err(failed)?;
         let mut file = tempfile::tempfile_in(&self.folder).map_err(failed)?;
-        let most = packed.saturating_mul(MOST_GROWTH).max(ALWAYS_FITS);
         let mut written = 0;
         self.blocks(reader, |block| {
             written += block.len() as u64;
             if written > most {
                 return Err(KeepError::Source(format!(
-                    "it grows to more than {} times its size",
-                    MOST_GROWTH
+                    "it grows to more than {most} bytes, which no data set needs"
                 )));
             }
             file.write_all(block).map_err(failed)
@@ -259,5 +261,25 @@ impl<'a> Scratch<'a> {
                 return Err(KeepError::Other(DataError::Interrupted));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_grows_too_much_is_refused_before_it_fills_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("pack");
+        let scratch = Scratch::next_to(&output, &|_| true, Passed::new(false, false));
+        let mut endless = std::io::repeat(0);
+        let Err(KeepError::Source(problem)) = scratch.keep_at_most(&mut endless, 9 << 20) else {
+            panic!("it was kept");
+        };
+        assert!(problem.contains("more than 9437184 bytes"), "{problem}");
+        assert!(scratch.unpacked.get() <= 9 << 20);
+        let kept = scratch.keep_at_most(&mut &b"abc"[..], 3).ok().unwrap();
+        assert_eq!(kept.as_ref(), b"abc");
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct ClassFolders {
     pub classes: BTreeMap<String, ClassFolder>,
     /// A picture below its class folder, with its class.
     pub deeper: Option<(String, String)>,
+    /// A picture beside such folders.
+    loose: Option<String>,
 }
 
 /// A folder with what lies in it.
@@ -66,6 +68,12 @@ pub(crate) fn class_folders(
     }
     for (tree, folder) in trees {
         found.add_tree(&tree, folder, wishes)?;
+    }
+    if let (1, Some(loose)) = (found.classes.len(), &found.loose) {
+        return Err(format!(
+            "{loose} lies beside folders of pictures: put it into a class folder, or say with --class-level which folders \
+             are classes"
+        ));
     }
     Ok(found)
 }
@@ -184,6 +192,7 @@ impl ClassFolders {
         if deeper && self.deeper.is_none() {
             let name = path.last().cloned().unwrap_or_default();
             self.deeper = files.get(direct).map(|file| (file.display(), name));
+            self.loose = files[..direct].first().map(FoundFile::display);
         }
         self.add(tree.clone(), path, part, files, wishes)
     }
