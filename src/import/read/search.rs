@@ -145,13 +145,14 @@ impl Search<'_> {
     fn file(&mut self, container: &Arc<Path>, path: &Path) -> Result<(), DataError> {
         let kind = Kind::of_file(path);
         let inner = path.strip_prefix(container).unwrap_or(path);
+        let shown = || path.display().to_string();
+        self.pass_unreadable(kind, shown);
         if (self.wanted)(&inner.to_string_lossy(), kind) {
             self.on_disk(container, path, kind)
         } else if kind == Kind::Archive {
             self.archive(path)
         } else {
-            let shown = path.display().to_string();
-            self.scratch.passed.add_kind(kind, &shown);
+            self.pass_unneeded(kind, shown);
             Ok(())
         }
     }
@@ -279,7 +280,9 @@ impl Search<'_> {
         map: impl Fn(&Scratch) -> Result<Slice, DataError>,
     ) -> Result<(), DataError> {
         let inner = format!("{}{name}", spot.path);
-        let shown = || format!("{}: {inner}", spot.container.display());
+        let shown = format!("{}: {inner}", spot.container.display());
+        let shown = || shown.clone();
+        self.pass_unreadable(kind, shown);
         if (self.wanted)(&inner, kind) {
             self.found.push(FoundFile {
                 container: Arc::clone(&spot.container),
@@ -298,9 +301,23 @@ impl Search<'_> {
         } else if kind == Kind::Archive {
             self.scratch.passed.add(TOO_DEEP, &shown());
         } else {
-            self.scratch.passed.add_kind(kind, &shown());
+            self.pass_unneeded(kind, shown);
         }
         Ok(())
+    }
+
+    /// Counts a file that cannot be read, also if it is wanted because it tells of a class.
+    fn pass_unreadable(&self, kind: Kind, shown: impl Fn() -> String) {
+        if kind.problem().is_some() {
+            self.scratch.passed.add_kind(kind, &shown());
+        }
+    }
+
+    /// Counts a file that is not wanted; one that cannot be read was counted before.
+    fn pass_unneeded(&self, kind: Kind, shown: impl Fn() -> String) {
+        if kind.problem().is_none() {
+            self.scratch.passed.add_kind(kind, &shown());
+        }
     }
 
     fn pass(&self, reason: &str, path: &Path) {

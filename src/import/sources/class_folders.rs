@@ -117,6 +117,18 @@ impl Folder {
     }
 }
 
+/// Whether all parts hold one and the same folder, which is not a class: `train/images`, `test/images`.
+fn wrapped_alike(parts: &[(Folders, Option<Part>, Folder)]) -> bool {
+    let only = |(_, _, folder): &(Folders, Option<Part>, Folder)| {
+        let first = folder.folders.first_key_value()?;
+        let wraps =
+            folder.files.is_empty() && folder.folders.len() == 1 && first.1.files.is_empty();
+        wraps.then(|| first.0.clone())
+    };
+    let first = parts.first().and_then(only);
+    first.is_some() && parts.iter().all(|part| only(part) == first)
+}
+
 impl ClassFolders {
     fn add_tree(&mut self, tree: &Tree, root: Folder, wishes: Wishes) -> Result<(), String> {
         let (path, folder) = root.unwrapped(Vec::new());
@@ -140,39 +152,35 @@ impl ClassFolders {
         if !folder.files.is_empty() {
             return self.add_class(tree, path, None, folder, wishes);
         }
+        let mut parts = Vec::new();
         for (name, child) in folder.folders {
             let below = [path.clone(), vec![name.clone()]].concat();
             if known(&name, &child) || look_alike {
-                self.add_part(tree, below, part_named(&name), child, wishes)?;
+                parts.push((below, part_named(&name), child));
             } else {
                 self.add_class(tree, below, None, child, wishes)?;
             }
         }
-        Ok(())
-    }
-
-    fn add_part(
-        &mut self,
-        tree: &Tree,
-        path: Folders,
-        part: Option<Part>,
-        folder: Folder,
-        wishes: Wishes,
-    ) -> Result<(), String> {
-        if let Some(file) = folder.files.first() {
-            return Err(format!(
-                "{} lies beside the class folders of `{}`, expected it in one of them",
-                file.display(),
-                path.join("/")
-            ));
+        while wrapped_alike(&parts) {
+            for (path, _, folder) in &mut parts {
+                if let Some((name, only)) = folder.folders.pop_first() {
+                    path.push(name);
+                    *folder = only;
+                }
+            }
         }
-        let (path, folder) = folder.unwrapped(path);
-        if !folder.files.is_empty() {
-            return self.add_class(tree, path, part, folder, wishes);
-        }
-        for (name, child) in folder.folders {
-            let below = [path.clone(), vec![name]].concat();
-            self.add_class(tree, below, part, child, wishes)?;
+        for (path, part, folder) in parts {
+            if let Some(file) = folder.files.first() {
+                return Err(format!(
+                    "{} lies beside the class folders of `{}`, expected it in one of them",
+                    file.display(),
+                    path.join("/")
+                ));
+            }
+            for (name, child) in folder.folders {
+                let below = [path.clone(), vec![name]].concat();
+                self.add_class(tree, below, part, child, wishes)?;
+            }
         }
         Ok(())
     }
@@ -190,7 +198,7 @@ impl ClassFolders {
         let mut files = Vec::new();
         folder.into_files(&mut files);
         if deeper && self.deeper.is_none() {
-            let name = path.last().cloned().unwrap_or_default();
+            let name = path.last().cloned().unwrap_or_else(|| tree.name());
             self.deeper = files.get(direct).map(|file| (file.display(), name));
             self.loose = files[..direct].first().map(FoundFile::display);
         }

@@ -53,9 +53,8 @@ pub(crate) fn import(request: &ImportRequest<'_>, scratch: &Scratch<'_>) -> Resu
     let parts: Vec<Option<Part>> = found.classes.values().map(|class| class.part).collect();
     let mut classes: Vec<ClassPictures> = Vec::new();
     for (name, class) in found.classes {
-        classes.push((name.clone(), pictures(name, class.files, request, scratch)?));
+        classes.push((name.clone(), pictures(name, class.files, request)?));
     }
-    scratch.passed.check()?;
     let (split_name, split) = match request.class_split {
         Some(path) => ("file", listed_split(path, &classes)?),
         None if parts.iter().all(Option::is_some) => ("folders", split_of(&parts)),
@@ -100,8 +99,7 @@ fn assumption(file: &str, class: &str, classes: &BTreeMap<String, ClassFolder>) 
     )
 }
 
-/// The pictures of a class, each once: a file may lie both in an archive and, unpacked, next to it. Those in other
-/// formats are counted as passed over.
+/// The pictures of a class that can be read, each once: a file may lie both in an archive and, unpacked, next to it.
 ///
 /// # Errors
 /// If no picture is left, or a file cannot be read.
@@ -109,14 +107,10 @@ fn pictures(
     class: String,
     files: Vec<FoundFile>,
     request: &ImportRequest<'_>,
-    scratch: &Scratch<'_>,
 ) -> Result<Vec<Picture>, DataError> {
     let (files, others): (Vec<FoundFile>, Vec<FoundFile>) = files
         .into_iter()
         .partition(|file| file.kind == Kind::Picture);
-    for other in &others {
-        scratch.passed.add_kind(other.kind, &other.display());
-    }
     if let (true, Some(other)) = (files.is_empty(), others.first()) {
         return Err(request.incomplete(format!(
             "class `{class}` has no picture that can be read: {} {}",

@@ -16,6 +16,16 @@ pub(crate) enum Tree {
     Archives(Option<PathBuf>),
 }
 
+impl Tree {
+    /// Name of the folder or archive.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Tree::Folder(path) | Tree::Archives(Some(path)) => file_name(path),
+            Tree::Archives(None) => String::new(),
+        }
+    }
+}
+
 /// The folders above a file, in its tree.
 pub(crate) type Folders = Vec<String>;
 
@@ -45,7 +55,7 @@ impl<'a> Places<'a> {
     pub(crate) fn of(&self, file: &FoundFile) -> (Tree, Folders) {
         let mut inside = folders(&file.inner[file.innermost..]);
         let (tree, mut above) = if matches!(file.place, Place::Disk) {
-            let above = self.named_part(&file.container, inside.is_empty());
+            let above = self.named_part(&file.container);
             (Tree::Folder(file.container.to_path_buf()), above)
         } else {
             let (holder, tree, above, stem) = self.holder(file);
@@ -100,12 +110,11 @@ impl<'a> Places<'a> {
             if top != stem && part_named(top).is_none() && beside.is_some_and(|beside| beside.contains(top)))
     }
 
-    /// The name of a searched folder, if it is that of a class, because pictures lie directly in it, or of a part of the
-    /// split; if it is the only one, its name says nothing about parts.
-    fn named_part(&self, root: &Path, is_class: bool) -> Folders {
+    /// The name of a searched folder, if it is that of a part of the split; if it is the only one, its name says nothing.
+    fn named_part(&self, root: &Path) -> Folders {
         let name = file_name(root);
         let is_part = self.from.len() > 1 && part_named(&name).is_some();
-        (is_class || is_part).then_some(name).into_iter().collect()
+        is_part.then_some(name).into_iter().collect()
     }
 }
 

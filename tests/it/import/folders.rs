@@ -16,7 +16,7 @@ use hypertransformer::pack::part::Part;
 use crate::import::{class_names, request};
 
 /// A picture of one colour, as JPEG or PNG by the path.
-fn picture(path: &Path, size: (u32, u32), colour: [u8; 3]) {
+pub(super) fn picture(path: &Path, size: (u32, u32), colour: [u8; 3]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let picture = image::RgbImage::from_pixel(size.0, size.1, image::Rgb(colour));
     picture.save(path).unwrap();
@@ -258,7 +258,7 @@ fn names_of_class_folders_that_are_not_utf_8_are_told() {
 }
 
 /// Zip archive of files, by their names in it.
-fn zip_of(path: &Path, files: &[(&str, &Path)]) {
+pub(super) fn zip_of(path: &Path, files: &[(&str, &Path)]) {
     let mut writer = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
     for (name, file) in files {
         writer
