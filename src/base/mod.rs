@@ -3,5 +3,6 @@
 pub mod atomic;
 pub mod compute;
 pub(crate) mod device;
+pub mod interrupt;
 pub mod random;
 pub(crate) mod resident;

@@ -148,12 +148,15 @@ pub struct ImportRequest<'a> {
     pub partial: bool,
     /// Whether to refuse files that would be passed over, before anything is written.
     pub strict: bool,
+    /// Whether to pass over pictures that cannot be used; the pack's notes then count them. `partial` implies it.
+    pub skip_broken: bool,
     /// Receives progress.
     pub watch: Watch<'a>,
 }
 
 impl<'a> ImportRequest<'a> {
-    /// A request with the defaults of the data set: its size, 3 channels, no list of classes, seed 0, complete.
+    /// A request with the defaults of the data set: its size, 3 channels, no list of classes, seed 0, complete and
+    /// without broken pictures.
     #[must_use]
     pub fn new(
         data_set: &'static DataSet,
@@ -173,6 +176,7 @@ impl<'a> ImportRequest<'a> {
             seed: 0,
             partial: false,
             strict: false,
+            skip_broken: false,
             watch,
         }
     }

@@ -134,6 +134,12 @@ pub enum DataError {
     #[error("{0}\nhint: without --strict the import goes on without them")]
     PassedOver(String),
 
+    /// A pack was overwritten in place while it was read.
+    #[error(
+        "{0} was overwritten while it was read\nhint: restore it and start again; a training continues with --resume"
+    )]
+    Overwritten(PathBuf),
+
     /// The user interrupted the import.
     #[error("interrupted; no pack was written")]
     Interrupted,

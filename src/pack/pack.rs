@@ -9,6 +9,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors};
@@ -22,6 +23,13 @@ use crate::pack::splits::SplitScheme;
 
 /// Key of the JSON object in the file's metadata.
 pub(crate) const METADATA_KEY: &str = "pack";
+
+/// Key of the note on what is missing from a published data set.
+pub const PARTIAL: &str = "partial";
+/// Key of the note on the user's broken pictures that are not in the pack.
+pub const BROKEN: &str = "broken";
+/// Key of the note on pictures that show nothing.
+pub const BLANK: &str = "blank";
 
 /// Description of a pack, stored in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +60,9 @@ const RESIDENT: usize = 256 << 20;
 #[derive(Debug)]
 pub struct Pack {
     path: PathBuf,
+    file: File,
+    /// When the file was last written, and its size.
+    written: Option<(SystemTime, u64)>,
     map: Mmap,
     read: AtomicUsize,
     resident: usize,
@@ -72,7 +83,8 @@ impl Pack {
             problem,
         };
         let file = File::open(path).map_err(DataError::io("open", path))?;
-        // SAFETY: packs are replaced by renaming and never modified in place.
+        let written = last_written(&file);
+        // SAFETY: packs are replaced by renaming. If one is modified in place all the same, `check_unchanged` finds it.
         let map = unsafe { Mmap::map(&file) }.map_err(DataError::io("map", path))?;
         let (header_length, header) =
             SafeTensors::read_metadata(&map).map_err(|error| bad(error.to_string()))?;
@@ -147,6 +159,8 @@ impl Pack {
         }
         Ok(Pack {
             path: path.to_path_buf(),
+            file,
+            written,
             images,
             offsets: offsets.into_iter().map(|offset| offset as usize).collect(),
             shape: ImageShape {
@@ -160,6 +174,17 @@ impl Pack {
             read: AtomicUsize::new(0),
             resident: RESIDENT,
         })
+    }
+
+    /// Checks that the file was not modified since it was opened. What was read before is then right.
+    ///
+    /// # Errors
+    /// [`DataError::Overwritten`] if it was.
+    pub fn check_unchanged(&self) -> Result<(), DataError> {
+        match last_written(&self.file) == self.written {
+            true => Ok(()),
+            false => Err(DataError::Overwritten(self.path.clone())),
+        }
     }
 
     /// Path of the file.
@@ -247,6 +272,12 @@ impl Pack {
             }),
         })
     }
+}
+
+/// When a file was last written, and its size; `None` if the system does not tell.
+fn last_written(file: &File) -> Option<(SystemTime, u64)> {
+    let metadata = file.metadata().ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 #[cfg(test)]

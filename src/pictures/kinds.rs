@@ -38,7 +38,7 @@ const PICTURES: [&str; 11] = [
 ];
 
 /// Extensions of pictures that are not read, by the name of their format.
-const FOREIGN: [(&str, &[&str]); 9] = [
+const FOREIGN: [(&str, &[&str]); 15] = [
     ("HEIC", &["heic", "heif", "hif"]),
     ("AVIF", &["avif"]),
     ("JPEG XL", &["jxl"]),
@@ -51,14 +51,15 @@ const FOREIGN: [(&str, &[&str]); 9] = [
             "raf", "pef", "srw", "3fr", "iiq", "x3f",
         ],
     ),
-    ("Photoshop or GIMP", &["psd", "psb", "xcf"]),
+    ("Photoshop", &["psd", "psb"]),
+    ("GIMP", &["xcf"]),
     ("DICOM", &["dcm", "dicom"]),
-    (
-        "rarer",
-        &[
-            "ppm", "pgm", "pbm", "pnm", "tga", "ico", "exr", "hdr", "pcx", "qoi",
-        ],
-    ),
+    ("Netpbm", &["ppm", "pgm", "pbm", "pnm", "pam"]),
+    ("TGA", &["tga"]),
+    ("ICO", &["ico"]),
+    ("OpenEXR", &["exr"]),
+    ("PCX", &["pcx"]),
+    ("QOI", &["qoi"]),
 ];
 
 /// Endings of archives that are read.
@@ -179,8 +180,8 @@ impl Kind {
             (b"\xff\x4f\xff\x51", Kind::Foreign("JPEG 2000")),
             (b"\0\0\0\x0cJXL ", Kind::Foreign("JPEG XL")),
             (b"\xff\x0a", Kind::Foreign("JPEG XL")),
-            (b"8BPS", Kind::Foreign("Photoshop or GIMP")),
-            (b"gimp xcf", Kind::Foreign("Photoshop or GIMP")),
+            (b"8BPS", Kind::Foreign("Photoshop")),
+            (b"gimp xcf", Kind::Foreign("GIMP")),
         ] {
             if has(0, magic) {
                 return kind;
@@ -201,9 +202,9 @@ impl Kind {
                 | ImageFormat::WebP,
             ) => Kind::Picture,
             Ok(ImageFormat::Avif) => Kind::Foreign("AVIF"),
-            Ok(ImageFormat::OpenExr | ImageFormat::Hdr | ImageFormat::Qoi | ImageFormat::Ico) => {
-                Kind::Foreign("rarer")
-            }
+            Ok(ImageFormat::OpenExr) => Kind::Foreign("OpenEXR"),
+            Ok(ImageFormat::Qoi) => Kind::Foreign("QOI"),
+            Ok(ImageFormat::Ico) => Kind::Foreign("ICO"),
             _ => Kind::Other,
         }
     }
@@ -227,7 +228,7 @@ impl Kind {
             Kind::Picture | Kind::Archive | Kind::Other => return None,
             Kind::Foreign(format) => {
                 format!(
-                    "is a picture in a {format} format, which is not read: convert it to JPEG or PNG"
+                    "is a picture in the format {format}, which is not read: convert it to JPEG or PNG"
                 )
             }
             Kind::Packed(command) => {
@@ -251,7 +252,7 @@ impl Display for Kind {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Kind::Picture => formatter.write_str("picture"),
-            Kind::Foreign(format) => write!(formatter, "picture in a {format} format"),
+            Kind::Foreign(format) => write!(formatter, "picture in the format {format}"),
             Kind::Archive => formatter.write_str("archive"),
             Kind::Packed(_) => formatter.write_str("archive of another kind"),
             Kind::Part(_) => formatter.write_str("part of a split archive"),

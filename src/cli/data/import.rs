@@ -1,21 +1,21 @@
 //! `data import`: files of a data set into a pack.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use hypertransformer::base::interrupt;
 use hypertransformer::import::catalog::{self, DATA_SETS};
 use hypertransformer::import::data_set::{DataSet, ImportRequest, Origin};
 use hypertransformer::import::read::progress::Progress;
 use hypertransformer::pack::error::DataError;
-use hypertransformer::pack::pack::Pack;
+use hypertransformer::pack::pack::{BLANK, BROKEN, PARTIAL, Pack};
+use hypertransformer::report::console::say;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::cli::data::info::info;
-use crate::cli::shared::interrupt_flag;
 
 #[derive(Args)]
 pub(in crate::cli) struct ImportArguments {
@@ -50,8 +50,11 @@ pub(in crate::cli) struct ImportArguments {
     #[arg(long)]
     partial: bool,
     /// Refuse files that cannot be read instead of passing them over
-    #[arg(long)]
+    #[arg(long, conflicts_with = "skip_broken")]
     strict: bool,
+    /// Pass over pictures of `folder` that cannot be used, and count them; --partial does the same
+    #[arg(long)]
+    skip_broken: bool,
     /// Replace an existing pack
     #[arg(long)]
     force: bool,
@@ -117,10 +120,11 @@ fn check(arguments: &ImportArguments) -> anyhow::Result<()> {
         (arguments.channels.is_some(), "--channels"),
         (arguments.class_split.is_some(), "--class-split"),
         (arguments.class_level.is_some(), "--class-level"),
+        (arguments.skip_broken, "--skip-broken"),
     ] {
         if given && source.origin != Origin::Own {
             bail!(
-                "{option} applies to {} only: other data sets have channels, classes and splits of their own",
+                "{option} applies to {} only: other data sets are as published",
                 names(|data_set| data_set.origin == Origin::Own)
             );
         }
@@ -141,7 +145,7 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     check(arguments)?;
     let bar = ProgressBar::new_spinner().with_message("reading");
     bar.enable_steady_tick(Duration::from_millis(200));
-    let interrupted = interrupt_flag("stopping")?;
+    interrupt::stops_within_a_second("stopping: no pack is written");
     let watch = |progress| {
         match progress {
             Progress::Searched(files) => bar.set_message(format!("looked at {files} files")),
@@ -155,7 +159,7 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
                 bar.set_position(done as u64);
             }
         }
-        !interrupted.load(Ordering::Relaxed)
+        !interrupt::asked()
     };
     let defaults = ImportRequest::new(arguments.source, &arguments.from, &arguments.output, &watch);
     let request = ImportRequest {
@@ -167,22 +171,29 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
         seed: arguments.seed,
         partial: arguments.partial,
         strict: arguments.strict,
+        skip_broken: arguments.skip_broken,
         ..defaults
     };
     let result = request.run();
     bar.finish_and_clear();
     // An interrupt can show as an error of reading or unpacking.
-    if result.is_err() && interrupted.load(Ordering::Relaxed) {
+    if result.is_err() && interrupt::asked() {
         return Err(DataError::Interrupted.into());
     }
     let told = result?;
     let pack = Pack::open(&arguments.output)?;
-    if let Some(missing) = pack.metadata().notes.get("partial") {
-        eprintln!("warning: not the whole data set: {missing}");
+    for (key, warning) in [
+        (PARTIAL, "not the whole data set"),
+        (BROKEN, "broken pictures"),
+        (BLANK, "blank after preparation"),
+    ] {
+        if let Some(note) = pack.metadata().notes.get(key) {
+            say(format!("warning: {warning}: {note}"));
+        }
     }
     for text in told {
-        eprintln!("warning: {text}");
+        say(format!("warning: {text}"));
     }
-    info(&pack);
+    info(&pack)?;
     Ok(())
 }

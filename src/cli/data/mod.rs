@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use hypertransformer::import::verify::verify;
 use hypertransformer::pack::pack::Pack;
+use hypertransformer::report::console::{say, tell};
 
 use crate::cli::data::catalog::Format;
 use crate::cli::data::import::ImportArguments;
@@ -28,7 +29,7 @@ pub(super) enum DataCommand {
     },
     /// Draw a contact sheet of classes, or of an episode as the model receives it
     Preview(PreviewArguments),
-    /// Check a whole pack: content hash, completeness, byte-identical images
+    /// Check a whole pack: content hash, completeness, byte-identical and blank images
     Verify {
         /// The pack
         pack: PathBuf,
@@ -44,27 +45,27 @@ pub(super) enum DataCommand {
 pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Import(arguments) => import::run(arguments)?,
-        DataCommand::Catalog { format } => catalog::print(*format),
+        DataCommand::Catalog { format } => catalog::print(*format)?,
         DataCommand::Info { pack } => {
             let pack = Pack::open(pack)?;
-            info(&pack);
-            print_moments(&pack);
+            info(&pack)?;
+            print_moments(&pack)?;
         }
         DataCommand::Preview(arguments) => return preview::run(arguments),
         DataCommand::Verify { pack } => {
             let pack = Pack::open(pack)?;
             let report = verify(&pack)?;
-            println!(
+            tell(format!(
                 "{}: {} images, content hash correct",
                 pack.path().display(),
                 report.images
-            );
-            println!(
+            ))?;
+            tell(format!(
                 "byte-identical pairs: {}, of these across parts of `{}`: {}",
                 report.duplicates.len(),
                 pack.metadata().default_split,
                 report.duplicates_across_parts
-            );
+            ))?;
             let names = &pack.metadata().class_names;
             let name = |image: usize| {
                 let class = pack.class_of(image);
@@ -72,10 +73,25 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
                 format!("{} number {number}", names[class])
             };
             for &(one, other) in report.duplicates.iter().take(SHOWN_DUPLICATES) {
-                println!("  {} is {}", name(other), name(one));
+                tell(format!("  {} is {}", name(other), name(one)))?;
             }
             if report.duplicates.len() > SHOWN_DUPLICATES {
-                println!("  and {} more", report.duplicates.len() - SHOWN_DUPLICATES);
+                tell(format!(
+                    "  and {} more",
+                    report.duplicates.len() - SHOWN_DUPLICATES
+                ))?;
+            }
+            if !report.blank.is_empty() {
+                let named: Vec<String> = report
+                    .blank
+                    .iter()
+                    .take(SHOWN_BLANK)
+                    .map(|&image| name(image))
+                    .collect();
+                let (named, count) = (named.join(", "), report.blank.len());
+                say(format!(
+                    "warning: {count} images show nothing, the first: {named}"
+                ));
             }
         }
     }
@@ -84,3 +100,5 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
 
 /// How many pairs of identical images `data verify` names.
 const SHOWN_DUPLICATES: usize = 20;
+/// How many blank images it names.
+const SHOWN_BLANK: usize = 3;

@@ -3,19 +3,20 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use hypertransformer::base::atomic;
 use hypertransformer::base::compute::BatchSize;
+use hypertransformer::base::interrupt::{self, INTERRUPTED};
+use hypertransformer::pictures::remarks::Remarks;
+use hypertransformer::report::console::{say, tell};
 use indicatif::ProgressBar;
 use serde::Deserialize;
 
 use crate::cli::failure;
 use crate::cli::generate::task::{Task, without_extension};
 use crate::cli::open::writer::OpenedWriter;
-use crate::cli::shared::interrupt_flag;
 
 /// Number of tasks between two checks for Ctrl-C.
 const ROUND: usize = 64;
@@ -34,13 +35,14 @@ struct Row {
 pub(in crate::cli) fn run(
     opened: &OpenedWriter,
     list: &Path,
+    skip_broken: bool,
     force: bool,
 ) -> anyhow::Result<ExitCode> {
-    let tasks = read(list)?;
+    let tasks = read(list, skip_broken)?;
     for task in &tasks {
         task.check(force)?;
     }
-    let interrupted = interrupt_flag("stopping: CNNs in progress are finished")?;
+    interrupt::stops_within_a_second("stopping: CNNs in progress are finished");
     let bar = ProgressBar::new(tasks.len() as u64);
     let start = Instant::now();
     let (mut times, mut failed) = (Vec::new(), 0);
@@ -54,13 +56,22 @@ pub(in crate::cli) fn run(
                 let one = |task: &Task| {
                     let made = task.make(writer, &views)?;
                     task.write(&made, None)?;
-                    Ok(made.milliseconds)
+                    Ok((made.milliseconds, made.remarks))
                 };
-                group.iter().map(one).collect::<Vec<anyhow::Result<f64>>>()
+                group
+                    .iter()
+                    .map(one)
+                    .collect::<Vec<anyhow::Result<(f64, Remarks)>>>()
             });
         for (task, result) in round.iter().zip(done.into_iter().flatten()) {
             match result {
-                Ok(milliseconds) => times.push(milliseconds),
+                Ok((milliseconds, remarks)) => {
+                    times.push(milliseconds);
+                    let name = task.output.display();
+                    for line in remarks.lines() {
+                        bar.suspend(|| say(format!("{name}: {line}")));
+                    }
+                }
                 Err(error) => {
                     failed += 1;
                     let error = error.context(task.output.display().to_string());
@@ -69,32 +80,35 @@ pub(in crate::cli) fn run(
             }
         }
         bar.inc(round.len() as u64);
-        if interrupted.load(Ordering::Relaxed) {
+        if interrupt::asked() {
             bar.finish_and_clear();
-            eprintln!("interrupted: {} CNNs are complete", times.len());
-            return Ok(ExitCode::from(130));
+            say(format!("interrupted: {} CNNs are complete", times.len()));
+            return Ok(ExitCode::from(INTERRUPTED));
         }
     }
     bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
     times.sort_by(f64::total_cmp);
     if let Some(median) = times.get(times.len() / 2) {
-        println!(
+        tell(format!(
             "{} CNNs in {seconds:.2} s, {:.1} tasks/s on {} threads, files read and written; median generation {median:.2} ms",
             times.len(),
             times.len() as f64 / seconds,
             opened.compute.threads
-        );
+        ))?;
     }
     if failed > 0 {
-        eprintln!("{failed} of {} tasks failed, see above", tasks.len());
+        say(format!(
+            "{failed} of {} tasks failed, see above",
+            tasks.len()
+        ));
         return Ok(ExitCode::from(1));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Reads the tasks of a list and checks that no two write the same files.
-fn read(list: &Path) -> anyhow::Result<Vec<Task>> {
+fn read(list: &Path, skip_broken: bool) -> anyhow::Result<Vec<Task>> {
     let lines = list
         .extension()
         .is_some_and(|extension| extension == "jsonl");
@@ -125,6 +139,7 @@ fn read(list: &Path) -> anyhow::Result<Vec<Task>> {
             Ok(Task {
                 support: base.join(row.support),
                 unlabeled: unlabeled.map(|folder| base.join(folder)),
+                skip_broken,
                 output,
             })
         })

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use hypertransformer::export::card::NOT_KNOWN;
+use hypertransformer::report::console::{say, tell};
 
 use crate::cli::generate::task::{Task, without_extension};
 use crate::cli::open::writer::{OpenedWriter, WriterArguments};
@@ -35,6 +36,9 @@ pub(super) struct GenerateArguments {
     /// are relative to the list
     #[arg(long, value_name = "FILE", conflicts_with_all = ["support", "unlabeled", "output"])]
     list: Option<PathBuf>,
+    /// Pass over pictures that cannot be used, and count them
+    #[arg(long)]
+    skip_broken: bool,
     /// Replace existing files
     #[arg(long)]
     force: bool,
@@ -46,16 +50,19 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
     let opened = OpenedWriter::open(&arguments.run, &arguments.writer)?;
     let (Some(support), Some(output)) = (&arguments.support, &arguments.output) else {
         let path = arguments.list.as_ref().context("--list is missing")?;
-        return list::run(&opened, path, arguments.force);
+        return list::run(&opened, path, arguments.skip_broken, arguments.force);
     };
     let task = Task {
         support: support.clone(),
         unlabeled: arguments.unlabeled.clone(),
+        skip_broken: arguments.skip_broken,
         output: without_extension(output),
     };
     task.check(arguments.force)?;
     let views = opened.writer.views(&opened.state);
     let made = task.make(&opened.writer, &views)?;
+    let remarks = made.remarks.lines();
+    remarks.iter().for_each(say);
     let held_out = opened.writer.leave_one_out(
         &opened.compute,
         &opened.state,
@@ -64,7 +71,7 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
     )?;
     let card = task.write(&made, held_out.as_ref())?;
     let name = task.output.display();
-    println!(
+    tell(format!(
         "{name}: {} classes from {} pictures in {:.1} ms; {} parameters, {} bytes as ONNX, {} multiply-adds per picture",
         card.classes.len(),
         made.support.pictures.len(),
@@ -72,15 +79,17 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
         card.cost.parameters,
         card.onnx_bytes,
         card.cost.multiply_adds
-    );
+    ))?;
     match held_out {
-        Some(answers) => println!(
+        Some(answers) => tell(format!(
             "held out one at a time, {} of {} pictures: {answers}",
             answers.total(),
             made.support.pictures.len()
-        ),
-        None => println!("accuracy {NOT_KNOWN}"),
+        ))?,
+        None => tell(format!("accuracy {NOT_KNOWN}"))?,
     }
-    eprintln!("written: {name}.onnx, {name}.safetensors, {name}.html and {name}.json");
+    say(format!(
+        "written: {name}.onnx, {name}.safetensors, {name}.html and {name}.json"
+    ));
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 use hypertransformer::import::catalog;
 use hypertransformer::import::data_set::{ImportRequest, Origin};
+use hypertransformer::report::console::say;
 
 /// Makes sure that the pack of an experiment is there: a missing synthetic pack is drawn.
 ///
@@ -26,7 +27,7 @@ pub(in crate::cli) fn ensure_pack(path: &Path, quiet: bool) -> anyhow::Result<()
         Origin::Published { citation, url } => (citation, url),
         Origin::Drawn | Origin::Own => {
             if !quiet {
-                eprintln!("drawing the {} into {pack}", data_set.title);
+                say(format!("drawing the {} into {pack}", data_set.title));
             }
             ImportRequest::new(data_set, &[], path, &|_| true).run()?;
             return Ok(());

@@ -87,7 +87,7 @@ pub(crate) fn import(request: &ImportRequest<'_>, scratch: &Scratch<'_>) -> Resu
         content_hash: String::new(),
         notes: BTreeMap::new(),
     };
-    write_classes(request.output, &classes, shape, metadata, request.watch)
+    write_classes(request, &classes, shape, metadata)
 }
 
 /// Says which folders are taken as classes, because pictures also lie deeper.

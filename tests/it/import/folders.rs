@@ -186,7 +186,7 @@ fn class_folders_that_cannot_be_used_are_refused() {
     error("others are not: `dog`");
     std::fs::remove_dir_all(from.join("dog")).unwrap();
     std::fs::write(from.join("train/cat/2.png"), "no picture").unwrap();
-    error("train/cat/2.png` is no readable JPEG or PNG");
+    error("train/cat/2.png` is no readable JPEG, PNG");
 }
 
 #[test]
