@@ -164,7 +164,8 @@ pub static DATA_SETS: &[DataSet] = &[
             citation: "the authors of each data set; the counts of EMNIST are checked",
             url: None,
         },
-        files: "`*-images-idx3-ubyte` with `*-labels-idx1-ubyte` in the same folder or archive, also `.gz`",
+        files: "`*-images-idx3-ubyte` with `*-labels-idx1-ubyte` in the same folder or archive, also `.gz` and with dots \
+                (`.idx3-ubyte`); not MATLAB's or numpy's files",
         contents: Contents::Varying("70 / 10 / 20 % of the classes, by `--seed`"),
         pack: "idx",
         pack_size: "784 bytes an image",
@@ -179,7 +180,8 @@ pub static DATA_SETS: &[DataSet] = &[
         title: "a set of class folders",
         licence: None,
         origin: Origin::Own,
-        files: "JPEG and PNG as `class/picture` or `train/class/picture`, `val/…`, `test/…`, also in zip and tar archives",
+        files: "JPEG, PNG, BMP, GIF, TIFF and WebP as `class/picture` or `train/class/picture`, `val/…`, `test/…`, also in \
+                zip and tar archives",
         contents: Contents::Varying("by folder, by `--class-split`, or 70 / 10 / 20 % by `--seed`"),
         pack: "folder",
         pack_size: "21 kB an image",

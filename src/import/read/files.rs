@@ -154,6 +154,7 @@ pub(crate) fn map_entry(
     let whole = archive.clone().into_inner().into_inner();
     let mut file = archive.by_index(index).map_err(|error| source(&error))?;
     if let (CompressionMethod::Stored, Some(start)) = (file.compression(), file.data_start())
+        && file.size() == file.compressed_size()
         && let Some(slice) = whole.part(start as usize, file.size() as usize)
     {
         scratch.pass_through(&mut file, &mut Trail::new(&slice))?;

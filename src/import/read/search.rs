@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::import::read::archives::{is_tar, open_zip, tar_entries, zip_kind, zip_names};
-use crate::import::read::files::{FoundFile, Place, map_entry};
+use crate::import::read::files::{FoundFile, Place};
 use crate::import::read::mapped::{Scratch, Slice};
 use crate::import::read::passed::{BROKEN_LINK, LINK_IN_ARCHIVE, READ_BEFORE, SPECIAL, TOO_DEEP};
 use crate::pack::error::DataError;
@@ -39,9 +39,14 @@ pub(crate) fn find(
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if path.is_dir() {
             search.folder(path)?;
-        } else if path.exists() && wanted(&name, Kind::of_file(path)) {
+        } else if path.is_file() && wanted(&name, Kind::of_file(path)) {
             let folder = path.parent().unwrap_or(Path::new("."));
             search.on_disk(&folder.into(), path, Kind::of_file(path))?;
+        } else if path.metadata().is_ok_and(|found| !found.is_file()) {
+            return Err(DataError::BadArchive {
+                path: path.clone(),
+                problem: format!("is a {SPECIAL}, expected a file or folder"),
+            });
         } else {
             search.archive(path)?;
         }
@@ -227,14 +232,7 @@ impl Search<'_> {
                 continue;
             }
             let kind = zip_kind(&mut archive, index, &name).map_err(bad)?;
-            let map = |scratch: &Scratch| {
-                map_entry(&archive, index, scratch).map_err(|error| {
-                    error.or_source(|problem| {
-                        spot.bad(format!("is damaged at {name} ({problem}): fetch it again"))
-                    })
-                })
-            };
-            self.entry(spot, &name, kind, Place::Zip(archive.clone(), index), map)?;
+            self.entry(spot, &name, kind, Place::Zip(archive.clone(), index))?;
         }
         Ok(())
     }
@@ -264,8 +262,7 @@ impl Search<'_> {
                         "holds `{shown}`, a name that is not UTF-8: rename it and pack it again"
                     )));
                 }
-                let map = |_: &Scratch| Ok(content.clone());
-                self.entry(spot, name, kind, Place::Tar(content.clone()), map)
+                self.entry(spot, name, kind, Place::Tar(content))
             },
         )
     }
@@ -277,31 +274,28 @@ impl Search<'_> {
         name: &str,
         kind: Kind,
         place: Place,
-        map: impl Fn(&Scratch) -> Result<Slice, DataError>,
     ) -> Result<(), DataError> {
-        let inner = format!("{}{name}", spot.path);
-        let shown = format!("{}: {inner}", spot.container.display());
-        let shown = || shown.clone();
-        self.pass_unreadable(kind, shown);
-        if (self.wanted)(&inner, kind) {
-            self.found.push(FoundFile {
-                container: Arc::clone(&spot.container),
-                innermost: spot.path.len(),
-                inner,
-                kind,
-                place,
-            });
+        let file = FoundFile {
+            container: Arc::clone(&spot.container),
+            innermost: spot.path.len(),
+            inner: format!("{}{name}", spot.path),
+            kind,
+            place,
+        };
+        self.pass_unreadable(kind, || file.display());
+        if (self.wanted)(&file.inner, kind) {
+            self.found.push(file);
         } else if kind == Kind::Archive && spot.depth < DEEPEST {
             let spot = Spot {
                 container: Arc::clone(&spot.container),
-                path: format!("{}/", archive_stem(&inner)),
+                path: format!("{}/", archive_stem(&file.inner)),
                 depth: spot.depth + 1,
             };
-            self.content(&spot, map(self.scratch)?)?;
+            self.content(&spot, file.map(self.scratch)?)?;
         } else if kind == Kind::Archive {
-            self.scratch.passed.add(TOO_DEEP, &shown());
+            self.scratch.passed.add(TOO_DEEP, &file.display());
         } else {
-            self.pass_unneeded(kind, shown);
+            self.pass_unneeded(kind, || file.display());
         }
         Ok(())
     }

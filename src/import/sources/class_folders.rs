@@ -117,6 +117,10 @@ impl Folder {
     }
 }
 
+fn parent(path: &Folders) -> Option<&[String]> {
+    path.split_last().map(|(_, above)| above)
+}
+
 /// Whether all parts hold one and the same folder, which is not a class: `train/images`, `test/images`.
 fn wrapped_alike(parts: &[(Folders, Option<Part>, Folder)]) -> bool {
     let only = |(_, _, folder): &(Folders, Option<Part>, Folder)| {
@@ -193,12 +197,12 @@ impl ClassFolders {
         folder: Folder,
         wishes: Wishes,
     ) -> Result<(), String> {
-        let deeper = folder.folders.values().next().is_some();
+        let deeper = !folder.folders.is_empty();
         let direct = folder.files.len();
         let mut files = Vec::new();
         folder.into_files(&mut files);
         if deeper && self.deeper.is_none() {
-            let name = path.last().cloned().unwrap_or_else(|| tree.name());
+            let name = path.last().unwrap_or(&tree.name()).clone();
             self.deeper = files.get(direct).map(|file| (file.display(), name));
             self.loose = files[..direct].first().map(FoundFile::display);
         }
@@ -221,8 +225,8 @@ impl ClassFolders {
             ));
         }
         path.truncate(level);
-        let above = path[..level - 1].iter().rev();
-        let part = above.clone().find_map(|name| part_named(name));
+        let mut above = path[..level - 1].iter().rev();
+        let part = above.find_map(|name| part_named(name));
         self.add(tree, path, part, vec![file], wishes)
     }
 
@@ -234,10 +238,7 @@ impl ClassFolders {
         files: Vec<FoundFile>,
         wishes: Wishes,
     ) -> Result<(), String> {
-        let name: String = path
-            .last()
-            .map(|name| name.nfc().collect())
-            .unwrap_or_default();
+        let name: String = path.last().unwrap_or(&tree.name()).nfc().collect();
         let class = self
             .classes
             .entry(name.clone())
@@ -247,13 +248,11 @@ impl ClassFolders {
                 files: Vec::new(),
             });
         let here = path.join("/");
-        let known = class
-            .folders
-            .iter()
-            .map(|(tree, path)| (tree, path.join("/")));
-        let others: Vec<(&Tree, String)> = known.collect();
-        if class.part != part && !wishes.pooled {
-            let there = others.first().map_or("", |(_, path)| path);
+        if class.part != part
+            && !wishes.pooled
+            && let Some((_, other)) = class.folders.first()
+        {
+            let there = other.join("/");
             let [first, second] = [class.part, part].map(|part| part.map_or("no part", Part::name));
             let advice = match class.part.and(part) {
                 Some(_) => {
@@ -266,15 +265,16 @@ impl ClassFolders {
                 "class `{name}` is in {first} and in {second}, as `{there}` and `{here}`: {advice}"
             ));
         }
-        let twin = others
-            .iter()
-            .find(|(other, path)| **other == tree && *path != here);
-        if let Some((_, other)) = twin
-            && !wishes.pooled
-        {
+        let twin = class.folders.iter().find(|(other_tree, other)| {
+            // In a pool, classes of the same name in two parts are one.
+            let pooled = wishes.pooled && parent(other) != parent(&path);
+            *other_tree == tree && *other != path && !pooled
+        });
+        if let Some((_, other)) = twin {
             return Err(format!(
-                "there are two folders of the class `{name}`, `{other}` and `{here}`: give them different names, or say \
-                 with --class-level which folders are classes"
+                "there are two folders of the class `{name}`, `{}` and `{here}`: give them different names, or say with \
+                 --class-level which folders are classes",
+                other.join("/")
             ));
         }
         class.folders.insert((tree, path));

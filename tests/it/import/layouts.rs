@@ -262,6 +262,24 @@ fn names_with_accents_match_in_either_form() {
     let (pack, _) = import(&from, split_by(&list)).unwrap();
     assert_eq!(class_names(&pack, Part::Train), [composed]);
     picture(&from.join(composed).join("2.png"), (4, 4), [1, 2, 3]);
-    let error = import(&from, AS_IT_IS).unwrap_err();
-    assert!(error.contains("two folders of the class"), "{error}");
+    for wishes in [AS_IT_IS, split_by(&list)] {
+        let error = import(&from, wishes).unwrap_err();
+        assert!(error.contains("two folders of the class"), "{error}");
+    }
+}
+
+#[test]
+fn folders_of_pictures_that_are_named_themselves_are_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = tree(folder.path(), &["cat/1.png", "cat/old/2.png", "dog/1.png"]);
+    let output = folder.path().join("pack.safetensors");
+    let from = ["cat", "dog"].map(|name| from.join(name));
+    let request = ImportRequest {
+        size: 4,
+        ..request("folder", &from, &output)
+    };
+    request.run().unwrap();
+    let pack = Pack::open(&output).unwrap();
+    assert_eq!(classes(&pack), ["cat", "dog"]);
+    assert_eq!(pack.image_count(), 3);
 }
