@@ -143,7 +143,7 @@ fn what_is_not_read_is_counted_with_the_reason_and_strict_refuses_it() {
     let (classes, told) = import(&from, false).unwrap();
     assert_eq!(classes, two_pets());
     for part in [
-        "2 × picture in a HEIC format (`",
+        "2 × picture in the format HEIC (`",
         "1 × other file (`",
         "notes.txt`)",
         "convert it to JPEG or PNG",
@@ -158,7 +158,7 @@ fn what_is_not_read_is_counted_with_the_reason_and_strict_refuses_it() {
         "{told}"
     );
     let error = import(&from, true).unwrap_err();
-    assert!(error.contains("2 × picture in a HEIC format"), "{error}");
+    assert!(error.contains("2 × picture in the format HEIC"), "{error}");
     assert!(error.contains("without --strict"), "{error}");
 }
 
