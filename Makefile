@@ -7,6 +7,8 @@ FROM ?=
 # TRAINABLE and IMPORTABLE data sets, the PACK_ of each and its default EXPERIMENT_.
 include data-sets.mk
 EXPERIMENT ?= $(EXPERIMENT_$(DATASET))
+# The variable named $(1) as one word of the shell, as the user wrote it: with its blanks, quotes and dollar signs.
+quoted = '$(subst ','\'',$(if $(filter command environment,$(firstword $(origin $(1)))),$(value $(1)),$($(1))))'
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 COMMA := ,
@@ -14,12 +16,12 @@ CHANNELS ?= 4 8 16
 MINUTES ?= 10
 EPISODES ?= 1000
 KILLS ?= 200
-RUN ?= runs/$(basename $(notdir $(EXPERIMENT)))
+RUN ?= runs/$(shell file=$$(basename -- $(call quoted,EXPERIMENT)); echo "$${file%.*}")
 BINARY := target/release/hypertransformer
 PYTORCH ?= .venv-baselines/bin/python
 PYTORCH_SETUP := $(if $(filter .venv-baselines/bin/python,$(PYTORCH)),.venv-baselines/ready)
 # An existing run is continued unless ARGS say otherwise.
-RESUME = $(if $(filter --force --resume,$(ARGS)),,$(if $(wildcard $(RUN)/config.yaml),--resume,))
+RESUME = $(if $(filter --force --resume,$(ARGS)),,$(shell test ! -e $(call quoted,RUN)/config.yaml || echo --resume))
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -33,22 +35,22 @@ build: setup ## compile the program
 	cargo build --release
 
 experiment-known:
-	@test -n "$(EXPERIMENT)" || { echo "error: DATASET=$(DATASET): expected one of $(subst $(SPACE),$(COMMA)$(SPACE),$(TRAINABLE))" >&2; exit 2; }
+	@test -n $(call quoted,EXPERIMENT) || { echo "error: DATASET=$(DATASET): expected one of $(subst $(SPACE),$(COMMA)$(SPACE),$(TRAINABLE))" >&2; exit 2; }
 
 train: experiment-known build ## train DATASET (or EXPERIMENT), evaluate, print the run folder
-	$(BINARY) train $(EXPERIMENT) --run-dir $(RUN) $(RESUME) $(ARGS)
-	$(BINARY) evaluate $(RUN) --split test --episodes 1000 --output $(RUN)/evaluation-quick.json
-	@echo "run folder: $(RUN); show it with: make tensorboard"
+	$(BINARY) train $(call quoted,EXPERIMENT) --run-dir $(call quoted,RUN) $(RESUME) $(ARGS)
+	$(BINARY) evaluate $(call quoted,RUN) --split test --episodes 1000 --output $(call quoted,RUN)/evaluation-quick.json
+	@echo "run folder:" $(call quoted,RUN)"; show it with: make tensorboard"
 
 evaluate: experiment-known build ## measure RUN on 10,000 test episodes (ARGS: see evaluate --help)
-	$(BINARY) evaluate $(RUN) $(ARGS)
+	$(BINARY) evaluate $(call quoted,RUN) $(ARGS)
 
 data-known:
 	@test -n "$(filter $(DATASET),$(IMPORTABLE))" || { echo "error: DATASET=$(DATASET): expected one of $(subst $(SPACE),$(COMMA)$(SPACE),$(IMPORTABLE))" >&2; exit 2; }
-	@test -n "$(FROM)" || { echo "error: FROM is missing: make data DATASET=$(DATASET) FROM=path/to/files" >&2; exit 2; }
+	@test -n $(call quoted,FROM) || { echo "error: FROM is missing: make data DATASET=$(DATASET) FROM=path/to/files" >&2; exit 2; }
 
 data: data-known build ## import DATASET from FROM=PATH into data/ (ARGS=--partial: accept an incomplete data set)
-	$(BINARY) data import $(DATASET) --from $(FROM) --output $(PACK_$(DATASET)) $(ARGS)
+	$(BINARY) data import $(DATASET) --from $(call quoted,FROM) --output $(PACK_$(DATASET)) $(ARGS)
 
 catalog: build ## write data-sets.mk and the table in docs/data.md from src/import/catalog.rs
 	$(BINARY) data catalog --format make > target/data-sets.mk
@@ -92,7 +94,7 @@ parity: setup $(PYTORCH_SETUP) ## compare θ, logits, gradients and training ste
 	$(PYTORCH) -m pytest -q python/tests
 
 compare: experiment-known build $(PYTORCH_SETUP) ## train HT and other methods for MINUTES of CPU time each, evaluate on the same episodes, write results/
-	PYTHONPATH=python $(PYTORCH) -m baselines.compare $(EXPERIMENT) --channels $(CHANNELS) --minutes $(MINUTES) --episodes $(EPISODES) $(ARGS)
+	PYTHONPATH=python $(PYTORCH) -m baselines.compare $(call quoted,EXPERIMENT) --channels $(CHANNELS) --minutes $(MINUTES) --episodes $(EPISODES) $(ARGS)
 
 bench: build $(PYTORCH_SETUP) ## time episodes, alternating with PyTorch, and the loader (ARGS='--quick' or '--threads 2 --compile --output FILE.md')
 	PYTHONPATH=python $(PYTORCH) -m baselines.performance $(ARGS)

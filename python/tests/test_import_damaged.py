@@ -179,6 +179,18 @@ BROKEN = [
         "has int32 [12, 3] under `embeddings`, expected float32",
     ),
     (
+        "npy",
+        "val_embeddings.npy",
+        lambda path: np.save(path, np.array(list(np.zeros((12, 3))), dtype=object)),
+        "of Python objects, expected numbers: save embeddings as np.stack(list)",
+    ),
+    (
+        "npy",
+        "val_embeddings.npy",
+        lambda path: np.save(path, np.zeros(12, dtype=[("a", "<f4"), ("b", "<i8")])),
+        "has an npy header that cannot be used, expected a plain array",
+    ),
+    (
         "leo",
         "val_embeddings.pkl",
         change(keys=["n01532829"] * 12),

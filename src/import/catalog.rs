@@ -164,7 +164,8 @@ pub static DATA_SETS: &[DataSet] = &[
             citation: "the authors of each data set; the counts of EMNIST are checked",
             url: None,
         },
-        files: "`*-images-idx3-ubyte` with `*-labels-idx1-ubyte` in the same folder or archive, also `.gz`",
+        files: "`*-images-idx3-ubyte` with `*-labels-idx1-ubyte` in the same folder or archive, also `.gz` and with dots \
+                (`.idx3-ubyte`); not MATLAB's or numpy's files",
         contents: Contents::Varying("70 / 10 / 20 % of the classes, by `--seed`"),
         pack: "idx",
         pack_size: "784 bytes an image",

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::import::read::mapped::Scratch;
+use crate::import::read::passed::Passed;
 use crate::import::read::progress::Watch;
 use crate::pack::error::{DataError, list_names};
 use crate::pack::splits::PartSizes;
@@ -32,7 +34,7 @@ pub struct DataSet {
     /// Whether a part of the data set can be imported.
     pub partial: bool,
     /// Reads the files and writes the pack.
-    pub importer: Importer,
+    pub(crate) importer: Importer,
     /// Experiment of `make train`, if there is one.
     pub experiment: Option<&'static str>,
 }
@@ -79,7 +81,7 @@ pub enum Images {
 }
 
 /// Writes the pack that a request asks for; on failure no pack is left behind.
-pub type Importer = fn(&ImportRequest<'_>) -> Result<(), DataError>;
+pub(crate) type Importer = fn(&ImportRequest<'_>, &Scratch<'_>) -> Result<(), DataError>;
 
 impl DataSet {
     /// Classes and images in total, if they are known.
@@ -135,10 +137,17 @@ pub struct ImportRequest<'a> {
     pub channels: usize,
     /// CSV file that assigns the classes of [`Origin::Own`] to parts: columns `class` and `split` (train, val, test).
     pub class_split: Option<&'a Path>,
+    /// Which level of folders are the classes of [`Origin::Own`], 1 for those directly in a path of `from`; by default
+    /// the first level with more than one folder.
+    pub class_level: Option<usize>,
+    /// The set of an archive of several, as its files name it: `emnist-letters`.
+    pub set: Option<&'a str>,
     /// Seed of a shuffled split, and of drawn pictures.
     pub seed: u64,
     /// Whether to accept an incomplete data set; the pack's notes then say what is missing.
     pub partial: bool,
+    /// Whether to refuse files that would be passed over, before anything is written.
+    pub strict: bool,
     /// Whether to pass over pictures that cannot be used; the pack's notes then count them. `partial` implies it.
     pub skip_broken: bool,
     /// Receives progress.
@@ -162,20 +171,43 @@ impl<'a> ImportRequest<'a> {
             size: data_set.default_size.unwrap_or(1),
             channels: 3,
             class_split: None,
+            class_level: None,
+            set: None,
             seed: 0,
             partial: false,
+            strict: false,
             skip_broken: false,
             watch,
         }
     }
 
-    /// Writes the pack.
+    /// Writes the pack. Returns what the user should know about it, a text each: what was assumed about the files, and
+    /// what was passed over.
     ///
     /// # Errors
-    /// If an option is out of range, a file cannot be used, or anything is missing and `partial` is not set. Then no
-    /// pack is left behind.
-    pub fn run(&self) -> Result<(), DataError> {
-        (self.data_set.importer)(self)
+    /// If an option is out of range, a file cannot be used, anything is missing and `partial` is not set, or anything
+    /// would be passed over and `strict` is set. Then no pack is left behind.
+    pub fn run(&self) -> Result<Vec<String>, DataError> {
+        let passed = Passed::new(self.strict, self.data_set.origin == Origin::Own);
+        let scratch = Scratch::next_to(self.output, self.watch, passed);
+        match (self.data_set.importer)(self, &scratch) {
+            Ok(()) => Ok(scratch.passed.into_told()),
+            // Often the reason why something is missing.
+            Err(DataError::Incomplete {
+                data_set,
+                searched,
+                problem,
+            }) => Err(DataError::Incomplete {
+                data_set,
+                searched,
+                problem: [problem]
+                    .into_iter()
+                    .chain(scratch.passed.into_told())
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            }),
+            Err(error) => Err(error),
+        }
     }
 
     /// The stem of the pack's file name: the name of data sets whose files have none.

@@ -130,6 +130,10 @@ pub enum DataError {
         problem: String,
     },
 
+    /// Files were passed over, and the user does not accept that.
+    #[error("{0}\nhint: without --strict the import goes on without them")]
+    PassedOver(String),
+
     /// A pack was overwritten in place while it was read.
     #[error(
         "{0} was overwritten while it was read\nhint: restore it and start again; a training continues with --resume"

@@ -105,6 +105,15 @@ pub(crate) fn left_by_system(part: &str) -> bool {
         || LEFT_BY_SYSTEMS.contains(&part.to_lowercase().as_str())
 }
 
+/// A path without the ending of an archive that is read.
+pub(crate) fn archive_stem(path: &str) -> &str {
+    let cut = ARCHIVES.iter().find_map(|ending| {
+        let (stem, found) = path.split_at_checked(path.len().checked_sub(ending.len())?)?;
+        found.eq_ignore_ascii_case(ending).then_some(stem)
+    });
+    cut.unwrap_or(path)
+}
+
 impl Kind {
     /// The kind that the name of a file tells; `None` if the name says nothing. `name` may be a path with `/`.
     pub(crate) fn of_name(name: &str) -> Option<Kind> {

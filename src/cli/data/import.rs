@@ -36,12 +36,22 @@ pub(in crate::cli) struct ImportArguments {
     /// Which class of `folder` belongs to which part: a CSV file with the columns class and split (train, val, test)
     #[arg(long, value_name = "CSV", alias = "split")]
     class_split: Option<PathBuf>,
+    /// Level of the folders of `folder` that are classes, 1 for those directly in a PATH [default: the first level with
+    /// several folders, below train, val and test]
+    #[arg(long, value_name = "N")]
+    class_level: Option<usize>,
+    /// The set of `idx` files to import, where there are several: emnist-letters, or just letters
+    #[arg(long, value_name = "NAME")]
+    set: Option<String>,
     /// Seed of a shuffled split, and of synthetic glyphs
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Accept an incomplete data set, without broken pictures, and note in the pack what is missing
     #[arg(long)]
     partial: bool,
+    /// Refuse files that cannot be read instead of passing them over
+    #[arg(long, conflicts_with = "skip_broken")]
+    strict: bool,
     /// Pass over pictures of `folder` that cannot be used, and count them; --partial does the same
     #[arg(long)]
     skip_broken: bool,
@@ -109,6 +119,7 @@ fn check(arguments: &ImportArguments) -> anyhow::Result<()> {
     for (given, option) in [
         (arguments.channels.is_some(), "--channels"),
         (arguments.class_split.is_some(), "--class-split"),
+        (arguments.class_level.is_some(), "--class-level"),
         (arguments.skip_broken, "--skip-broken"),
     ] {
         if given && source.origin != Origin::Own {
@@ -118,6 +129,10 @@ fn check(arguments: &ImportArguments) -> anyhow::Result<()> {
             );
         }
     }
+    ensure!(
+        arguments.set.is_none() || source.name == "idx",
+        "--set applies to idx only: other imports find one data set"
+    );
     ensure!(
         source.partial || !arguments.partial,
         "--partial applies to {} only",
@@ -133,6 +148,7 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     interrupt::stops_within_a_second("stopping: no pack is written");
     let watch = |progress| {
         match progress {
+            Progress::Searched(files) => bar.set_message(format!("looked at {files} files")),
             Progress::Unpacked(bytes) => bar.set_message(format!("unpacked {}", HumanBytes(bytes))),
             Progress::Written(done, all) => {
                 if bar.length().is_none() {
@@ -150,8 +166,11 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
         size: arguments.size.unwrap_or(defaults.size),
         channels: arguments.channels.unwrap_or(defaults.channels),
         class_split: arguments.class_split.as_deref(),
+        class_level: arguments.class_level,
+        set: arguments.set.as_deref(),
         seed: arguments.seed,
         partial: arguments.partial,
+        strict: arguments.strict,
         skip_broken: arguments.skip_broken,
         ..defaults
     };
@@ -161,7 +180,7 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     if result.is_err() && interrupt::asked() {
         return Err(DataError::Interrupted.into());
     }
-    result?;
+    let told = result?;
     let pack = Pack::open(&arguments.output)?;
     for (key, warning) in [
         (PARTIAL, "not the whole data set"),
@@ -171,6 +190,9 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
         if let Some(note) = pack.metadata().notes.get(key) {
             say(format!("warning: {warning}: {note}"));
         }
+    }
+    for text in told {
+        say(format!("warning: {text}"));
     }
     info(&pack)?;
     Ok(())

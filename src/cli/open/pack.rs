@@ -29,7 +29,8 @@ pub(in crate::cli) fn ensure_pack(path: &Path, quiet: bool) -> anyhow::Result<()
             if !quiet {
                 say(format!("drawing the {} into {pack}", data_set.title));
             }
-            return Ok(ImportRequest::new(data_set, &[], path, &|_| true).run()?);
+            ImportRequest::new(data_set, &[], path, &|_| true).run()?;
+            return Ok(());
         }
     };
     let url = url.map_or_else(String::new, |url| format!(" ({url})"));

@@ -3,15 +3,18 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 
-use py_literal::Value as Literal;
 use zip::ZipArchive;
 
-use crate::import::read::files::{FoundFile, map_entry, open_zip};
-use crate::import::read::mapped::{Scratch, Slice, Trail};
+use crate::import::read::archives::open_zip;
+use crate::import::read::files::{FoundFile, map_entry};
+use crate::import::read::mapped::{KeepError, Scratch, Slice, Trail};
+use crate::import::read::npy_header::{self, LONGEST};
 use crate::pack::error::DataError;
 
 /// Bytes of a letter in a numpy array of text (`U`).
 const LETTER: usize = 4;
+/// Letters of a header that cannot be used in a message.
+const SHOWN_HEADER: usize = 200;
 
 /// Element type of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,14 +120,21 @@ impl Stored {
     }
 
     /// The bytes, mapped; for large arrays.
-    pub(crate) fn mapped(&self, scratch: &Scratch) -> std::io::Result<Slice> {
+    ///
+    /// # Errors
+    /// If there is no room for them, or `scratch` asks to stop.
+    pub(crate) fn mapped(&self, scratch: &Scratch) -> Result<Slice, DataError> {
         match self {
             Stored::Plain(slice) => Ok(slice.clone()),
-            Stored::Letters(slice, _) => scratch.keep(&mut Letters {
-                text: slice.as_ref(),
-                place: 0,
-                trail: Trail::new(slice),
-            }),
+            Stored::Letters(slice, _) => {
+                let mut letters = Letters {
+                    text: slice.as_ref(),
+                    place: 0,
+                    trail: Trail::new(slice),
+                };
+                let kept = scratch.keep(&mut letters, slice.as_ref().len() as u64);
+                kept.map_err(KeepError::without_source)
+            }
         }
     }
 }
@@ -184,13 +194,19 @@ impl Array {
     /// An array of `shape`, whose product times the size of an element must be the number of bytes.
     ///
     /// # Errors
-    /// If it is not, or if the array is in Fortran order.
+    /// If it is not, or if the array is in Fortran order or holds Python objects.
     pub(crate) fn new(
         dtype: Dtype,
         shape: Vec<usize>,
         fortran: bool,
         stored: Stored,
     ) -> Result<Array, String> {
+        if dtype.kind == b'O' {
+            return Err(format!(
+                "has an array {shape:?} of Python objects, expected numbers: save embeddings as np.stack(list), and \
+                 labels as np.array(list, dtype=int)"
+            ));
+        }
         if fortran && shape.len() > 1 {
             return Err(format!(
                 "has an array {shape:?} stored column by column; write it again after np.ascontiguousarray"
@@ -307,41 +323,24 @@ pub(crate) fn read_npy(slice: &Slice) -> Result<Array, String> {
         ),
         _ => return Err(none()),
     };
+    if length > LONGEST {
+        return Err(format!(
+            "has an npy header of {length} bytes, expected at most {LONGEST}"
+        ));
+    }
     let header = bytes.get(start..start + length).ok_or_else(none)?;
     let header = String::from_utf8_lossy(header);
-    let unusable = || format!("has an npy header that cannot be used: {}", header.trim());
-    let Ok(Literal::Dict(fields)) = header.trim().parse() else {
-        return Err(unusable());
+    let unusable = || {
+        let shown: String = header.trim().chars().take(SHOWN_HEADER).collect();
+        format!("has an npy header that cannot be used, expected a plain array: {shown}")
     };
-    let field = |name: &str| {
-        let named = |key: &Literal| matches!(key, Literal::String(text) if text == name);
-        fields
-            .iter()
-            .find(|(key, _)| named(key))
-            .map(|field| &field.1)
-    };
-    let (
-        Some(Literal::String(dtype)),
-        Some(Literal::Boolean(fortran)),
-        Some(Literal::Tuple(shape)),
-    ) = (field("descr"), field("fortran_order"), field("shape"))
-    else {
-        return Err(unusable());
-    };
-    let dtype = Dtype::parse(dtype).ok_or_else(unusable)?;
-    let shape = shape
-        .iter()
-        .map(|side| match side {
-            Literal::Integer(side) => side.to_string().parse().ok(),
-            _ => None,
-        })
-        .collect::<Option<Vec<usize>>>()
-        .ok_or_else(unusable)?;
+    let parsed = npy_header::parse(&header).ok_or_else(unusable)?;
+    let dtype = Dtype::parse(&parsed.dtype).ok_or_else(unusable)?;
     let content = start + length;
     let content = slice
         .part(content, bytes.len() - content)
         .ok_or_else(none)?;
-    Array::new(dtype, shape, *fortran, Stored::Plain(content))
+    Array::new(dtype, parsed.shape, parsed.fortran, Stored::Plain(content))
 }
 
 /// A `.npz` archive.
@@ -374,8 +373,11 @@ impl<'a> Npz<'a> {
             )));
         };
         let slice = map_entry(&self.archive, index, scratch).map_err(|error| {
-            self.file
-                .bad(format!("is damaged at `{name}` ({error}): fetch it again"))
+            error.or_source(|problem| {
+                self.file.bad(format!(
+                    "is damaged at `{name}` ({problem}): fetch it again"
+                ))
+            })
         })?;
         read_npy(&slice).map_err(|problem| self.file.bad(format!("`{name}` {problem}")))
     }

@@ -3,6 +3,8 @@
 /// How far an import is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
+    /// Files looked at so far, in folders and archives.
+    Searched(usize),
     /// Bytes unpacked so far, over all archives and compressed files.
     Unpacked(u64),
     /// Pictures written so far, and their total number.

@@ -2,14 +2,14 @@
 //! (Krizhevsky 2009), divided into parts by class or by superclass.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::import::data_set::ImportRequest;
-use crate::import::read::files::{FoundFile, find, last};
+use crate::import::read::files::{FoundFile, last};
 use crate::import::read::mapped::Scratch;
 use crate::import::read::numpy::Dtype;
 use crate::import::read::pickle::Pickle;
+use crate::import::read::search::find;
 use crate::import::write::known::{Class, Found, KnownSplit, list, part_files, write_known};
 use crate::import::write::labelled::{add_metaoptnet, by_label};
 use crate::import::write::pictures::{Picture, PixelArray, PixelOrder};
@@ -77,24 +77,33 @@ impl Division {
 }
 
 /// Imports CIFAR-FS from `cifar-100-python.tar.gz`, its files `train`, `test` and `meta`, or MetaOptNet's pickles.
-pub(crate) fn import_cifar_fs(request: &ImportRequest<'_>) -> Result<(), DataError> {
-    import(Division::CifarFs, request)
+pub(crate) fn import_cifar_fs(
+    request: &ImportRequest<'_>,
+    scratch: &Scratch<'_>,
+) -> Result<(), DataError> {
+    import(Division::CifarFs, request, scratch)
 }
 
 /// Imports FC100 from `cifar-100-python.tar.gz`, its files `train`, `test` and `meta`, or MetaOptNet's pickles.
-pub(crate) fn import_fc100(request: &ImportRequest<'_>) -> Result<(), DataError> {
-    import(Division::Fc100, request)
+pub(crate) fn import_fc100(
+    request: &ImportRequest<'_>,
+    scratch: &Scratch<'_>,
+) -> Result<(), DataError> {
+    import(Division::Fc100, request, scratch)
 }
 
-fn import(division: Division, request: &ImportRequest<'_>) -> Result<(), DataError> {
-    let scratch = Scratch::next_to(request.output, request.watch);
-    let files = find(request.from, &scratch, &|inner| {
+fn import(
+    division: Division,
+    request: &ImportRequest<'_>,
+    scratch: &Scratch<'_>,
+) -> Result<(), DataError> {
+    let files = find(request.from, scratch, &|inner, _| {
         let name = last(inner);
         division.pickles().contains(&name) || [META, IMAGES[0].0, IMAGES[1].0].contains(&name)
     })?;
     let mut found = Found::default();
     if let Some(pickles) = part_files(&files, division.pickles(), &mut found.faults)? {
-        add_metaoptnet(&mut found, pickles, SIDE, &scratch)?;
+        add_metaoptnet(&mut found, pickles, SIDE, scratch)?;
     } else {
         let official = [IMAGES[0].0, IMAGES[1].0, META];
         let Some([train, test, meta]) = part_files(&files, official, &mut found.faults)? else {
@@ -104,7 +113,7 @@ fn import(division: Division, request: &ImportRequest<'_>) -> Result<(), DataErr
             let problem = "there is no `meta`, which names the classes".to_owned();
             return Err(request.incomplete(problem));
         };
-        add_official(&mut found, division, [train, test], meta, &scratch)?;
+        add_official(&mut found, division, [train, test], meta, scratch)?;
     }
     write_known(request, division.split(), found)
 }
@@ -158,9 +167,8 @@ fn add_official(
                 .faults
                 .push(format!("`{name}` has {count} images, expected {expected}"));
         }
-        let pixels = array.stored.mapped(scratch);
         let pixels = Arc::new(PixelArray {
-            pixels: pixels.map_err(DataError::io("unpack", Path::new(&file.display())))?,
+            pixels: array.stored.mapped(scratch)?,
             height: SIDE,
             width: SIDE,
             order: PixelOrder::ColourPlanes,

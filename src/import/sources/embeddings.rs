@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::import::data_set::ImportRequest;
-use crate::import::read::files::{FoundFile, find, last};
+use crate::import::read::files::{FoundFile, last};
 use crate::import::read::mapped::{Scratch, Slice};
 use crate::import::read::numpy::{Array, Npz, read_npy};
 use crate::import::read::pickle::Pickle;
+use crate::import::read::search::find;
 use crate::import::write::known::part_files;
 use crate::import::write::labelled::{Labelled, by_label};
 use crate::import::write::pictures::{Outcome, write_pictures};
@@ -45,10 +46,11 @@ struct Vectors {
 /// Imports `embeddings`, `[N, D]` of f32 or f64, and `labels`, `[N]` of whole numbers, of train, val and test: from npz
 /// files, LEO's pickles, or pairs of npy files. Each label of a part is a class; it is named `train/3`, or as the
 /// `keys` of LEO's pickles say.
-pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
-    let scratch = Scratch::next_to(request.output, request.watch);
+pub(crate) fn import(request: &ImportRequest<'_>, scratch: &Scratch<'_>) -> Result<(), DataError> {
     let all = [NPZ, LEO, NPY, NPY_LABELS].concat();
-    let files = find(request.from, &scratch, &|inner| all.contains(&last(inner)))?;
+    let files = find(request.from, scratch, &|inner, _| {
+        all.contains(&last(inner))
+    })?;
     let mut parts = Vec::new();
     for (names, read) in [
         (NPZ, read_npz as Read),
@@ -64,8 +66,8 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
         }
         for (part, file) in Part::ALL.into_iter().zip(by_part) {
             if let Some(file) = file {
-                let (array, labels) = read(file, &files, &scratch)?;
-                parts.push(check(part, file, array, labels, &scratch)?);
+                let (array, labels) = read(file, &files, scratch)?;
+                parts.push(check(part, file, array, labels, scratch)?);
             }
         }
         break;
@@ -238,8 +240,7 @@ fn check(
             "has {count} embeddings and {labels} labels, expected one label for each, and at least one"
         )));
     }
-    let bytes = array.stored.mapped(scratch);
-    let bytes = bytes.map_err(|error| file.bad(format!("could not be unpacked ({error})")))?;
+    let bytes = array.stored.mapped(scratch)?;
     let name = |label: usize| {
         let known = names.get(label).cloned();
         Ok(known.unwrap_or_else(|| format!("{part}/{label}")))

@@ -1,65 +1,60 @@
 //! Class folders: `class/picture`, or `train/class/picture`, `val/…` and `test/…`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::import::data_set::ImportRequest;
-use crate::import::read::files::{FoundFile, find};
+use crate::import::read::files::FoundFile;
 use crate::import::read::mapped::Scratch;
-use crate::import::write::pictures::{ClassPictures, Picture, is_picture, square, write_classes};
+use crate::import::read::search::find;
+use crate::import::sources::class_folders::{ClassFolder, Wishes, class_folders};
+use crate::import::sources::split_names::part_named;
+use crate::import::write::pictures::{ClassPictures, Picture, square, write_classes};
 use crate::pack::error::{DataError, list_names};
 use crate::pack::pack::PackMetadata;
 use crate::pack::part::Part;
 use crate::pack::splits::{SplitScheme, seeded_split};
+use crate::pictures::kinds::Kind;
 use crate::pictures::tables::two_columns;
 
 /// Imports every class folder in `request.from`, in folders or archives (zip, tar, tar.gz). The split comes from
-/// `request.class_split`; or from folders `train`, `val` or `validation`, and `test` above the class folders, or
-/// archives and folders of these names in `request.from`; otherwise classes are shuffled and divided 70/10/20.
-pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
+/// `request.class_split`; or from folders such as `train`, `val` and `test` above the class folders, or archives and
+/// folders of these names in `request.from`; otherwise classes are shuffled and divided 70/10/20.
+pub(crate) fn import(request: &ImportRequest<'_>, scratch: &Scratch<'_>) -> Result<(), DataError> {
     let shape = square(request.size, request.channels)?;
-    let scratch = Scratch::next_to(request.output, request.watch);
-    let mut found: BTreeMap<String, ClassFolder> = BTreeMap::new();
-    for file in find(request.from, &scratch, &is_picture)? {
-        let Some(class) = file.folder_name() else {
-            return Err(request.incomplete(format!(
-                "{} is not in a folder, expected class/picture",
-                file.display()
-            )));
-        };
-        let part = part_of(&file, request.from);
-        let known = found.entry(class.clone()).or_insert_with(|| ClassFolder {
-            part,
-            ..ClassFolder::default()
+    if request.class_level == Some(0) {
+        return Err(DataError::InvalidOption {
+            field: "class-level",
+            value: "0".to_owned(),
+            expected: "1 or more: the level of the class folders below those named with --from"
+                .to_owned(),
         });
-        if known.part != part {
-            let name = |part: Option<Part>| part.map_or("no part", Part::name);
-            return Err(request.incomplete(format!(
-                "class `{class}` is in {} and in {}; a few-shot split divides classes, not pictures",
-                name(known.part),
-                name(part)
-            )));
-        }
-        let path = file.inner.rsplit_once('/').map_or("", |(path, _)| path);
-        let container = Arc::clone(&file.container);
-        let paths = &mut known.paths;
-        let other = paths.entry(container).or_insert_with(|| path.to_owned());
-        if other != path {
-            return Err(request.incomplete(format!(
-                "there are two folders of the class `{class}`, `{other}` and `{path}`: give them different names"
-            )));
-        }
-        known.files.push(file);
     }
-    if found.is_empty() {
+    let files = find(request.from, scratch, &|_, kind| {
+        matches!(kind, Kind::Picture | Kind::Foreign(_) | Kind::LfsPointer)
+    })?;
+    let wishes = Wishes {
+        level: request.class_level,
+        pooled: request.class_split.is_some(),
+    };
+    let found = class_folders(files, request.from, wishes)
+        .map_err(|problem| request.incomplete(problem))?;
+    if found.classes.is_empty() {
         return Err(request.nothing_found());
     }
-    let parts: Vec<Option<Part>> = found.values().map(|class| class.part).collect();
-    let classes = found
-        .into_iter()
-        .map(|(name, class)| Ok((name, class.pictures()?)))
-        .collect::<Result<Vec<ClassPictures>, DataError>>()?;
+    if let Some((file, class)) = &found.deeper {
+        scratch
+            .passed
+            .assume(assumption(file, class, &found.classes));
+    }
+    let parts: Vec<Option<Part>> = found.classes.values().map(|class| class.part).collect();
+    let mut classes: Vec<ClassPictures> = Vec::new();
+    for (name, class) in found.classes {
+        classes.push((name.clone(), pictures(name, class.files, request)?));
+    }
     let (split_name, split) = match request.class_split {
         Some(path) => ("file", listed_split(path, &classes)?),
         None if parts.iter().all(Option::is_some) => ("folders", split_of(&parts)),
@@ -76,7 +71,8 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
                 .zip(&parts)
                 .filter(|(_, part)| part.is_none());
             return Err(request.incomplete(format!(
-                "some classes are in train, val or test, others are not: {}",
+                "some classes are in train, val or test, others are not: {}; put all into parts, or say with \
+                 --class-level which folders are classes",
                 list_names(outside.map(|((name, _), _)| name), 3)
             )));
         }
@@ -94,54 +90,49 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
     write_classes(request, &classes, shape, metadata)
 }
 
-/// The files found for a class.
-#[derive(Default)]
-struct ClassFolder {
-    part: Option<Part>,
-    /// Path of the class folder in each folder or archive that has it.
-    paths: HashMap<Arc<Path>, String>,
+/// Says which folders are taken as classes, because pictures also lie deeper.
+fn assumption(file: &str, class: &str, classes: &BTreeMap<String, ClassFolder>) -> String {
+    format!(
+        "classes are {}; what lies deeper belongs to them: `{file}` to `{class}`\nhint: if deeper folders are the \
+         classes, say so with --class-level",
+        list_names(classes.keys(), 5)
+    )
+}
+
+/// The pictures of a class that can be read, each once: a file may lie both in an archive and, unpacked, next to it.
+///
+/// # Errors
+/// If no picture is left, or a file cannot be read.
+fn pictures(
+    class: String,
     files: Vec<FoundFile>,
-}
-
-impl ClassFolder {
-    /// The pictures, each once: a file may lie both in an archive and, unpacked, next to it.
-    fn pictures(self) -> Result<Vec<Picture>, DataError> {
-        if self.paths.len() == 1 {
-            return Ok(self.files.into_iter().map(Picture::File).collect());
-        }
-        let mut by_name: BTreeMap<String, Vec<(Vec<u8>, FoundFile)>> = BTreeMap::new();
-        for file in self.files {
-            let content = file.read()?;
-            let named = by_name.entry(file.name().to_owned()).or_default();
-            if named.iter().all(|(other, _)| *other != content) {
-                named.push((content, file));
-            }
-        }
-        let files = by_name.into_values().flatten();
-        Ok(files.map(|(_, file)| Picture::File(file)).collect())
+    request: &ImportRequest<'_>,
+) -> Result<Vec<Picture>, DataError> {
+    let (files, others): (Vec<FoundFile>, Vec<FoundFile>) = files
+        .into_iter()
+        .partition(|file| file.kind == Kind::Picture);
+    if let (true, Some(other)) = (files.is_empty(), others.first()) {
+        return Err(request.incomplete(format!(
+            "class `{class}` has no picture that can be read: {} {}",
+            other.display(),
+            other.kind.problem().unwrap_or_default()
+        )));
     }
-}
-
-/// The part named by the nearest folder above the class folder; the searched folder or archive counts too, unless it is
-/// the only one: with `--from train` alone, its name says nothing.
-fn part_of(file: &FoundFile, from: &[PathBuf]) -> Option<Part> {
-    let container = &*file.container;
-    let only = matches!(from, [one] if one == container);
-    let named = container
-        .file_name()
-        .filter(|_| !only && file.inner.contains('/'))
-        .and_then(|name| name.to_str()?.split('.').next());
-    let above = file.inner.rsplit('/').skip(2);
-    above.chain(named).find_map(part_named)
-}
-
-fn part_named(name: &str) -> Option<Part> {
-    match name.to_lowercase().as_str() {
-        "train" => Some(Part::Train),
-        "val" | "valid" | "validation" => Some(Part::Validation),
-        "test" => Some(Part::Test),
-        _ => None,
+    let container = |file: &FoundFile| (Arc::clone(&file.container), file.innermost);
+    let containers: BTreeSet<_> = files.iter().map(container).collect();
+    if containers.len() < 2 {
+        return Ok(files.into_iter().map(Picture::File).collect());
     }
+    let mut by_name: BTreeMap<String, Vec<(Vec<u8>, FoundFile)>> = BTreeMap::new();
+    for file in files {
+        let content = file.read()?;
+        let named = by_name.entry(file.name().to_owned()).or_default();
+        if named.iter().all(|(other, _)| *other != content) {
+            named.push((content, file));
+        }
+    }
+    let files = by_name.into_values().flatten();
+    Ok(files.map(|(_, file)| Picture::File(file)).collect())
 }
 
 fn split_of(parts: &[Option<Part>]) -> SplitScheme {
@@ -165,6 +156,7 @@ fn listed_split(path: &Path, classes: &[ClassPictures]) -> Result<SplitScheme, D
     };
     let mut listed = HashMap::new();
     for (class, name) in two_columns(path, ["class", "split"])? {
+        let class: String = class.nfc().collect();
         let part = part_named(&name).ok_or_else(|| {
             bad(format!(
                 "has the split `{name}` for `{class}`, expected train, val or test"

@@ -1,12 +1,13 @@
 //! IDX files, the format of MNIST, EMNIST and Kuzushiji: `*-images-idx3-ubyte`, `*-labels-idx1-ubyte`, also gzipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::import::data_set::ImportRequest;
-use crate::import::read::files::{FoundFile, find, last};
+use crate::import::read::files::{FoundFile, last};
 use crate::import::read::mapped::{Scratch, Slice};
+use crate::import::read::search::find;
 use crate::import::write::known::note_missing;
 use crate::import::write::labelled::by_label;
 use crate::import::write::pictures::{
@@ -33,22 +34,38 @@ const EMNIST: [(&str, usize, [usize; 2]); 6] = [
 
 /// Imports all pairs of image and label files of one data set. Training and test files are joined, because a few-shot
 /// split divides classes, here 70/10/20 by the seed. EMNIST stores its images transposed; they are set upright.
-pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
+pub(crate) fn import(request: &ImportRequest<'_>, scratch: &Scratch<'_>) -> Result<(), DataError> {
     let shape = square(request.size, 1)?;
-    let scratch = Scratch::next_to(request.output, request.watch);
-    let files = find(request.from, &scratch, &|inner| {
+    let mut files = find(request.from, scratch, &|inner, _| {
         let stem = stem(last(inner));
         stem.ends_with(IMAGES) || stem.ends_with(LABELS)
     })?;
+    if let Some(set) = request.set {
+        let ending = format!("-{set}");
+        let all = sets_of(&files);
+        files.retain(|file| {
+            let found = data_set(file);
+            found == set || found.ends_with(&ending)
+        });
+        if files.is_empty() {
+            return Err(request.incomplete(format!(
+                "there is no set `{set}`; found {}",
+                list_names(all, 10)
+            )));
+        }
+    }
     let files = once(&files)?;
-    let mut sets: Vec<&str> = files.iter().map(|file| data_set(file)).collect();
-    sets.sort_unstable();
-    sets.dedup();
-    let [set] = sets[..] else {
-        return Err(request.incomplete(format!(
-            "files of {}; expected *{IMAGES}[.gz] and *{LABELS}[.gz] of one data set: name its files with --from",
-            list_names(sets, 10)
-        )));
+    let sets = sets_of(files.iter().copied());
+    let set = match &sets[..] {
+        [] => return Err(request.nothing_found()),
+        [set] => set.as_str(),
+        _ => {
+            return Err(request.incomplete(format!(
+                "files of {}; choose one with --set, as in --set {}",
+                list_names(&sets, 10),
+                sets[sets.len() - 1]
+            )));
+        }
     };
     let upright = !set.starts_with("emnist");
     let mut notes = BTreeMap::from([
@@ -72,7 +89,7 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
                 images.display()
             ))
         })?;
-        let (pixels, dimensions) = read::<3>(images, &scratch)?;
+        let (pixels, dimensions) = read::<3>(images, scratch)?;
         if on_dark_ground(pixels.as_ref(), dimensions[2]) {
             notes.insert("ink".to_owned(), "high (255), background 0".to_owned());
         }
@@ -88,7 +105,7 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
         });
         let train = stem(images.name()).ends_with(&format!("train{IMAGES}"));
         pictures[usize::from(!train)] += dimensions[0];
-        let (label_bytes, _) = read::<1>(labels, &scratch)?;
+        let (label_bytes, _) = read::<1>(labels, scratch)?;
         let numbers: Vec<i64> = label_bytes
             .as_ref()
             .iter()
@@ -149,16 +166,18 @@ fn on_dark_ground(pixels: &[u8], width: usize) -> bool {
     10 * dark > 9 * rows
 }
 
-/// The name without `.gz`.
-fn stem(name: &str) -> &str {
-    name.strip_suffix(".gz").unwrap_or(name)
+/// The name without `.gz`, and with `-idx3-ubyte` where 7-Zip and others write `.idx3-ubyte`.
+fn stem(name: &str) -> String {
+    let plain = name.strip_suffix(".gz").unwrap_or(name);
+    plain.replace(".idx", "-idx")
 }
 
 /// The folder of a file, also inside an archive. A folder named like the file itself, as some tools unpack, is skipped.
 fn folder(file: &FoundFile) -> PathBuf {
     let path = file.container.join(&file.inner);
     let folder = path.parent().unwrap_or(&path);
-    let own = folder.ends_with(stem(file.name()));
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let own = stem(&name) == stem(file.name());
     let folder = if own { folder.parent() } else { Some(folder) };
     folder.unwrap_or(Path::new("")).to_path_buf()
 }
@@ -181,14 +200,20 @@ fn once(files: &[FoundFile]) -> Result<Vec<&FoundFile>, DataError> {
 }
 
 /// `emnist-balanced` of `emnist-balanced-train-images-idx3-ubyte`; empty for MNIST's own.
-fn data_set(file: &FoundFile) -> &str {
+fn data_set(file: &FoundFile) -> String {
     let stem = stem(file.name());
     let stem = stem
         .strip_suffix(IMAGES)
         .or_else(|| stem.strip_suffix(LABELS))
-        .unwrap_or(stem);
+        .unwrap_or(&stem);
     let set = SETS.iter().find_map(|set| stem.strip_suffix(set));
-    set.unwrap_or(stem).trim_end_matches('-')
+    set.unwrap_or(stem).trim_end_matches('-').to_owned()
+}
+
+/// The data sets that files belong to, each once.
+fn sets_of<'a>(files: impl IntoIterator<Item = &'a FoundFile>) -> Vec<String> {
+    let sets: BTreeSet<String> = files.into_iter().map(data_set).collect();
+    sets.into_iter().collect()
 }
 
 /// Reads an IDX file of bytes in `N` dimensions: its content and the dimensions.
@@ -199,10 +224,11 @@ fn read<const N: usize>(
     file: &FoundFile,
     scratch: &Scratch,
 ) -> Result<(Slice, [usize; N]), DataError> {
-    let slice = file
-        .map(scratch)?
-        .gunzipped(scratch)
-        .map_err(|error| file.bad(format!("could not be unpacked ({error}): fetch it again")))?;
+    let slice = file.map(scratch)?.gunzipped(scratch).map_err(|error| {
+        error.or_source(|problem| {
+            file.bad(format!("could not be unpacked ({problem}): fetch it again"))
+        })
+    })?;
     let bytes = slice.as_ref();
     let word = |place: usize| {
         let word = bytes.get(4 * place..4 * place + 4)?;

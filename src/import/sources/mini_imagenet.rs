@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::import::data_set::ImportRequest;
-use crate::import::read::files::{FoundFile, find, last};
+use crate::import::read::files::{FoundFile, last};
 use crate::import::read::mapped::Scratch;
 use crate::import::read::pickle::Pickle;
+use crate::import::read::search::find;
 use crate::import::write::known::{
     Found, KnownSplit, listed_classes, part_files, wnid, write_known,
 };
@@ -42,26 +43,25 @@ const LISTS: [&str; 3] = ["train.csv", "val.csv", "test.csv"];
 /// Imports the 60,000 images from either kind of pickles, or from picture files. The class of a file is the wnid of its
 /// folder or at the start of its name. If the lists `train.csv`, `val.csv` and `test.csv` name the files, only listed
 /// files are taken, with the classes and the order of the lists.
-pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
-    let scratch = Scratch::next_to(request.output, request.watch);
+pub(crate) fn import(request: &ImportRequest<'_>, scratch: &Scratch<'_>) -> Result<(), DataError> {
     let is_pickle = |inner: &str| {
         CACHES
             .iter()
             .chain(&METAOPTNET)
             .any(|name| last(inner) == *name)
     };
-    let files = find(request.from, &scratch, &|inner| {
+    let files = find(request.from, scratch, &|inner, _| {
         is_picture(inner) || is_pickle(inner) || LISTS.contains(&last(inner))
     })?;
     let mut found = Found::default();
     if let Some(caches) = part_files(&files, CACHES, &mut found.faults)? {
         for (part, file) in Part::ALL.into_iter().zip(caches) {
             if let Some(file) = file {
-                add_cache(&mut found, part, file, &scratch)?;
+                add_cache(&mut found, part, file, scratch)?;
             }
         }
     } else if let Some(pickles) = part_files(&files, METAOPTNET, &mut found.faults)? {
-        add_metaoptnet(&mut found, pickles, SIDE, &scratch)?;
+        add_metaoptnet(&mut found, pickles, SIDE, scratch)?;
     } else {
         add_files(&mut found, request, files)?;
     }

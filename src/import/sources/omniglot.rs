@@ -7,8 +7,9 @@ use image::imageops::FilterType;
 
 use crate::base::random::{Purpose, Random};
 use crate::import::data_set::ImportRequest;
-use crate::import::read::files::{FoundFile, find, has_extension};
+use crate::import::read::files::{FoundFile, has_extension};
 use crate::import::read::mapped::Scratch;
+use crate::import::read::search::find;
 use crate::import::write::pictures::{Outcome, square, write_pictures};
 use crate::pack::error::{DataError, list_names};
 use crate::pack::pack::PackMetadata;
@@ -37,7 +38,7 @@ struct Character {
 
 /// Imports the whole data set; classes are named `Alphabet/characterNN`. The seed shuffles the split `paper` and
 /// chooses the alphabets that `lake` holds out.
-pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
+pub(crate) fn import(request: &ImportRequest<'_>, scratch: &Scratch<'_>) -> Result<(), DataError> {
     let ImportRequest { size, seed, .. } = *request;
     if !(1..=NATIVE_SIZE).contains(&size) {
         return Err(DataError::InvalidOption {
@@ -46,7 +47,7 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
             expected: format!("1 to {NATIVE_SIZE} pixels"),
         });
     }
-    let characters = characters(request)?;
+    let characters = characters(request, scratch)?;
     let class_names: Vec<String> = characters
         .iter()
         .map(|character| character.name.clone())
@@ -86,10 +87,12 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
 ///
 /// # Errors
 /// If a character or drawing is missing.
-fn characters(request: &ImportRequest<'_>) -> Result<Vec<Character>, DataError> {
-    let scratch = Scratch::next_to(request.output, request.watch);
+fn characters(
+    request: &ImportRequest<'_>,
+    scratch: &Scratch<'_>,
+) -> Result<Vec<Character>, DataError> {
     let mut sets = [BTreeMap::new(), BTreeMap::new()];
-    for file in find(request.from, &scratch, &|inner| {
+    for file in find(request.from, scratch, &|inner, _| {
         has_extension(inner, &["png"])
     })? {
         if let Some((set, name)) = place(&file) {

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::base::random::{Purpose, Random};
 use crate::import::data_set::ImportRequest;
+use crate::import::read::mapped::Scratch;
 use crate::import::write::pictures::square;
 use crate::pack::error::DataError;
 use crate::pack::pack::PackMetadata;
@@ -50,7 +51,7 @@ impl Default for SyntheticOptions {
 type Stroke = Vec<[f32; 2]>;
 
 /// Draws the 600 default classes with the size and seed of the request.
-pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
+pub(crate) fn import(request: &ImportRequest<'_>, _: &Scratch<'_>) -> Result<(), DataError> {
     let options = SyntheticOptions {
         size: request.size as usize,
         seed: request.seed,

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::import::data_set::ImportRequest;
-use crate::import::read::files::{FoundFile, find, last};
+use crate::import::read::files::{FoundFile, last};
 use crate::import::read::mapped::Scratch;
 use crate::import::read::numpy::{Dtype, Npz};
 use crate::import::read::pickle::Pickle;
+use crate::import::read::search::find;
 use crate::import::write::known::{
     Found, KnownSplit, list, listed_classes, part_files, wnid, write_known,
 };
@@ -46,10 +47,9 @@ const ZENODO_LABELS: [&str; 3] = [
 /// Imports the pickles of PNG files or the arrays of pixels that Ren et al. publish, with their labels; or files of
 /// ILSVRC-2012, classed by the wnid of their folder, tar or file name. Pictures are read one by one where they are
 /// stored, because the files are larger than memory.
-pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
-    let scratch = Scratch::next_to(request.output, request.watch);
+pub(crate) fn import(request: &ImportRequest<'_>, scratch: &Scratch<'_>) -> Result<(), DataError> {
     let classes: HashSet<&str> = list(SPLIT.classes).map(|(_, name)| name).collect();
-    let files = find(request.from, &scratch, &|inner| {
+    let files = find(request.from, scratch, &|inner, _| {
         let name = last(inner);
         [ENCODED, ZENODO_ENCODED, PIXELS, LABELS, ZENODO_LABELS]
             .iter()
@@ -81,7 +81,7 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
                     label_names[index]
                 )));
             };
-            add(&mut found, part, images, labels, &scratch)?;
+            add(&mut found, part, images, labels, scratch)?;
         }
     } else {
         add_files(&mut found, request, files)?;

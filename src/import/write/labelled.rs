@@ -32,9 +32,8 @@ pub(crate) fn pixel_array(
             "has {array} under `{name}`, expected uint8 [N, {side}, {side}, 3]"
         )));
     }
-    let pixels = array.stored.mapped(scratch);
     Ok(Arc::new(PixelArray {
-        pixels: pixels.map_err(|error| file.bad(format!("could not be unpacked ({error})")))?,
+        pixels: array.stored.mapped(scratch)?,
         height: side,
         width: side,
         order,

@@ -199,3 +199,47 @@ fn no_change_of_a_pickle_makes_the_reader_panic() {
         }
     }
 }
+
+/// The error for a folder whose training embeddings are this pickle.
+fn error_of_pickle(content: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["train", "val", "test"] {
+        let path = folder.path().join(format!("{part}_embeddings.pkl"));
+        std::fs::write(path, content).unwrap();
+    }
+    let output = folder.path().join("pack.safetensors");
+    let from = [folder.path().to_path_buf()];
+    let error = request("embeddings", &from, &output).run().unwrap_err();
+    error.to_string()
+}
+
+#[test]
+fn pickles_that_grow_in_memory_are_refused() {
+    // Five million times None: in a list, a tuple, and left on the stack; five million empty lists and marks.
+    const MANY: usize = 5_000_000;
+    for (start, byte, end) in [
+        (&b"\x80\x04]("[..], b'N', &b"e."[..]),
+        (b"\x80\x04(", b'N', b"t."),
+        (b"\x80\x04", b'N', b"."),
+        (b"\x80\x04", b']', b"."),
+        (b"\x80\x04", b'(', b"."),
+    ] {
+        let error = error_of_pickle(&[start, &vec![byte; MANY], end].concat());
+        assert!(error.contains("has more than 4194304 values"), "{error}");
+    }
+}
+
+#[test]
+fn pickles_that_decode_the_same_text_for_ever_are_refused() {
+    let mut pickle = b"\x80\x02c_codecs\nencode\nq\0X\0\0\x10\0".to_vec();
+    pickle.extend(vec![b'a'; 1 << 20]);
+    pickle.extend(b"q\x01X\x06\0\0\0latin1q\x02");
+    // Each time: the function, the text and the encoding, called.
+    pickle.extend(b"h\0h\x01h\x02\x86R0".repeat(100_000));
+    pickle.extend(b"N.");
+    let error = error_of_pickle(&pickle);
+    assert!(
+        error.contains("decodes the same bytes again and again"),
+        "{error}"
+    );
+}

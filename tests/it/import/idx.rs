@@ -35,10 +35,17 @@ fn write(path: &Path, bytes: &[u8]) {
 
 /// Imports a folder to a pack next to it and opens the pack.
 fn idx_pack(from: &Path) -> Result<Pack, String> {
+    set_pack(from, None)
+}
+
+/// Imports one set of several.
+fn set_pack(from: &Path, set: Option<&str>) -> Result<Pack, String> {
     let output = from.with_extension("safetensors");
     let from = [from.to_path_buf()];
     let request = ImportRequest {
         size: 2,
+        set,
+        partial: true,
         ..request("idx", &from, &output)
     };
     request.run().map_err(|error| error.to_string())?;
@@ -92,4 +99,49 @@ fn labels_in_another_folder_are_not_taken() {
     let error = idx_pack(&from).unwrap_err();
     let message = format!("has no `{LABELS}` next to it");
     assert!(error.contains(&message), "{error}");
+}
+
+#[test]
+fn names_with_dots_as_7_zip_writes_them_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("dots");
+    write(&from.join(IMAGES.replace("-idx", ".idx")), &images(9));
+    write(&from.join(LABELS.replace("-idx", ".idx")), &labels());
+    // The same once more, in folders of the files' names.
+    write(&from.join(IMAGES).join(IMAGES), &images(9));
+    write(&from.join(LABELS).join(LABELS), &labels());
+    assert_eq!(idx_pack(&from).unwrap().image_count(), 10);
+}
+
+#[test]
+fn one_set_of_several_in_an_archive_can_be_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("gzip.zip");
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(&from).unwrap());
+    for (set, grey) in [("digits", 1), ("letters", 2)] {
+        for (name, bytes) in [(IMAGES, images(grey)), (LABELS, labels())] {
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(&bytes).unwrap();
+            let name = format!("gzip/emnist-{set}-{name}.gz");
+            archive
+                .start_file(name, zip::write::SimpleFileOptions::default())
+                .unwrap();
+            archive.write_all(&packed.finish().unwrap()).unwrap();
+        }
+    }
+    archive.finish().unwrap();
+    let error = idx_pack(&from).unwrap_err();
+    assert!(
+        error.contains("`emnist-digits`, `emnist-letters`") && error.contains("--set"),
+        "{error}"
+    );
+    for set in ["letters", "emnist-letters"] {
+        assert_eq!(
+            set_pack(&from, Some(set)).unwrap().image(0),
+            [2; 4],
+            "{set}"
+        );
+    }
+    let error = set_pack(&from, Some("balanced")).unwrap_err();
+    assert!(error.contains("there is no set `balanced`"), "{error}");
 }

@@ -4,7 +4,9 @@ mod catalog_table;
 mod embeddings;
 mod folders;
 mod idx;
+mod layouts;
 mod omniglot;
+mod searching;
 
 use std::path::{Path, PathBuf};
 

@@ -12,7 +12,9 @@ use crate::import::request;
 
 /// Imports with the defaults.
 fn import_omniglot(from: &Path, output: &Path) -> Result<(), DataError> {
-    request("omniglot", &[from.to_path_buf()], output).run()
+    request("omniglot", &[from.to_path_buf()], output)
+        .run()
+        .map(|_| ())
 }
 
 fn import_error(from: &Path) -> String {

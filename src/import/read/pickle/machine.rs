@@ -10,6 +10,11 @@ use crate::import::read::pickle::{Built, Global, Pickle, Tuple, Value};
 
 /// How deeply tuples may be nested.
 const DEEPEST: usize = 50;
+/// Most values at a time: a value takes up to 56 bytes of memory and may take one in the file. tieredImageNet's largest
+/// pickle has a million.
+const MOST_VALUES: usize = 1 << 22;
+/// How often, on average, each byte of the file may be read to decode bytes that are stored as text.
+const MOST_SCANS: usize = 4;
 
 impl Global {
     fn named(module: &str, name: &str) -> Option<Global> {
@@ -38,6 +43,11 @@ impl Pickle<'_> {
         let mut memoized: u32 = 0;
         loop {
             trail.reach(instructions.place());
+            if self.held + self.stack.len() + self.marks.len() > MOST_VALUES {
+                return Err(format!(
+                    "has more than {MOST_VALUES} values, which no data set needs"
+                ));
+            }
             match instructions.next()? {
                 Instruction::Nothing => {}
                 Instruction::Stop => {
@@ -66,6 +76,7 @@ impl Pickle<'_> {
                 Instruction::EmptyList => {
                     self.stack.push(Value::List(self.lists.len()));
                     self.lists.push(Vec::new());
+                    self.held += 1;
                 }
                 Instruction::EmptyDict => self.empty_dict(),
                 Instruction::Tuple(count) => self.tuple(count)?,
@@ -75,6 +86,7 @@ impl Pickle<'_> {
                         return Err(unexpected("appends to a value that is not a list"));
                     };
                     let index = *index;
+                    self.held += items.len();
                     self.lists[index].extend(items);
                 }
                 Instruction::SetItem(many) => {
@@ -83,6 +95,7 @@ impl Pickle<'_> {
                         return Err(unexpected("sets entries of a value that is not a dict"));
                     };
                     let index = *index;
+                    self.held += items.len();
                     let mut items = items.into_iter();
                     while let (Some(key), Some(value)) = (items.next(), items.next()) {
                         self.dicts[index].push((key, value));
@@ -152,6 +165,7 @@ impl Pickle<'_> {
     fn empty_dict(&mut self) {
         self.stack.push(Value::Dict(self.dicts.len()));
         self.dicts.push(Vec::new());
+        self.held += 1;
     }
 
     fn tuple(&mut self, count: Option<usize>) -> Result<(), String> {
@@ -164,6 +178,7 @@ impl Pickle<'_> {
         if depth > DEEPEST {
             return Err(unexpected("nests tuples too deeply"));
         }
+        self.held += items.len();
         self.stack
             .push(Value::Tuple(Rc::new(Tuple { items, depth })));
         Ok(())
@@ -173,6 +188,7 @@ impl Pickle<'_> {
         let value = self.top()?;
         if recalled.contains(&number) {
             let value = value.clone();
+            self.held += 1;
             self.memory.insert(number, value);
         }
         Ok(())
@@ -195,6 +211,8 @@ impl Pickle<'_> {
         let (Value::Tuple(arguments), Value::Global(global)) = (&arguments, &callable) else {
             return Err(unexpected("calls a value that is not a function"));
         };
+        // The arguments go; what they made takes the place of one.
+        self.held = (self.held + 1).saturating_sub(arguments.items.len());
         let value = match (global, &arguments.items[..]) {
             (Global::Reconstruct, [Value::Global(Global::Array), ..]) => {
                 self.arrays.push(Built::Blank);
@@ -224,6 +242,10 @@ impl Pickle<'_> {
             }
             (Global::Encode, [Value::Text(text), encoding]) => {
                 let encoding = self.text(encoding).unwrap_or_default();
+                self.scanned += text.as_ref().len();
+                if self.scanned / MOST_SCANS > self.slice.as_ref().len() {
+                    return Err(unexpected("decodes the same bytes again and again"));
+                }
                 let stored = match encoding.as_str() {
                     "latin1" | "latin-1" => Stored::letters(text),
                     _ => None,
@@ -252,6 +274,7 @@ impl Pickle<'_> {
         let Value::Tuple(state) = self.pop()? else {
             return Err(unexpected("sets a state that numpy does not write"));
         };
+        self.held = self.held.saturating_sub(state.items.len());
         match (self.top()?, &state.items[..]) {
             (Value::Dtype(index), [_, order, ..]) => {
                 let (index, big) = (*index, self.text(order).is_some_and(|order| order == ">"));

@@ -13,6 +13,9 @@ use crate::import::read::mapped::{Scratch, Slice};
 use crate::import::read::numpy::{Array, Dtype, Stored};
 use crate::pack::error::{DataError, list_names};
 
+/// Bytes of the longest text that is taken as a name of anything.
+const LONGEST_NAME: usize = 256;
+
 /// A value. Lists, dicts and arrays can change after they were memoized, so they are indices into those of [`Pickle`].
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
@@ -81,6 +84,10 @@ pub(crate) struct Pickle<'a> {
     stack: Vec<Value>,
     marks: Vec<usize>,
     memory: HashMap<u32, Value>,
+    /// Values in lists, dicts, tuples, arrays and the memory; those on the stack come on top.
+    held: usize,
+    /// Bytes that were read to decode bytes stored as text.
+    scanned: usize,
 }
 
 impl<'a> Pickle<'a> {
@@ -102,6 +109,8 @@ impl<'a> Pickle<'a> {
             stack: Vec::new(),
             marks: Vec::new(),
             memory: HashMap::new(),
+            held: 0,
+            scanned: 0,
         };
         recalled(&slice)
             .and_then(|recalled| pickle.run(&slice, &recalled))
@@ -216,11 +225,15 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// The value as text: a string of Python 3 or 2.
+    /// The value as text: a string of Python 3 or 2; `None` if it is longer than any name.
     pub(crate) fn text(&self, value: &Value) -> Option<String> {
         match value {
-            Value::Text(slice) => Some(String::from_utf8_lossy(slice.as_ref()).into_owned()),
-            Value::Bytes(stored) => Some(String::from_utf8_lossy(&stored.read()).into_owned()),
+            Value::Text(slice) if slice.as_ref().len() <= LONGEST_NAME => {
+                Some(String::from_utf8_lossy(slice.as_ref()).into_owned())
+            }
+            Value::Bytes(stored) if stored.len() <= LONGEST_NAME => {
+                Some(String::from_utf8_lossy(&stored.read()).into_owned())
+            }
             _ => None,
         }
     }
