@@ -26,7 +26,7 @@ pub(super) struct ClassifyArguments {
     /// Pass over pictures that cannot be used, and count them
     #[arg(long)]
     skip_broken: bool,
-    /// Print one JSON object a line: file, label, probability, top
+    /// Print one JSON object per line: file, label, probability, top
     #[arg(long)]
     json: bool,
 }

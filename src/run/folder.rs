@@ -25,7 +25,14 @@ const METRICS: &str = "metrics.jsonl";
 /// How the names of TensorBoard's files begin.
 const EVENTS: &str = "events.out.tfevents.";
 /// Settings that may differ in a resumed run, because they change no step.
-const FREE: [&str; 1] = ["train.checkpoint_minutes"];
+const FREE: [&str; 6] = [
+    "train.log_every",
+    "train.checkpoint_every",
+    "train.checkpoint_minutes",
+    "train.keep_checkpoints",
+    "train.log_test_accuracy",
+    "train.log_histograms",
+];
 /// Name of the subfolder with the results of `analyze`.
 pub const ANALYSIS: &str = "analysis";
 
@@ -389,6 +396,11 @@ fn identity(pack: &Pack) -> Value {
     })
 }
 
+/// Whether this setting may differ between runs that take the same steps.
+pub(crate) fn changes_no_step(key: &str) -> bool {
+    FREE.contains(&key)
+}
+
 /// `  key: started with A, now B`, for each setting that differs.
 fn differences(began: &Experiment, now: &Experiment) -> Vec<String> {
     let tree = |experiment| serde_json::to_value(experiment).unwrap_or_default();
@@ -414,7 +426,7 @@ fn compare(path: &str, began: &Value, now: &Value, found: &mut Vec<String>) {
                 compare(&path, &of(began), &of(now), found);
             }
         }
-        _ if FREE.contains(&path) => {}
+        _ if changes_no_step(path) => {}
         _ if began != now => found.push(format!("  {path}: started with {began}, now {now}")),
         _ => {}
     }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use hypertransformer::base::atomic;
 use hypertransformer::export::card::NOT_KNOWN;
 use hypertransformer::report::console::{say, tell};
 
@@ -59,6 +60,7 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
         output: without_extension(output),
     };
     task.check(arguments.force)?;
+    atomic::sweep(task.folder());
     let views = opened.writer.views(&opened.state);
     let made = task.make(&opened.writer, &views)?;
     let remarks = made.remarks.lines();
