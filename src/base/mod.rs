@@ -1,7 +1,8 @@
-//! Tools that every other module may use: random numbers, atomic file writes, threads and devices, mapped memory.
+//! Tools that every other module may use: random numbers, reading and writing files, threads and devices, mapped memory.
 
 pub mod atomic;
 pub mod compute;
 pub(crate) mod device;
+pub mod files;
 pub mod random;
 pub(crate) mod resident;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::files::place;
+
 /// An error while reading, importing or writing data. Each message names the file, field and value, and what was
 /// expected; a line `hint:` says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,10 @@ pub enum DataError {
         /// The operating system's error.
         source: std::io::Error,
     },
+
+    /// There is no pack of this name.
+    #[error("the pack `{0}` does not exist{place}", place = place(.0))]
+    NoPack(PathBuf),
 
     /// The file is not a pack, or it is damaged.
     #[error(

@@ -5,7 +5,7 @@
 //! the same file with `safetensors.numpy`.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +14,7 @@ use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
+use crate::base::files;
 use crate::base::resident::{FAULT_AROUND, release_pages};
 use crate::pack::error::{DataError, list_names};
 use crate::pack::part::Part;
@@ -71,7 +72,10 @@ impl Pack {
             path: path.to_path_buf(),
             problem,
         };
-        let file = File::open(path).map_err(DataError::io("open", path))?;
+        let file = files::open(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => DataError::NoPack(path.to_path_buf()),
+            _ => DataError::io("open", path)(error),
+        })?;
         // SAFETY: packs are replaced by renaming and never modified in place.
         let map = unsafe { Mmap::map(&file) }.map_err(DataError::io("map", path))?;
         let (header_length, header) =

@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 use thiserror::Error;
 
-use crate::base::atomic;
+use crate::base::{atomic, files};
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::parameters::{ParameterLayout, ParameterSpec, concatenated};
 use crate::model::state::ModelState;
 use crate::pictures::preparation::Preparation;
+
+/// Size in bytes of the largest accepted file.
+const LARGEST: u64 = 8 << 30;
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -225,7 +228,7 @@ pub fn described(path: &Path) -> Result<(String, Option<Preparation>), Checkpoin
 
 fn read(path: &Path) -> Result<(Vec<u8>, Facts), CheckpointError> {
     let damaged = |problem: String| CheckpointError::Damaged(path.to_path_buf(), problem);
-    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+    let bytes = files::read(path, LARGEST).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => CheckpointError::Missing(path.to_path_buf()),
         _ => CheckpointError::Read(path.to_path_buf(), error),
     })?;

@@ -188,6 +188,9 @@ impl Run<'_> {
             self.compute.device,
             self.compute.threads
         ));
+        if let Some(note) = train.shortened_warmup() {
+            self.report.say(&note);
+        }
         let batch_size = train.tasks_together();
         let batches = train.tasks_per_step.div_ceil(batch_size);
         if self.compute.device == Device::Cpu && batches < self.compute.threads {

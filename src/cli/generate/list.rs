@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
-use hypertransformer::base::atomic;
 use hypertransformer::base::compute::BatchSize;
+use hypertransformer::base::{atomic, files};
 use indicatif::ProgressBar;
 use serde::Deserialize;
 
@@ -132,7 +132,7 @@ fn read(list: &Path) -> anyhow::Result<Vec<Task>> {
 }
 
 fn from_lines(list: &Path) -> anyhow::Result<Vec<Row>> {
-    let text = std::fs::read_to_string(list)
+    let text = files::read_text(list, files::LARGEST_TABLE)
         .with_context(|| format!("could not read {}", list.display()))?;
     let lines = text.lines().enumerate();
     lines
@@ -150,10 +150,11 @@ fn from_lines(list: &Path) -> anyhow::Result<Vec<Row>> {
 }
 
 fn from_table(list: &Path) -> anyhow::Result<Vec<Row>> {
+    let text = files::read(list, files::LARGEST_TABLE)
+        .with_context(|| format!("could not read {}", list.display()))?;
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
-        .from_path(list)
-        .with_context(|| format!("could not read {}", list.display()))?;
+        .from_reader(&text[..]);
     reader
         .deserialize()
         .map(|row| {

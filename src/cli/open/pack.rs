@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::bail;
+use hypertransformer::base::files;
 use hypertransformer::import::catalog;
 use hypertransformer::import::data_set::{ImportRequest, Origin};
 
@@ -15,10 +16,10 @@ pub(in crate::cli) fn ensure_pack(path: &Path, quiet: bool) -> anyhow::Result<()
         return Ok(());
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let pack = path.display();
+    let (pack, place) = (path.display(), files::place(path));
     let Some(data_set) = catalog::by_pack(&stem).filter(|found| found.origin != Origin::Own) else {
         bail!(
-            "the pack {pack} is missing\nhint: make it with `hypertransformer data import`, or set data.pack to an \
+            "the pack {pack} is missing{place}\nhint: make it with `hypertransformer data import`, or set data.pack to an \
              existing pack"
         );
     };
@@ -38,7 +39,7 @@ pub(in crate::cli) fn ensure_pack(path: &Path, quiet: bool) -> anyhow::Result<()
     let program = std::env::args().next();
     let program = program.as_deref().unwrap_or("hypertransformer");
     bail!(
-        "the pack {pack} is missing\nhint: obtain {citation}{url}\n  as {files}{licence}\n  then run:\n  \
+        "the pack {pack} is missing{place}\nhint: obtain {citation}{url}\n  as {files}{licence}\n  then run:\n  \
          {program} data import {source} --from FOLDER --output {pack}",
         files = data_set.files,
         source = data_set.name,

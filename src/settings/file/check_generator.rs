@@ -42,6 +42,8 @@ fn section_faults(experiment: &Experiment) -> Vec<String> {
         &generator.generates,
         &expected,
     );
+    let changed = generator.per_layer.len();
+    faults.within("generator.per_layer", changed, 0..=layers + 1);
     let image = generator.image_embedding;
     faults.within("generator.image_embedding", image, 0..=4096);
     let prepared = experiment.initialization == Initialization::GradientStep;

@@ -4,6 +4,8 @@ mod check;
 mod check_generator;
 mod faults;
 mod load;
+mod read;
 mod schema;
 
 pub use load::{ConfigError, load, parse, to_yaml};
+pub(crate) use read::read_text;
