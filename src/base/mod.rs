@@ -6,3 +6,4 @@ pub(crate) mod device;
 pub mod files;
 pub mod random;
 pub(crate) mod resident;
+pub(crate) mod seal;

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use crate::base::files;
+use crate::base::{files, seal};
 use crate::export::error::ExportError;
 use crate::export::format::{onnx, safetensors};
 use crate::export::standalone::StandaloneCnn;
@@ -42,10 +42,11 @@ pub fn read(path: &Path) -> Result<StandaloneCnn, ExportError> {
         ErrorKind::FileTooLarge => refuse(error.to_string()),
         _ => failed(error),
     })?;
+    let sealed = seal::check(&bytes).map_err(|error| refuse(error.to_string()))?;
     // The JSON header of a safetensors file begins after eight bytes of length.
     let cnn = match bytes.get(8) {
-        Some(b'{') => safetensors::from_bytes(&bytes),
-        _ => onnx::from_bytes(&bytes),
+        Some(b'{') => safetensors::from_bytes(&bytes, sealed),
+        _ => onnx::from_bytes(&bytes, sealed),
     }
     .map_err(refuse)?;
     Ok(cnn)

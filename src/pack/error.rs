@@ -50,6 +50,13 @@ pub enum DataError {
         found: String,
     },
 
+    /// The description of the contents is not the one that was stored when the pack was written.
+    #[error(
+        "`{0}` is damaged: its class names, splits, notes or sizes are not those that it was written with\n\
+         hint: import the pack again or copy it again"
+    )]
+    Changed(PathBuf),
+
     /// A pack is named after a known data set but differs from it in numbers of classes or images.
     #[error(
         "`{path}` is named `{name}` but holds {found}, expected {expected}\nhint: import the pack again"

@@ -15,6 +15,9 @@ use crate::pictures::decoding::{USERS, decode, fit};
 /// Size of the largest accepted file in bytes.
 const LARGEST_FILE: u64 = 256 << 20;
 
+/// Longest side of a prepared picture in pixels.
+const LONGEST_SIDE: usize = 1024;
+
 /// Filter for resizing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,6 +90,21 @@ impl Preparation {
             },
             ink,
             invert: Invert::Auto,
+        })
+    }
+
+    /// Describes what is wrong with a preparation that was read from a file; `None` if it is valid.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let [channels, height, width] = self.shape();
+        let valid = [1, 3].contains(&channels)
+            && [height, width]
+                .iter()
+                .all(|side| (1..=LONGEST_SIDE).contains(side));
+        (!valid).then(|| {
+            format!(
+                "its pictures have {channels} channels and {height}×{width} pixels, expected 1 or 3 channels and sides \
+                 of 1 to {LONGEST_SIDE}"
+            )
         })
     }
 

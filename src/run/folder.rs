@@ -94,7 +94,7 @@ pub enum RunError {
     OtherPack {
         /// The pack.
         pack: PathBuf,
-        /// `images` or `splits`.
+        /// What differs: images, splits, or class names and notes.
         what: &'static str,
         /// The run folder.
         run: PathBuf,
@@ -262,7 +262,11 @@ impl RunFolder {
         }
         .map_err(|error| RunError::Facts(path, error))?;
         let now = identity(pack);
-        for (key, what) in [("content_hash", "images"), ("splits_hash", "splits")] {
+        for (key, what) in [
+            ("content_hash", "images"),
+            ("splits_hash", "splits"),
+            ("whole_hash", "class names or notes"),
+        ] {
             if began["pack"][key].is_string() && began["pack"][key] != now[key] {
                 return Err(RunError::OtherPack {
                     pack: pack.path().to_path_buf(),
@@ -365,13 +369,14 @@ pub fn argv() -> Vec<String> {
         .collect()
 }
 
-/// What identifies a pack: its images, and which class is in which part.
+/// What identifies a pack: its images, which class is in which part, and all else that it says.
 fn identity(pack: &Pack) -> Value {
     let metadata = pack.metadata();
     let splits = serde_json::to_vec(&metadata.splits).unwrap_or_default();
     json!({
         "content_hash": metadata.content_hash,
         "splits_hash": blake3::hash(&splits).to_hex().to_string(),
+        "whole_hash": pack.whole_hash(),
     })
 }
 

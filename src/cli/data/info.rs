@@ -53,6 +53,7 @@ pub(in crate::cli) fn info(pack: &Pack) {
     println!("  source   {}", metadata.source);
     println!("  licence  {}", metadata.licence);
     println!("  content  {}", metadata.content_hash);
+    println!("  whole    {}", pack.whole_hash().unwrap_or("not hashed"));
     for (note, value) in &metadata.notes {
         println!("  {note}: {value}");
     }

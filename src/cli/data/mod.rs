@@ -60,6 +60,14 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
                 report.images
             );
             println!(
+                "{}",
+                match pack.whole_hash() {
+                    Some(_) => "class names, splits and notes: as hashed",
+                    None =>
+                        "class names, splits and notes: not hashed by the earlier version that wrote the pack",
+                }
+            );
+            println!(
                 "byte-identical pairs: {}, of these across parts of `{}`: {}",
                 report.duplicates.len(),
                 pack.metadata().default_split,

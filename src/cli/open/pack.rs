@@ -1,11 +1,31 @@
-//! The pack of an experiment: drawn if it is the synthetic one, or a hint on what to obtain.
+//! The pack of an experiment: drawn if it is the synthetic one, or a hint on what to obtain; and whether it is intact.
 
 use std::path::Path;
 
 use anyhow::bail;
+use clap::Args;
 use hypertransformer::base::files;
 use hypertransformer::import::catalog;
 use hypertransformer::import::data_set::{ImportRequest, Origin};
+use hypertransformer::pack::error::DataError;
+use hypertransformer::pack::intact::ensure_intact;
+use hypertransformer::pack::pack::Pack;
+
+#[derive(Args)]
+pub(in crate::cli) struct PackArguments {
+    /// Hash the whole pack. Otherwise a pack that was hashed before and has the same size and times is trusted
+    #[arg(long)]
+    verify: bool,
+}
+
+impl PackArguments {
+    /// Opens a pack whose contents are those that it was written with.
+    pub(in crate::cli) fn open(&self, path: &Path) -> Result<Pack, DataError> {
+        let pack = Pack::open(path)?;
+        ensure_intact(&pack, self.verify)?;
+        Ok(pack)
+    }
+}
 
 /// Makes sure that the pack of an experiment is there: a missing synthetic pack is drawn.
 ///
