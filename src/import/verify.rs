@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::import::catalog::DATA_SETS;
 use crate::import::data_set::DataSet;
 use crate::pack::error::DataError;
-use crate::pack::intact::ensure_intact;
+use crate::pack::intact::check_contents;
 use crate::pack::pack::Pack;
 use crate::pack::part::Part;
 
@@ -54,7 +54,7 @@ impl Duplicates {
 /// # Errors
 /// If the content differs from its hash, or a data set of known contents is incomplete and its notes do not say so.
 pub fn verify(pack: &Pack) -> Result<VerifyReport, DataError> {
-    ensure_intact(pack, true)?;
+    check_contents(pack)?;
     let (path, metadata) = (pack.path().to_path_buf(), pack.metadata());
     let found = (pack.class_count(), pack.image_count());
     let named = DATA_SETS

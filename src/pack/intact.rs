@@ -58,21 +58,30 @@ pub fn ensure_intact(pack: &Pack, always: bool) -> Result<(), DataError> {
     if !always && known.contains(&now) {
         return Ok(());
     }
-    let found = pack.hash_contents();
-    let expected = &pack.metadata().content_hash;
-    if found != *expected {
-        return Err(DataError::HashMismatch {
-            path: path.to_path_buf(),
-            expected: expected.clone(),
-            found,
-        });
-    }
+    check_contents(pack)?;
     known.retain(|earlier| earlier.path != now.path);
     known.push(now);
     let surplus = known.len().saturating_sub(MOST_REMEMBERED);
     known.drain(..surplus);
     remember(&known);
     Ok(())
+}
+
+/// Hashes the images and classes of a pack and checks that they are those that were written.
+///
+/// # Errors
+/// [`DataError::HashMismatch`] if they differ.
+pub fn check_contents(pack: &Pack) -> Result<(), DataError> {
+    let found = pack.hash_contents();
+    let expected = &pack.metadata().content_hash;
+    match found == *expected {
+        true => Ok(()),
+        false => Err(DataError::HashMismatch {
+            path: pack.path().to_path_buf(),
+            expected: expected.clone(),
+            found,
+        }),
+    }
 }
 
 /// Where hashed packs are remembered: in the user's cache folder, or nowhere.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_yaml::{Mapping, Value};
 
 use crate::base::files;
-use crate::settings::file::load::ConfigError;
+use crate::settings::file::error::ConfigError;
 use crate::settings::file::schema::{Schema, merge};
 
 /// The key that names the file or files that a file extends.
