@@ -167,7 +167,7 @@ fn an_endless_override_path_is_refused() {
 #[test]
 fn unreasonably_large_sizes_are_refused() {
     let error = error(
-        "",
+        "{}",
         &[
             "episode.way=18446744073709551615",
             "cnn.channels=9999999",

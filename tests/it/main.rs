@@ -11,6 +11,7 @@ mod episodes;
 mod experiments;
 mod export;
 mod files;
+mod fuzz;
 mod generation;
 mod gpu;
 mod import;

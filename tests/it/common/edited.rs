@@ -22,16 +22,35 @@ pub(crate) fn redescribed(bytes: &[u8], key: &str, change: impl FnOnce(&mut Valu
     [&length, header.as_bytes(), tensors].concat()
 }
 
+/// A pack as versions wrote it that hashed neither names nor splits.
+pub(crate) fn without_whole_hash(bytes: &[u8]) -> Vec<u8> {
+    let mut old = bytes.to_vec();
+    let key = b",\"whole_hash\":";
+    let found = old.windows(key.len()).position(|text| text == key);
+    let start = found.unwrap();
+    // The key, and 64 digits in quotes.
+    old[start..start + key.len() + 66].fill(b' ');
+    old
+}
+
 /// The file with its checksum made right again, as one who changes it on purpose can do.
 pub(crate) fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    assert!(reseal(&mut bytes));
+    bytes
+}
+
+/// Makes the checksum of a file right; `false` if it has none.
+pub(crate) fn reseal(bytes: &mut [u8]) -> bool {
     let mark = b"blake3:";
     let found = bytes.windows(mark.len()).position(|text| text == mark);
-    let digits = found.unwrap() + mark.len();
-    let digits = digits..digits + 64;
-    bytes[digits.clone()].fill(b'0');
-    let checksum = blake3::hash(&bytes).to_hex();
-    bytes[digits].copy_from_slice(checksum.as_bytes());
-    bytes
+    let digits = found.unwrap_or(bytes.len()) + mark.len();
+    if digits + 64 > bytes.len() {
+        return false;
+    }
+    bytes[digits..digits + 64].fill(b'0');
+    let checksum = blake3::hash(bytes).to_hex();
+    bytes[digits..digits + 64].copy_from_slice(checksum.as_bytes());
+    true
 }
 
 /// Numbers that look random and are the same each time (splitmix64).
