@@ -72,6 +72,18 @@ fn settings_of_more_layers_than_there_can_be_are_refused() {
 }
 
 #[test]
+fn more_layers_than_a_cnn_can_have_are_refused_without_counting_to_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.yaml");
+    fs::write(&path, format!("cnn: {{layers: {}}}\n", u64::MAX)).unwrap();
+    let error = error_of(&path);
+    assert!(
+        error.contains("cnn.layers: 18446744073709551615: expected 0 to 64"),
+        "{error}"
+    );
+}
+
+#[test]
 fn thousands_of_faults_and_long_values_make_no_long_message() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.yaml");

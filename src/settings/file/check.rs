@@ -60,7 +60,7 @@ fn check_episode(episode: &EpisodeConfig, faults: &mut Faults) {
 
 fn check_cnn(cnn: &CnnOptions, faults: &mut Faults) {
     faults.within("cnn.channels", cnn.channels, 1..=4_096);
-    faults.within("cnn.layers", cnn.layers, 0..=64);
+    faults.within("cnn.layers", cnn.layers, 0..=CnnOptions::MOST_LAYERS);
     faults.within("cnn.stride", cnn.stride, 1..=64);
     let pooled = cnn.pooled_layers.unwrap_or(0);
     faults.within("cnn.pooled_layers", pooled, 0..=cnn.layers);

@@ -3,14 +3,15 @@
 use serde::Serialize;
 use serde_yaml::{Mapping, Value};
 
+use crate::settings::cnn::CnnOptions;
 use crate::settings::experiment::Experiment;
 use crate::settings::generator::GeneratorOptions;
 
 /// The section whose keys are names of layers; each of them holds settings of `generator`.
 const PER_LAYER: &str = "generator.per_layer";
 
-/// Largest number of layers whose settings differ from those for all: 64 convolutions and the logits layer.
-const MOST_LAYERS: usize = 65;
+/// Largest number of layers whose settings differ from those for all: those of all convolutions and the logits layer.
+const MOST_LAYERS: usize = CnnOptions::MOST_LAYERS + 1;
 
 /// Number of faults after which no more are looked for.
 const MOST_FAULTS: usize = 100;
