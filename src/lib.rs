@@ -4,6 +4,9 @@
 //! Data flows one way: [`import`] → [`pack`] → [`episode`] → [`model`] → [`train`] and [`evaluate`] → [`report`],
 //! [`export`]. `docs/internals.md` has the picture.
 
+// `report::console` prints.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod analysis;
 pub mod base;
 pub mod draw;

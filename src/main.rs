@@ -1,5 +1,8 @@
 //! The program `hypertransformer`.
 
+// `report::console` prints.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 mod platform;
 

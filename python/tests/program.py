@@ -17,8 +17,8 @@ def program(*words):
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
-def train(run, pack, settings):
-    """Train the synthetic experiment in a few steps, 5-way, on `pack`; return the run's folder."""
+def overrides(pack, settings):
+    """The words that make a training of the synthetic experiment short, 5-way and on `pack`."""
     chosen = {
         "data.pack": pack,
         "episode.way": 5,
@@ -26,6 +26,11 @@ def train(run, pack, settings):
         "train.warmup_steps": 5,
         "validation.episodes": 4,
     } | settings
-    overrides = [word for key, value in chosen.items() for word in ("--set", f"{key}={value}")]
-    program("train", "experiments/synthetic.yaml", "--run-dir", run, "--quiet", *overrides)
+    return [word for key, value in chosen.items() for word in ("--set", f"{key}={value}")]
+
+
+def train(run, pack, settings, *more):
+    """Train the synthetic experiment in a few steps; return the run's folder."""
+    words = ["--run-dir", run, "--quiet", *overrides(pack, settings), *more]
+    program("train", "experiments/synthetic.yaml", *words)
     return run

@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod compute;
 pub(crate) mod device;
 pub mod files;
+pub mod interrupt;
 pub mod random;
 pub(crate) mod resident;
 pub(crate) mod seal;

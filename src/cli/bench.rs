@@ -12,6 +12,7 @@ use hypertransformer::evaluate::episodes::evaluate;
 use hypertransformer::model::trained::Trained;
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
+use hypertransformer::report::console::{OutputError, tell};
 use hypertransformer::run::assemble::{build_model, evaluation_sampler, training_sampler};
 use hypertransformer::settings::file::load;
 use hypertransformer::train::gradient::{Objective, step_gradient};
@@ -69,7 +70,7 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let experiment = load(&arguments.experiment, &arguments.overrides)?;
     let compute = arguments.compute.start(experiment.train.precision)?;
     if arguments.what == What::Products {
-        products(compute.device, arguments.json);
+        products(compute.device, arguments.json)?;
         return Ok(ExitCode::SUCCESS);
     }
     ensure_pack(&experiment.data.pack, true)?;
@@ -149,21 +150,21 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
             "waiting_share": waited / seconds,
             "peak_memory_mib": peak_memory_mib(),
         });
-        println!("{object}");
+        tell(&object)?;
     } else {
-        println!(
+        tell(format!(
             "{what}: {milliseconds:.2} ms per episode, {per_second:.0} episodes/s, {images_per_second:.0} images/s ({} episodes, {:?}, {} threads, peak memory {:.0} MiB)",
             episodes,
             compute.device,
             compute.threads,
             peak_memory_mib().unwrap_or(f64::NAN),
-        );
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the median rate of a square matrix product.
-fn products(device: Device, json: bool) {
+fn products(device: Device, json: bool) -> Result<(), OutputError> {
     let side: i64 = if device.is_cuda() { 8192 } else { 1024 };
     let random = || Tensor::rand([side, side], (Kind::Float, device));
     let (left, right) = (random(), random());
@@ -181,13 +182,16 @@ fn products(device: Device, json: bool) {
     let gflops = rates[rates.len() / 2];
     if json {
         let what = What::Products.name();
-        println!(
+        tell(format!(
             "{}",
             json!({"what": what, "side": side, "gflops": gflops, "device": format!("{device:?}")})
-        );
+        ))?;
     } else {
-        println!("products: {gflops:.0} GFLOP/s ({side}×{side} times {side}×{side}, {device:?})");
+        tell(format!(
+            "products: {gflops:.0} GFLOP/s ({side}×{side} times {side}×{side}, {device:?})"
+        ))?;
     }
+    Ok(())
 }
 
 /// Peak memory of this process so far, on systems that have `/proc`.

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::ensure;
 use clap::Args;
-use hypertransformer::run::checkpoint::{self, Checkpoint};
+use hypertransformer::report::console::tell;
+use hypertransformer::run::checkpoint::{self, Checkpoint, Progress};
 use hypertransformer::run::folder::CheckpointChoice;
 
 use crate::cli::open::writer::open;
@@ -36,16 +37,17 @@ pub(super) fn run(arguments: &BundleArguments) -> anyhow::Result<ExitCode> {
     let opened = open(&arguments.run, &arguments.checkpoint)?;
     let bundle = Checkpoint {
         optimizer: HashMap::new(),
+        progress: Progress::default(),
         preparation: Some(opened.preparation),
         ..opened.saved
     };
     checkpoint::save(output, &opened.model, &bundle)?;
     let bytes = std::fs::metadata(output)?.len();
-    println!(
+    tell(format!(
         "{}: {bytes} bytes, checkpoint step {}, for at most {} classes",
         output.display(),
         bundle.step,
         opened.experiment.episode.way
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::cli::failure;
 use crate::cli::open::cnn::CnnArguments;
+use hypertransformer::report::console::{say, tell};
 
 #[derive(Args)]
 pub(super) struct ClassifyArguments {
@@ -55,13 +56,13 @@ pub(super) fn run(arguments: &ClassifyArguments) -> anyhow::Result<ExitCode> {
             let answers: Vec<String> = ranked.iter().map(answer).collect();
             format!("{}\t{}", file.display(), answers.join("\t"))
         };
-        println!("{line}");
+        tell(&line)?;
     }
     if failed > 0 {
-        eprintln!(
+        say(format!(
             "{failed} of {} files could not be classified",
             arguments.files.len()
-        );
+        ));
         return Ok(ExitCode::from(1));
     }
     Ok(ExitCode::SUCCESS)

@@ -3,33 +3,37 @@
 use std::process::ExitCode;
 
 use hypertransformer::base::compute::available_threads;
+use hypertransformer::report::console::tell;
 use tch::{Cuda, Kind, Tensor};
 
 pub(super) fn run() -> anyhow::Result<ExitCode> {
     let linked_cuda = env!("HYPERTRANSFORMER_LINKED_CUDA");
     let (gpus, visible) = (Cuda::device_count(), Cuda::is_available());
-    println!(
+    tell(format!(
         "hypertransformer  {} (git {})",
         env!("CARGO_PKG_VERSION"),
         env!("HYPERTRANSFORMER_GIT_COMMIT")
-    );
-    println!(
+    ))?;
+    tell(format!(
         "libtorch          {}",
         env!("HYPERTRANSFORMER_LIBTORCH_VERSION")
-    );
-    println!("libtorch folder   {}", env!("HYPERTRANSFORMER_LIBTORCH"));
-    println!("linked with CUDA  {linked_cuda}");
-    println!(
+    ))?;
+    tell(format!(
+        "libtorch folder   {}",
+        env!("HYPERTRANSFORMER_LIBTORCH")
+    ))?;
+    tell(format!("linked with CUDA  {linked_cuda}"))?;
+    tell(format!(
         "GPUs              {gpus}{}",
         if visible {
             ""
         } else {
             " (computing on the CPU)"
         }
-    );
-    println!("cuDNN             {}", Cuda::cudnn_is_available());
-    println!("MKL-DNN           {}", tch::utils::has_mkldnn());
-    println!("threads           {}", available_threads());
+    ))?;
+    tell(format!("cuDNN             {}", Cuda::cudnn_is_available()))?;
+    tell(format!("MKL-DNN           {}", tch::utils::has_mkldnn()))?;
+    tell(format!("threads           {}", available_threads()))?;
 
     let driver = std::path::Path::new("/proc/driver/nvidia/version").exists();
     let mut faults = Vec::new();
@@ -47,10 +51,10 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
         faults.push(format!("{library} does not exist: run `make setup build`"));
     }
     for fault in &faults {
-        println!("fault: {fault}");
+        tell(format!("fault: {fault}"))?;
     }
     if faults.is_empty() {
-        println!("no faults found");
+        tell("no faults found")?;
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::from(1))

@@ -9,6 +9,7 @@ use hypertransformer::episode::episode::{EpisodeDraw, EpisodeShape};
 use hypertransformer::episode::list::write_episode_list;
 use hypertransformer::episode::sampler::EpisodeSampler;
 use hypertransformer::pack::part::Part;
+use hypertransformer::report::console::say;
 use hypertransformer::settings::episode::QuerySampling;
 
 use crate::cli::open::pack::PackArguments;
@@ -88,12 +89,12 @@ pub(super) fn run(command: &EpisodesCommand) -> anyhow::Result<ExitCode> {
     }
     let sampler = EpisodeSampler::new(pack, scheme, part, shape, draw, seed)?;
     write_episode_list(&arguments.output, &sampler, arguments.episodes)?;
-    eprintln!(
+    say(format!(
         "written: {} ({} episodes of `{scheme}`, {part}, {}-way {}-shot, seed {seed})",
         arguments.output.display(),
         arguments.episodes,
         shape.way,
         shape.shot
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }

@@ -3,14 +3,15 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use hypertransformer::base::interrupt::{self, INTERRUPTED};
 use hypertransformer::base::{atomic, files};
 use hypertransformer::evaluate::episodes::evaluate;
 use hypertransformer::evaluate::summary::{EpisodeRecord, Summary};
 use hypertransformer::pack::part::Part;
+use hypertransformer::report::console::{say, tell};
 use hypertransformer::run::folder::argv;
 use hypertransformer::settings::cnn::BatchNormMode;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,7 +19,6 @@ use serde_json::{Value, json};
 
 use crate::cli::open::run::{OpenedRun, RunArguments, overlap_note};
 use crate::cli::output::{ensure_replaceable, has_key};
-use crate::cli::shared::interrupt_flag;
 
 #[derive(Args)]
 pub(super) struct EvaluateArguments {
@@ -97,7 +97,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         longer.unwrap_or_default(),
         arguments.episodes
     );
-    let interrupted = interrupt_flag("stopping: nothing is written")?;
+    interrupt::stops_within_a_second("stopping: nothing is written");
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes  {msg}  eta {eta}")?;
     let bar = ProgressBar::new(arguments.episodes).with_style(style);
     let records = evaluate(
@@ -109,17 +109,18 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         |records| {
             bar.set_position(records.len() as u64);
             bar.set_message(Summary::of(records).to_string());
-            !interrupted.load(Ordering::Relaxed)
+            !interrupt::asked()
         },
     );
     bar.finish_and_clear();
     if records.len() as u64 != arguments.episodes {
-        eprintln!(
+        say(format!(
             "interrupted after {} episodes, nothing is written",
             records.len()
-        );
-        return Ok(ExitCode::from(130));
+        ));
+        return Ok(ExitCode::from(INTERRUPTED));
     }
+    run.pack.check_unchanged()?;
     let summary = Summary::of(&records);
     ensure!(
         summary.loss_mean.is_finite(),
@@ -151,7 +152,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     atomic::write(&records_path, &lines(&records)?).with_context(|| failed(&records_path))?;
     atomic::write(&output, &serde_json::to_vec_pretty(&object)?)
         .with_context(|| failed(&output))?;
-    println!(
+    tell(format!(
         "{} accuracy {} ({} episodes, 95 % interval, batch-norm {mode}{}, {}-way {}-shot, checkpoint step {})",
         arguments.split,
         summary,
@@ -160,12 +161,12 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         sampler.shape().way,
         sampler.shape().shot,
         run.step,
-    );
-    eprintln!(
+    ))?;
+    say(format!(
         "written: {} and {}",
         output.display(),
         records_path.display()
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,6 +11,7 @@ use hypertransformer::draw::heatmap::{Heatmap, draw};
 use hypertransformer::evaluate::answers::Answers;
 use hypertransformer::export::generation::most_probable;
 use hypertransformer::pictures::labelled::LabelledPictures;
+use hypertransformer::report::console::{say, tell};
 use serde_json::{Value, json};
 
 use crate::cli::generate::task::{appended, ensure_names_files, without_extension};
@@ -96,13 +97,13 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
     atomic::write(&file("json"), &json).with_context(|| failed(&file("json")))?;
     let picture = draw(&[vec![heatmap(&answers)]]);
     write_png(&picture, &file("png")).with_context(|| failed(&file("png")))?;
-    println!("{answers}\n");
-    print!("{}", table(&cnn.labels, &answers));
-    eprintln!(
+    tell(format!("{answers}\n"))?;
+    tell(table(&cnn.labels, &answers).trim_end())?;
+    say(format!(
         "written: {}.json and {}.png",
         stem.display(),
         stem.display()
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
+use hypertransformer::base::interrupt::INTERRUPTED;
 use hypertransformer::pack::error::DataError;
+use hypertransformer::report::console::{OutputError, say};
 use hypertransformer::settings::file::ConfigError;
 
 use crate::cli::panics::print_panics_briefly;
@@ -11,22 +13,32 @@ use crate::cli::panics::print_panics_briefly;
 /// What separates the advice in the text of an error from the fault itself.
 const HINT: &str = "\nhint: ";
 
-/// Runs a command and prints its error. Exit codes: 0 success, 1 failure, 2 usage or configuration, 130 interrupted.
+/// Runs a command and prints its error. Exit codes: 0 success, 1 failure, 2 usage or configuration, 130
+/// interrupted, 141 nobody reads the result.
 pub(super) fn run(command: impl FnOnce() -> anyhow::Result<ExitCode>) -> ExitCode {
     print_panics_briefly();
     match catch_unwind(AssertUnwindSafe(command)) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
-            print(&error);
+            if !nobody_reads(&error) {
+                print(&error);
+            }
             exit_code(&error)
         }
         Err(_) => ExitCode::FAILURE,
     }
 }
 
+/// Whether the reader of the result has seen enough, as `| head` does. A shell reports such a program with code 141.
+fn nobody_reads(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(OutputError::NoReader))
+}
+
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     if let Some(DataError::Interrupted) = error.downcast_ref() {
-        ExitCode::from(130)
+        ExitCode::from(INTERRUPTED)
+    } else if nobody_reads(error) {
+        ExitCode::from(141)
     } else if error.downcast_ref::<ConfigError>().is_some() {
         ExitCode::from(2)
     } else {
@@ -36,7 +48,7 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 
 /// Prints an error on stderr: the error, its causes, then the hints of all of them.
 pub(super) fn print(error: &anyhow::Error) {
-    eprint!("{}", text(error));
+    say(text(error).trim_end());
 }
 
 fn text(error: &anyhow::Error) -> String {

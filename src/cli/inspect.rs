@@ -10,6 +10,7 @@ use hypertransformer::model::hypertransformer::HyperTransformer;
 use hypertransformer::model::map_size::MapSize;
 use hypertransformer::model::summary::{LayerSummary, ModelSummary};
 use hypertransformer::pack::pack::Pack;
+use hypertransformer::report::console::{OutputError, say, tell};
 use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::{load, to_yaml};
 use hypertransformer::settings::model::ModelOptions;
@@ -42,15 +43,14 @@ pub(super) fn run(arguments: &InspectArguments) -> anyhow::Result<ExitCode> {
     let support = episode.way * episode.shot + unlabeled;
     let summary = ModelSummary::new(&model, support, episode.way * episode.query);
     if let Some(note) = experiment.train.shortened_warmup() {
-        eprintln!("{note}");
+        say(note);
     }
     if arguments.json {
-        println!("{}", json!({ "experiment": experiment, "model": summary }));
+        tell(json!({ "experiment": experiment, "model": summary }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    print!("{}", to_yaml(&experiment));
-    println!();
-    print(&summary);
+    tell(to_yaml(&experiment))?;
+    print(&summary)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -82,14 +82,14 @@ fn image_of_pack(experiment: &Experiment) -> anyhow::Result<MapSize> {
     Ok(shape.into())
 }
 
-fn print(model: &ModelSummary) {
-    println!("target CNN");
-    println!(
+fn print(model: &ModelSummary) -> Result<(), OutputError> {
+    tell("target CNN")?;
+    tell(format!(
         "  {:8} {:>12} {:>12} {:>9} {:>13}  weights are",
         "layer", "input", "output", "weights", "multiply-adds"
-    );
+    ))?;
     for layer in &model.layers {
-        println!(
+        tell(format!(
             "  {:8} {:>12} {:>12} {:>9} {:>13}  {}",
             layer.name,
             layer.input.to_string(),
@@ -97,10 +97,10 @@ fn print(model: &ModelSummary) {
             layer.weights,
             layer.multiply_adds,
             origin(layer),
-        );
+        ))?;
     }
-    println!("generators");
-    println!(
+    tell("generators")?;
+    tell(format!(
         "  {:8} {:>15} {:>7} {:>8} {:>13} {:>6} {:>5} {:>10} {:>13}",
         "layer",
         "slices",
@@ -111,10 +111,10 @@ fn print(model: &ModelSummary) {
         "heads",
         "parameters",
         "multiply-adds"
-    );
+    ))?;
     for layer in &model.layers {
         if let Some(generator) = &layer.generator {
-            println!(
+            tell(format!(
                 "  {:8} {:>15} {:>7} {:>8} {:>13} {:>6} {:>5} {:>10} {:>13}",
                 layer.name,
                 format!("{} of {}", generator.slices, generator.slice_length),
@@ -130,32 +130,44 @@ fn print(model: &ModelSummary) {
                 generator.heads,
                 generator.parameters,
                 generator.multiply_adds,
-            );
+            ))?;
         }
     }
-    println!("learned parameters φ             {:>12}", model.phi);
-    println!(
+    tell(format!(
+        "learned parameters φ             {:>12}",
+        model.phi
+    ))?;
+    tell(format!(
         "  of which image embedding       {:>12}",
         model.image_embedding
-    );
+    ))?;
     if model.training_heads > 0 {
-        println!(
+        tell(format!(
             "  of which training heads        {:>12}",
             model.training_heads
-        );
+        ))?;
     }
-    println!("weights of the CNN               {:>12}", model.cnn_weights);
-    println!("generated per task, θ            {:>12}", model.theta);
-    println!(
+    tell(format!(
+        "weights of the CNN               {:>12}",
+        model.cnn_weights
+    ))?;
+    tell(format!(
+        "generated per task, θ            {:>12}",
+        model.theta
+    ))?;
+    tell(format!(
         "multiply-adds, CNN, one image    {:>12}",
         model.cnn_multiply_adds
-    );
-    println!(
+    ))?;
+    tell(format!(
         "multiply-adds, support set to θ  {:>12}",
         model.generator_multiply_adds
-    );
+    ))?;
     let mebibytes = model.activation_bytes as f64 / f64::from(1 << 20);
-    println!("activations kept per episode     {mebibytes:>12.1} MiB (estimate)");
+    tell(format!(
+        "activations kept per episode     {mebibytes:>12.1} MiB (estimate)"
+    ))?;
+    Ok(())
 }
 
 fn origin(layer: &LayerSummary) -> &'static str {

@@ -23,8 +23,11 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use hypertransformer::base::files;
+use hypertransformer::base::interrupt::handle_signals;
+use hypertransformer::report::console::say;
 
 /// Trains and uses HyperTransformers: a Transformer reads a few labelled pictures and writes the weights of a small
 /// CNN
@@ -89,19 +92,22 @@ fn at_home(word: OsString) -> OsString {
 /// Runs the command that was given.
 pub(crate) fn run() -> ExitCode {
     let command = Cli::parse_from(std::env::args_os().map(at_home)).command;
-    failure::run(|| match command {
-        Command::Train(arguments) => train::run(&arguments),
-        Command::Evaluate(arguments) => evaluate::run(&arguments),
-        Command::Inspect(arguments) => inspect::run(&arguments),
-        Command::Data(command) => data::run(&command),
-        Command::Episodes(command) => episodes::run(&command),
-        Command::Analyze(command) => analyze::run(&command),
-        Command::Generate(arguments) => generate::run(&arguments),
-        Command::Classify(arguments) => classify::run(&arguments),
-        Command::EvaluateFolder(arguments) => evaluate_folder::run(&arguments),
-        Command::Serve(arguments) => serve::run(&arguments),
-        Command::Bundle(arguments) => bundle::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
-        Command::Doctor => doctor::run(),
+    failure::run(|| {
+        handle_signals(|message| say(message)).context("could not handle signals")?;
+        match command {
+            Command::Train(arguments) => train::run(&arguments),
+            Command::Evaluate(arguments) => evaluate::run(&arguments),
+            Command::Inspect(arguments) => inspect::run(&arguments),
+            Command::Data(command) => data::run(&command),
+            Command::Episodes(command) => episodes::run(&command),
+            Command::Analyze(command) => analyze::run(&command),
+            Command::Generate(arguments) => generate::run(&arguments),
+            Command::Classify(arguments) => classify::run(&arguments),
+            Command::EvaluateFolder(arguments) => evaluate_folder::run(&arguments),
+            Command::Serve(arguments) => serve::run(&arguments),
+            Command::Bundle(arguments) => bundle::run(&arguments),
+            Command::Bench(arguments) => bench::run(&arguments),
+            Command::Doctor => doctor::run(),
+        }
     })
 }

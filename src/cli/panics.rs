@@ -1,10 +1,7 @@
 //! What a user sees of a panic: one line and a hint, not a C++ stack.
 
+use hypertransformer::report::console::say;
 use hypertransformer::report::is_handled_panic;
-
-/// Printing fails with this error when the reader has closed the pipe, as `| head` does. That is no fault; a shell
-/// reports such a program with code 141.
-const BROKEN_PIPE: &str = "os error 32";
 
 /// Prints only the first line of each panic. Libtorch reports its errors as panics that carry a C++ stack.
 pub(super) fn print_panics_briefly() {
@@ -19,16 +16,15 @@ pub(super) fn print_panics_briefly() {
             .map(String::as_str)
             .or_else(|| payload.downcast_ref::<&str>().copied())
             .unwrap_or("unknown fault");
-        if text.starts_with("failed printing to") && text.contains(BROKEN_PIPE) {
-            std::process::exit(141);
-        }
         let text = text.replace("\\n", "\n");
-        eprintln!(
+        say(format!(
             "error: internal fault: {}",
             text.lines().next().unwrap_or_default()
-        );
+        ));
         if let Some(place) = place {
-            eprintln!("hint: this is a bug ({place}); please report it with the command you ran");
+            say(format!(
+                "hint: this is a bug ({place}); please report it with the command you ran"
+            ));
         }
     }));
 }

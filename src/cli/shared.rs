@@ -1,8 +1,6 @@
-//! What several commands share: the device and threads, the default run folder, Ctrl-C.
+//! What several commands share: the device and threads, the default run folder.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use hypertransformer::base::compute::{Compute, ComputeError, DeviceChoice, set_precision};
@@ -25,19 +23,6 @@ impl ComputeArguments {
         set_precision(precision == Precision::Reduced);
         Compute::new(self.device, self.threads.map(usize::from))
     }
-}
-
-/// A flag that the first Ctrl-C sets, with `message` on stderr. The second ends the process with code 130.
-pub(super) fn interrupt_flag(message: &'static str) -> anyhow::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let set = Arc::clone(&flag);
-    ctrlc::set_handler(move || {
-        if set.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\n{message} (press Ctrl-C again to leave at once)");
-    })?;
-    Ok(flag)
 }
 
 /// The default run folder of an experiment file, `runs/<stem>`.

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use hypertransformer::base::interrupt::{self, INTERRUPTED};
+use hypertransformer::report::console::say;
 use hypertransformer::settings::file::load;
 use hypertransformer::train::{Outcome, TrainOptions, train};
 
 use crate::cli::open::pack::{PackArguments, ensure_pack};
-use crate::cli::shared::{ComputeArguments, default_run_dir, interrupt_flag};
+use crate::cli::shared::{ComputeArguments, default_run_dir};
 
 #[derive(Args)]
 pub(super) struct TrainArguments {
@@ -50,14 +52,14 @@ pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
         force: arguments.force,
         quiet: arguments.quiet,
     };
-    let interrupted = interrupt_flag("stopping after this step: a checkpoint is saved")?;
-    let say = |text: String| {
+    interrupt::stops_by_itself("stopping after this step: a checkpoint is saved");
+    let inform = |text: String| {
         if !arguments.quiet {
-            eprintln!("{text}");
+            say(text);
         }
     };
     let run = run_dir.display();
-    match train(&experiment, &options, &compute, &interrupted)? {
+    match train(&experiment, &options, &compute, interrupt::flag())? {
         Outcome::Finished(best) => {
             let best = best.map_or(String::new(), |(step, accuracy)| {
                 format!(
@@ -65,22 +67,22 @@ pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
                     100.0 * accuracy
                 )
             });
-            say(format!(
+            inform(format!(
                 "finished{best}\nevaluate it with: hypertransformer evaluate {run}"
             ));
             Ok(ExitCode::SUCCESS)
         }
         Outcome::AlreadyFinished(step) => {
-            say(format!(
+            inform(format!(
                 "{run} already has all its {step} steps: nothing left to do"
             ));
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted(step) => {
-            say(format!(
+            inform(format!(
                 "interrupted after step {step}, checkpoint saved\nhint: continue with --resume"
             ));
-            Ok(ExitCode::from(130))
+            Ok(ExitCode::from(INTERRUPTED))
         }
     }
 }

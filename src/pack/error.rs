@@ -143,6 +143,12 @@ pub enum DataError {
         problem: String,
     },
 
+    /// A pack was overwritten in place while it was read.
+    #[error(
+        "{0} was overwritten while it was read\nhint: restore it and start again; a training continues with --resume"
+    )]
+    Overwritten(PathBuf),
+
     /// The user interrupted the import.
     #[error("interrupted; no pack was written")]
     Interrupted,

@@ -5,10 +5,12 @@
 //! the same file with `safetensors.numpy`.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors};
@@ -74,6 +76,9 @@ const RESIDENT: usize = 256 << 20;
 #[derive(Debug)]
 pub struct Pack {
     path: PathBuf,
+    file: File,
+    /// When the file was last written, and its size.
+    written: Option<(SystemTime, u64)>,
     map: Mmap,
     read: AtomicUsize,
     resident: usize,
@@ -98,7 +103,8 @@ impl Pack {
             ErrorKind::NotFound => DataError::NoPack(path.to_path_buf()),
             _ => DataError::io("open", path)(error),
         })?;
-        // SAFETY: packs are replaced by renaming and never modified in place.
+        let written = last_written(&file);
+        // SAFETY: packs are replaced by renaming. If one is modified in place all the same, `check_unchanged` finds it.
         let map = unsafe { Mmap::map(&file) }.map_err(DataError::io("map", path))?;
         let (header_length, header) =
             SafeTensors::read_metadata(&map).map_err(|error| bad(error.to_string()))?;
@@ -184,6 +190,8 @@ impl Pack {
         }
         Ok(Pack {
             path: path.to_path_buf(),
+            file,
+            written,
             images,
             offsets: offsets.into_iter().map(|offset| offset as usize).collect(),
             shape,
@@ -193,6 +201,17 @@ impl Pack {
             read: AtomicUsize::new(0),
             resident: RESIDENT,
         })
+    }
+
+    /// Checks that the file was not modified since it was opened. What was read before is then right.
+    ///
+    /// # Errors
+    /// [`DataError::Overwritten`] if it was.
+    pub fn check_unchanged(&self) -> Result<(), DataError> {
+        match last_written(&self.file) == self.written {
+            true => Ok(()),
+            false => Err(DataError::Overwritten(self.path.clone())),
+        }
     }
 
     /// Path of the file.
@@ -293,6 +312,12 @@ impl Pack {
             }),
         })
     }
+}
+
+/// When a file was last written, and its size; `None` if the system does not tell.
+fn last_written(file: &File) -> Option<(SystemTime, u64)> {
+    let metadata = file.metadata().ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 #[cfg(test)]

@@ -4,9 +4,8 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tempfile::NamedTempFile;
 
-use crate::base::atomic;
+use crate::base::atomic::{self, Temporary};
 use crate::pack::error::DataError;
 use crate::pack::pack::{HASH_KEY, METADATA_KEY, PackMetadata, whole_hash};
 use crate::pack::shape::{Element, ImageShape};
@@ -17,7 +16,7 @@ const HASH_TO_COME: &str = "0000000000000000000000000000000000000000000000000000
 /// A pack that is being written: a temporary file in the folder of `path` until [`PackWriter::finish`].
 pub struct PackWriter {
     path: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    file: BufWriter<Temporary>,
     shape: ImageShape,
     offsets: Vec<i64>,
     metadata: PackMetadata,
@@ -53,7 +52,8 @@ impl PackWriter {
         }
         let folder = atomic::folder_of(path);
         std::fs::create_dir_all(folder).map_err(DataError::io("create the folder of", path))?;
-        let temporary = atomic::temporary_in(folder).map_err(DataError::io("write", path))?;
+        atomic::sweep(folder);
+        let temporary = Temporary::in_folder(folder).map_err(DataError::io("write", path))?;
         let mut writer = PackWriter {
             path: path.to_path_buf(),
             file: BufWriter::with_capacity(1 << 20, temporary),
@@ -172,11 +172,6 @@ impl PackWriter {
         self.write_header()?;
         let file = self.file.into_inner().map_err(|error| error.into_error());
         let file = file.map_err(DataError::io("write", &path))?;
-        file.as_file()
-            .sync_all()
-            .map_err(DataError::io("write", &path))?;
-        let persisted = file.persist(&path).map_err(|error| error.error);
-        persisted.map_err(DataError::io("write", &path))?;
-        Ok(())
+        file.persist(&path).map_err(DataError::io("write", &path))
     }
 }

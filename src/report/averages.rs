@@ -12,10 +12,10 @@ pub(crate) struct Metric<Source> {
 }
 
 /// Weighted averages by tag.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Averages(BTreeMap<String, Average>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Average {
     description: &'static str,
     sum: f64,
@@ -59,6 +59,25 @@ impl Averages {
         for (tag, average) in &other.0 {
             self.add(tag, average.description, average.sum, average.weight);
         }
+    }
+
+    /// Sum and weight of each tag.
+    pub(crate) fn sums(&self) -> BTreeMap<String, (f64, f64)> {
+        let sums = self.0.iter();
+        sums.map(|(tag, average)| (tag.clone(), (average.sum, average.weight)))
+            .collect()
+    }
+
+    /// The averages with these sums and weights; `description` describes a tag.
+    pub(crate) fn from_sums(
+        sums: BTreeMap<String, (f64, f64)>,
+        description: impl Fn(&str) -> &'static str,
+    ) -> Averages {
+        let mut averages = Averages::default();
+        for (tag, (sum, weight)) in sums {
+            averages.add(&tag, description(&tag), sum, weight);
+        }
+        averages
     }
 
     /// The average of a tag; NaN if it was never measured.

@@ -1,6 +1,7 @@
 //! What a run reports: `metrics.jsonl`, TensorBoard events, and a progress bar or plain lines on stderr.
 
 pub(crate) mod averages;
+pub mod console;
 mod jsonl;
 mod progress;
 mod tensorboard;
@@ -37,15 +38,15 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Opens the report of a run of `steps` steps: the file `metrics`, and an event file beside it. Metrics after
-    /// `resumed_step` are dropped, because the resumed run records them again.
+    /// Opens the report of a run of `steps` steps: the file `metrics`, and an event file beside it. Of a resumed run, what
+    /// was recorded after step `recorded` is dropped, because the run records it again.
     ///
     /// # Errors
     /// If a file cannot be opened.
     pub(crate) fn create(
         metrics: &Path,
         steps: u64,
-        resumed_step: Option<u64>,
+        recorded: Option<u64>,
         quiet: bool,
     ) -> Result<Report, ReportError> {
         let folder = atomic::folder_of(metrics);
@@ -55,9 +56,9 @@ impl Report {
         };
         Ok(Report {
             folder: folder.to_path_buf(),
-            metrics: MetricsFile::open(metrics, resumed_step).map_err(failed)?,
-            tensorboard: TensorBoard::open(folder).map_err(failed)?,
-            progress: Progress::new(steps, resumed_step.unwrap_or(0), quiet),
+            metrics: MetricsFile::open(metrics, recorded).map_err(failed)?,
+            tensorboard: TensorBoard::open(folder, recorded).map_err(failed)?,
+            progress: Progress::new(steps, recorded.unwrap_or(0), quiet),
         })
     }
 
@@ -75,8 +76,15 @@ impl Report {
             })
     }
 
-    /// Shows how far training is: loss, accuracy (a fraction), learning rate and episodes per second.
-    pub(crate) fn progress(&self, step: u64, loss: f64, accuracy: f64, rate: f64, speed: f64) {
+    /// Shows how far training is: loss, accuracy (a fraction), learning rate and, if known, episodes per second.
+    pub(crate) fn progress(
+        &self,
+        step: u64,
+        loss: f64,
+        accuracy: f64,
+        rate: f64,
+        speed: Option<f64>,
+    ) {
         self.progress.show(step, loss, accuracy, rate, speed);
     }
 

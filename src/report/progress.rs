@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::report::console;
+
 pub(crate) struct Progress {
     steps: u64,
     first_step: u64,
@@ -31,21 +33,20 @@ impl Progress {
         }
     }
 
-    pub(crate) fn show(&self, step: u64, loss: f64, accuracy: f64, rate: f64, speed: f64) {
+    pub(crate) fn show(&self, step: u64, loss: f64, accuracy: f64, rate: f64, speed: Option<f64>) {
+        let speed = speed.map_or(String::new(), |speed| format!("  {speed:.0} episodes/s"));
         let accuracy = 100.0 * accuracy;
         if let Some(bar) = &self.bar {
             bar.set_position(step);
-            bar.set_message(format!(
-                "loss {loss:.4}  accuracy {accuracy:.1} %  {speed:.0} episodes/s"
-            ));
+            bar.set_message(format!("loss {loss:.4}  accuracy {accuracy:.1} %{speed}"));
         } else if !self.quiet {
             let eta = self.eta(step).as_secs();
-            eprintln!(
-                "step {step}/{}  loss {loss:.4}  accuracy {accuracy:.1} %  lr {rate:.2e}  {speed:.0} episodes/s  eta {:02}:{:02}",
+            console::say(format!(
+                "step {step}/{}  loss {loss:.4}  accuracy {accuracy:.1} %  lr {rate:.2e}{speed}  eta {:02}:{:02}",
                 self.steps,
                 eta / 60,
                 eta % 60,
-            );
+            ));
         }
     }
 
@@ -58,7 +59,7 @@ impl Progress {
     pub(crate) fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None if !self.quiet => eprintln!("{text}"),
+            None if !self.quiet => console::say(text),
             None => {}
         }
     }

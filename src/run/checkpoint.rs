@@ -1,6 +1,6 @@
 //! Checkpoints: one safetensors file each, with every tensor by name and all that an exact resume needs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -35,6 +35,25 @@ struct Facts {
     experiment: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     preparation: Option<Preparation>,
+    #[serde(default, skip_serializing_if = "Progress::is_none")]
+    progress: Progress,
+}
+
+/// What a resumed run needs to report the same numbers as one that was not interrupted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Sum and weight of each number that is averaged until the next line of the log.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub averages: BTreeMap<String, (f64, f64)>,
+    /// Whether the log line or the validation of the step is still to come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreported: bool,
+}
+
+impl Progress {
+    fn is_none(&self) -> bool {
+        *self == Progress::default()
+    }
 }
 
 /// The state of a run after some step, with tensors on the CPU.
@@ -52,6 +71,8 @@ pub struct Checkpoint {
     pub experiment: String,
     /// How pictures are prepared. Only a bundle has it, because it is used without its pack.
     pub preparation: Option<Preparation>,
+    /// What was measured since the last line of the log.
+    pub progress: Progress,
 }
 
 /// A checkpoint that cannot be read or written.
@@ -135,6 +156,7 @@ pub fn save(
         best_validation_accuracy: checkpoint.best.map(|(_, accuracy)| accuracy.to_string()),
         experiment: checkpoint.experiment.clone(),
         preparation: checkpoint.preparation.clone(),
+        progress: checkpoint.progress.clone(),
     };
     // A single key, because a map with several keys would be written in a different order each time.
     let facts = serde_json::to_string(&facts).unwrap_or_default();
@@ -183,6 +205,7 @@ pub fn load(path: &Path, model: &HyperTransformer) -> Result<Checkpoint, Checkpo
         optimizer,
         experiment: facts.experiment,
         preparation: facts.preparation,
+        progress: facts.progress,
     })
 }
 

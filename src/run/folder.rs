@@ -1,7 +1,7 @@
 //! The folder of a run: the names of its files, and what may be overwritten.
 
 use std::collections::BTreeSet;
-use std::fs::{DirEntry, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,16 @@ use crate::settings::file::{ConfigError, load, parse, read_text, to_yaml};
 
 /// How the run was started: version, device, seed, pack and command.
 const RUN: &str = "run.json";
+/// The resolved configuration.
+const CONFIG: &str = "config.yaml";
+/// The subfolder of checkpoints.
+const CHECKPOINTS: &str = "checkpoints";
 /// Recorded metrics, one JSON object a line.
 const METRICS: &str = "metrics.jsonl";
+/// How the names of TensorBoard's files begin.
+const EVENTS: &str = "events.out.tfevents.";
+/// Settings that may differ in a resumed run, because they change no step.
+const FREE: [&str; 1] = ["train.checkpoint_minutes"];
 /// Name of the subfolder with the results of `analyze`.
 pub const ANALYSIS: &str = "analysis";
 
@@ -145,37 +153,46 @@ impl RunFolder {
     ) -> Result<RunFolder, RunError> {
         let mut folder = RunFolder::at(path);
         let failed = |error| RunError::Write(path.to_path_buf(), error);
-        let there = folder.config().exists();
-        if there && !force {
-            return Err(RunError::Exists(path.to_path_buf()));
-        }
-        let foreign = |entry: std::io::Result<DirEntry>| {
-            // Left by a run that was killed before its configuration was written.
-            entry.is_ok_and(|entry| {
-                let name = entry.file_name();
-                let name = name.to_string_lossy();
-                !name.starts_with(atomic::PARTIAL_PREFIX) && name != RUN
-            })
-        };
-        if !there
-            && path
-                .read_dir()
-                .is_ok_and(|mut entries| entries.any(foreign))
-        {
+        if path.exists() && !RunFolder::is_unborn(path) {
             // --force replaces runs and nothing else.
-            return Err(RunError::NotEmpty(path.to_path_buf()));
+            match folder.config().exists() {
+                true if force => {}
+                true => return Err(RunError::Exists(path.to_path_buf())),
+                false => return Err(RunError::NotEmpty(path.to_path_buf())),
+            }
         }
         std::fs::create_dir_all(path).map_err(failed)?;
         folder.lock()?;
-        if there {
-            folder.clear().map_err(failed)?;
-        }
+        folder.clear().map_err(failed)?;
+        // If the process is killed between these, the folder is unborn.
+        atomic::write(&folder.config(), to_yaml(experiment).as_bytes()).map_err(failed)?;
         let facts = serde_json::to_vec_pretty(facts).unwrap_or_default();
         atomic::write(&path.join(RUN), &facts).map_err(failed)?;
         std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
-        // The configuration comes last, because a folder with a configuration is a run that can be resumed.
-        atomic::write(&folder.config(), to_yaml(experiment).as_bytes()).map_err(failed)?;
         Ok(folder)
+    }
+
+    /// Whether the folder is empty or holds only what a run has written that was killed before its first checkpoint. It
+    /// holds no step, so a run may start there as in a new folder.
+    pub(crate) fn is_unborn(path: &Path) -> bool {
+        let folder = RunFolder::at(path);
+        let names = |path: &Path| -> Option<Vec<String>> {
+            let entries = path.read_dir().ok()?.map(|entry| {
+                let name = entry.ok()?.file_name();
+                Some(name.to_string_lossy().into_owned())
+            });
+            entries.collect()
+        };
+        let partial = |name: &String| name.starts_with(atomic::PARTIAL_PREFIX);
+        let of_a_start = |name: &String| {
+            partial(name)
+                || [CONFIG, RUN, CHECKPOINTS, METRICS].contains(&name.as_str())
+                || name.starts_with(EVENTS)
+        };
+        let recorded = std::fs::metadata(folder.metrics()).is_ok_and(|file| file.len() > 0);
+        names(path).is_some_and(|names| names.iter().all(of_a_start))
+            && names(&folder.checkpoints()).is_none_or(|names| names.iter().all(partial))
+            && !recorded
     }
 
     /// Opens the folder of a run to resume it.
@@ -198,6 +215,9 @@ impl RunFolder {
             folder.check_pack(pack)?;
             let failed = |error| RunError::Write(path.to_path_buf(), error);
             std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
+            for written in [path, &folder.checkpoints(), &path.join(ANALYSIS)] {
+                atomic::sweep(written);
+            }
             return Ok(folder);
         }
         Err(RunError::OtherConfiguration {
@@ -285,12 +305,12 @@ impl RunFolder {
 
     /// Path of the resolved configuration.
     pub(crate) fn config(&self) -> PathBuf {
-        self.path.join("config.yaml")
+        self.path.join(CONFIG)
     }
 
     /// Path of the folder of checkpoints.
     pub(crate) fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
+        self.path.join(CHECKPOINTS)
     }
 
     /// Path of the recorded metrics.
@@ -314,25 +334,36 @@ impl RunFolder {
         newest.or_else(|| best.exists().then_some(best))
     }
 
-    /// Removes the files that a run writes and nothing else.
+    /// Removes the files that a run writes and nothing else, but for its configuration, which is then replaced.
     fn clear(&self) -> std::io::Result<()> {
-        let checkpoints = self.checkpoints();
-        if checkpoints.exists() {
-            std::fs::remove_dir_all(checkpoints)?;
+        // Renamed first, so that no checkpoints of a run are left without the others.
+        let removed = self
+            .path
+            .join(format!("{}{CHECKPOINTS}", atomic::PARTIAL_PREFIX));
+        remove_folder(&removed)?;
+        if self.checkpoints().exists() {
+            std::fs::rename(self.checkpoints(), &removed)?;
+            remove_folder(&removed)?;
         }
-        let analysis = self.path.join(ANALYSIS);
         remove_files(&self.path, |name| {
             let evaluation = name.starts_with("evaluation-")
                 && (name.ends_with(".json") || name.ends_with(".jsonl"));
-            let report = name == METRICS || name.starts_with("events.out.tfevents.");
+            let report = name == METRICS || name.starts_with(EVENTS);
             evaluation || report || name == RUN || name.starts_with(atomic::PARTIAL_PREFIX)
         })?;
+        let analysis = self.path.join(ANALYSIS);
         if analysis.exists() {
             let found = |name: &str| name.starts_with("attention") || name == "adaptation.json";
             remove_files(&analysis, found)?;
         }
-        // Removed last: as long as it exists, the folder is a run.
-        std::fs::remove_file(self.config())
+        Ok(())
+    }
+}
+
+fn remove_folder(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 
@@ -405,6 +436,7 @@ fn compare(path: &str, began: &Value, now: &Value, found: &mut Vec<String>) {
                 compare(&path, &of(began), &of(now), found);
             }
         }
+        _ if FREE.contains(&path) => {}
         _ if began != now => found.push(format!("  {path}: started with {began}, now {now}")),
         _ => {}
     }

@@ -113,6 +113,9 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// Steps between checkpoints `step-N`.
     pub checkpoint_every: u64,
+    /// Minutes between saves of the checkpoint `last`, from which a killed run is resumed; 0: only at validations, at
+    /// `step-N` and at the end.
+    pub checkpoint_minutes: f64,
     /// Number of `step-N` checkpoints to keep; `last` and `best` are always kept.
     pub keep_checkpoints: usize,
     /// Whether TensorBoard shows the test accuracy too; it selects nothing.
@@ -180,6 +183,7 @@ impl Default for TrainConfig {
             start_from: None,
             log_every: 100,
             checkpoint_every: 5_000,
+            checkpoint_minutes: 5.0,
             keep_checkpoints: 3,
             log_test_accuracy: false,
         }

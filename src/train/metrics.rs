@@ -56,31 +56,44 @@ pub(crate) static OPTIMIZER_STEP: &[Metric<OptimizerStep>] = &[Metric {
     measure: |step| step.gradient_norm,
 }];
 
-/// What is known when a line of the log is written.
-pub(crate) struct LogLine {
-    /// Learning rate of the last step.
-    pub(crate) learning_rate: f64,
+/// What the tag of [`TRAINING_PASS`] or [`OPTIMIZER_STEP`] says.
+pub(crate) fn description(tag: &str) -> &'static str {
+    let pass = TRAINING_PASS
+        .iter()
+        .map(|metric| (metric.tag, metric.description));
+    let step = OPTIMIZER_STEP
+        .iter()
+        .map(|metric| (metric.tag, metric.description));
+    pass.chain(step)
+        .find(|(known, _)| *known == tag)
+        .map_or("", |(_, description)| description)
+}
+
+/// The learning rate of the last step, written with each line of the log.
+pub(crate) static LEARNING_RATE: &[Metric<f64>] = &[Metric {
+    tag: "train/learning_rate",
+    description: "learning rate of the last step",
+    measure: |rate| *rate,
+}];
+
+/// How fast training was since the last line of the log.
+pub(crate) struct Speed {
     pub(crate) episodes_per_second: f64,
     /// Fraction of the time that was spent waiting for episodes.
     pub(crate) loader_wait: f64,
 }
 
-/// Measured once per line of the log.
-pub(crate) static LOG_LINE: &[Metric<LogLine>] = &[
-    Metric {
-        tag: "train/learning_rate",
-        description: "learning rate of the last step",
-        measure: |line| line.learning_rate,
-    },
+/// Written with each line of the log if a step was timed.
+pub(crate) static SPEED: &[Metric<Speed>] = &[
     Metric {
         tag: "speed/episodes_per_second",
         description: "training episodes per second, validation excluded",
-        measure: |line| line.episodes_per_second,
+        measure: |speed| speed.episodes_per_second,
     },
     Metric {
         tag: "speed/loader_wait",
         description: "fraction of the training time spent waiting for episodes",
-        measure: |line| line.loader_wait,
+        measure: |speed| speed.loader_wait,
     },
 ];
 

@@ -8,9 +8,12 @@ mod metrics;
 pub mod optimizer;
 pub(crate) mod schedule;
 mod state;
+mod steps;
+mod stopwatch;
 mod training;
-mod window;
+mod validation;
 
 pub use error::TrainError;
 pub use loader::training_loader;
-pub use training::{Outcome, TrainOptions, train};
+pub use steps::Outcome;
+pub use training::{TrainOptions, train};

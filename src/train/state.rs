@@ -6,11 +6,13 @@ use tch::{Device, Kind};
 
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::state::ModelState;
-use crate::run::checkpoint::{self, Checkpoint, CheckpointError};
+use crate::report::averages::Averages;
+use crate::run::checkpoint::{self, Checkpoint, CheckpointError, Progress};
 use crate::run::folder::{CheckpointChoice, RunError, RunFolder};
 use crate::settings::experiment::Experiment;
 use crate::settings::file::to_yaml;
 use crate::train::error::TrainError;
+use crate::train::metrics;
 use crate::train::optimizer::Optimizer;
 
 /// The state of training after some step.
@@ -21,6 +23,10 @@ pub(crate) struct State {
     pub(crate) best: Option<(u64, f64)>,
     /// Names of the parameters that the checkpoint `train.start_from` lacked.
     pub(crate) fresh: Vec<String>,
+    /// What was measured since the last line of the log.
+    pub(crate) averages: Averages,
+    /// Whether the log line and the validation of the last step are done, if it has them.
+    pub(crate) reported: bool,
     /// φ and the moving averages.
     pub(crate) model: ModelState,
     /// The optimizer with its moments.
@@ -49,6 +55,8 @@ impl State {
             step: 0,
             best: None,
             fresh,
+            averages: Averages::default(),
+            reported: true,
             optimizer: Optimizer::new(config, model.layout(), &tensors.phi),
             model: tensors,
         })
@@ -76,6 +84,8 @@ impl State {
             step: saved.step,
             best: saved.best,
             fresh: Vec::new(),
+            averages: Averages::from_sums(saved.progress.averages, metrics::description),
+            reported: !saved.progress.unreported,
             model: tensors,
             optimizer,
         })
@@ -97,6 +107,10 @@ impl State {
             optimizer: self.optimizer.state().into_iter().collect(),
             experiment: to_yaml(experiment),
             preparation: None,
+            progress: Progress {
+                averages: self.averages.sums(),
+                unreported: !self.reported,
+            },
         };
         checkpoint::save(path, model, &saved)?;
         Ok(())

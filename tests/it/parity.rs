@@ -10,7 +10,7 @@ use hypertransformer::model::batch::{EpisodeBatch, real_classes};
 use hypertransformer::model::hypertransformer::{Prediction, Theta};
 use hypertransformer::model::parameters::{ParameterLayout, leaf};
 use hypertransformer::model::pass::{Hooks, Mode};
-use hypertransformer::run::checkpoint::{self, Checkpoint};
+use hypertransformer::run::checkpoint::{self, Checkpoint, Progress};
 use hypertransformer::settings::cnn::BatchNormMode;
 use hypertransformer::settings::file::to_yaml;
 use hypertransformer::train::optimizer::{Optimizer, clip};
@@ -141,6 +141,7 @@ fn write_case(folder: &Path, setup: &Setup, overrides: &[&str], case: &Value) {
     std::fs::create_dir(folder).unwrap();
     let saved = Checkpoint {
         preparation: None,
+        progress: Progress::default(),
         step: 0,
         best: None,
         model: setup.state(),

@@ -59,6 +59,71 @@ fn a_run_stopped_before_its_first_step_can_be_resumed() {
     assert!(last_checkpoint(folder.path(), "whole") == last_checkpoint(folder.path(), "stopped"));
 }
 
+/// A process that is killed while it makes its folder leaves the first of these, or of a replaced run's, and no more.
+#[test]
+fn what_a_killed_start_leaves_is_no_run_that_is_in_the_way() {
+    let whole = tempfile::tempdir().unwrap();
+    let source = finished_run(whole.path(), "whole");
+    let expected = last_checkpoint(whole.path(), "whole");
+    let (config, facts) = ("config.yaml", "run.json");
+    for left in [
+        &[][..],
+        &[".partial-1"],
+        &[config],
+        &[config, facts],
+        &[config, facts, "checkpoints/.partial-2"],
+        &[
+            config,
+            facts,
+            "checkpoints/.partial-2",
+            "metrics.jsonl",
+            "events.out.tfevents.1.host.1.0",
+        ],
+        &[facts],
+    ] {
+        for option in [&[][..], &["--resume"], &["--force"]] {
+            let folder = tempfile::tempdir().unwrap();
+            let run = folder.path().join("run");
+            fs::create_dir(&run).unwrap();
+            for name in left {
+                fs::create_dir_all(run.join(name).parent().unwrap()).unwrap();
+                let bytes = fs::read(source.join(name)).unwrap_or_default();
+                let bytes = if *name == "metrics.jsonl" {
+                    Vec::new()
+                } else {
+                    bytes
+                };
+                fs::write(run.join(name), bytes).unwrap();
+            }
+            let resumed = [option, &["--quiet"]].concat();
+            train(folder.path(), "run", &resumed).assert().success();
+            assert!(
+                expected == last_checkpoint(folder.path(), "run"),
+                "{left:?} {option:?}"
+            );
+            let names = fs::read_dir(&run)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name());
+            let partial =
+                |name: &std::ffi::OsString| name.to_string_lossy().starts_with(".partial");
+            assert_eq!(names.filter(partial).count(), 0, "{left:?} {option:?}");
+            assert_eq!(fs::read_dir(run.join("checkpoints")).unwrap().count(), 4);
+        }
+    }
+}
+
+#[test]
+fn a_run_whose_checkpoints_are_gone_is_not_replaced_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = finished_run(folder.path(), "run");
+    fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    train(folder.path(), "run", &[])
+        .assert()
+        .code(1)
+        .stderr(contains("already holds a run"));
+    assert!(fs::metadata(run.join("metrics.jsonl")).unwrap().len() > 0);
+}
+
 #[test]
 fn a_run_can_start_from_the_parameters_of_another_unless_shapes_differ() {
     let folder = tempfile::tempdir().unwrap();

@@ -13,6 +13,7 @@ use hypertransformer::evaluate::adaptation::MeanWeights;
 use hypertransformer::evaluate::episodes::evaluate;
 use hypertransformer::evaluate::summary::{EpisodeRecord, Summary};
 use hypertransformer::pack::part::Part;
+use hypertransformer::report::console::{say, tell};
 use hypertransformer::run::folder::{ANALYSIS, argv};
 use serde_json::json;
 
@@ -80,12 +81,12 @@ fn attention(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
     let folder = arguments.folder(&run);
     let paths = write_attention_maps(&maps, &folder)
         .with_context(|| format!("could not write to {}", folder.display()))?;
-    eprintln!(
+    say(format!(
         "{episodes} {} episodes, checkpoint step {}; rows attend to columns: W weight slices, numbers class slots, U unlabelled",
         arguments.split, run.step
-    );
+    ));
     for path in paths {
-        println!("{}", path.display());
+        tell(path.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -106,27 +107,27 @@ fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
             run.experiment.generator.generates
         );
     }
-    println!("layer  norm of the mean kernel  deviation between tasks  share");
+    tell("layer  norm of the mean kernel  deviation between tasks  share")?;
     for found in &means.deviations {
         let share = 100.0 * found.share();
-        println!(
+        tell(format!(
             "{:<5}  {:<23.4}  {:<23.7}  {share:.4} %",
             found.layer, found.norm, found.deviation
-        );
+        ))?;
     }
     let own = evaluate(&run.compute, &trained, &sampler, episodes, mode, |_| true);
     let shared = means.evaluate(&trained, &sampler, episodes, mode);
     let gain = Summary::of(&differences(&own, &shared));
     let points = |share: f64| 100.0 * share;
     let (own, shared) = (Summary::of(&own), Summary::of(&shared));
-    println!(
+    tell(format!(
         "{} accuracy {own} with convolutions generated per task, {shared} with their means over tasks: a gain of {:.2} ± {:.2} points ({episodes} episodes, paired, 95 % intervals, batch-norm {mode}{}, checkpoint step {})",
         arguments.split,
         points(gain.accuracy_mean),
         points(gain.accuracy_ci95),
         overlap_note(arguments.overlapping),
         run.step
-    );
+    ))?;
     let path = arguments.folder(&run).join("adaptation.json");
     let object = json!({
         "split": arguments.split,
@@ -143,7 +144,7 @@ fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(arguments.folder(&run))
         .and_then(|()| atomic::write(&path, &serde_json::to_vec_pretty(&object)?))
         .with_context(|| format!("could not write {}", path.display()))?;
-    eprintln!("written: {}", path.display());
+    say(format!("written: {}", path.display()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,7 @@ use hypertransformer::analysis::oracle::{OracleOptions, oracle};
 use hypertransformer::base::atomic;
 use hypertransformer::evaluate::summary::Summary;
 use hypertransformer::pack::part::Part;
+use hypertransformer::report::console::tell;
 use hypertransformer::run::assemble::evaluation_sampler;
 use hypertransformer::run::folder::argv;
 use hypertransformer::settings::file::load;
@@ -84,10 +85,10 @@ pub(in crate::cli) fn run(arguments: &OracleArguments) -> anyhow::Result<ExitCod
         "the weights of the oracles are not finite\nhint: try a lower --learning-rate"
     );
     let way = sampler.shape().way;
-    println!(
+    tell(format!(
         "oracle, {} channels: accuracy {summary} on its own training images ({} sets of {way} {} classes, 95 % interval, batch-norm of all images)",
         experiment.cnn.channels, summary.episodes, arguments.split,
-    );
+    ))?;
     if let Some(output) = &arguments.output {
         let object = json!({
             "summary": summary,

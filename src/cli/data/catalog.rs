@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use hypertransformer::import::catalog::DATA_SETS;
 use hypertransformer::import::data_set::{Contents, DataSet, Images, Origin};
+use hypertransformer::report::console::{OutputError, tell};
 
 /// What to write the table as.
 #[derive(Clone, Copy, ValueEnum)]
@@ -13,18 +14,18 @@ pub(in crate::cli) enum Format {
     Make,
 }
 
-pub(in crate::cli) fn print(format: Format) {
+pub(in crate::cli) fn print(format: Format) -> Result<(), OutputError> {
     match format {
         Format::Markdown => print_markdown(),
         Format::Make => print_make(),
     }
 }
 
-fn print_markdown() {
-    println!(
-        "| data set | licence | obtain from | accepted files | train / validation / test classes, images | pack | `DATASET` |"
-    );
-    println!("|---|---|---|---|---|---|---|");
+fn print_markdown() -> Result<(), OutputError> {
+    tell(
+        "| data set | licence | obtain from | accepted files | train / validation / test classes, images | pack | `DATASET` |",
+    )?;
+    tell("|---|---|---|---|---|---|---|")?;
     for data_set in DATA_SETS {
         let pack = match data_set.default_size {
             Some(size) => format!("{} at {size}×{size}", data_set.pack_size),
@@ -39,8 +40,9 @@ fn print_markdown() {
             pack,
             format!("`{}`", data_set.short_name),
         ];
-        println!("| {} |", cells.join(" | "));
+        tell(format!("| {} |", cells.join(" | ")))?;
     }
+    Ok(())
 }
 
 fn obtain_from(origin: Origin) -> String {
@@ -80,28 +82,29 @@ fn grouped(number: usize) -> String {
     }
 }
 
-fn print_make() {
-    println!("# Written by `make catalog` from src/import/catalog.rs: do not edit.");
+fn print_make() -> Result<(), OutputError> {
+    tell("# Written by `make catalog` from src/import/catalog.rs: do not edit.")?;
     let names = |wanted: fn(&DataSet) -> bool| {
         let chosen = DATA_SETS.iter().filter(|data_set| wanted(data_set));
         let names: Vec<&str> = chosen.map(|data_set| data_set.short_name).collect();
         names.join(" ")
     };
-    println!("# Values of DATASET for `make train`, and for `make data`.");
-    println!(
+    tell("# Values of DATASET for `make train`, and for `make data`.")?;
+    tell(format!(
         "TRAINABLE := {}",
         names(|data_set| data_set.experiment.is_some())
-    );
-    println!(
+    ))?;
+    tell(format!(
         "IMPORTABLE := {}",
         names(|data_set| data_set.origin != Origin::Drawn)
-    );
-    println!("# The pack of each data set, and its default experiment.");
+    ))?;
+    tell("# The pack of each data set, and its default experiment.")?;
     for data_set in DATA_SETS {
         let name = data_set.short_name;
-        println!("PACK_{name} := data/{}.safetensors", data_set.pack);
+        tell(format!("PACK_{name} := data/{}.safetensors", data_set.pack))?;
         if let Some(experiment) = data_set.experiment {
-            println!("EXPERIMENT_{name} := {experiment}");
+            tell(format!("EXPERIMENT_{name} := {experiment}"))?;
         }
     }
+    Ok(())
 }

@@ -1,21 +1,21 @@
 //! `data import`: files of a data set into a pack.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use hypertransformer::base::interrupt;
 use hypertransformer::import::catalog::{self, DATA_SETS};
 use hypertransformer::import::data_set::{DataSet, ImportRequest, Origin};
 use hypertransformer::import::read::progress::Progress;
 use hypertransformer::pack::error::DataError;
 use hypertransformer::pack::pack::Pack;
+use hypertransformer::report::console::say;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::cli::data::info::info;
-use crate::cli::shared::interrupt_flag;
 
 #[derive(Args)]
 pub(in crate::cli) struct ImportArguments {
@@ -126,7 +126,7 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     check(arguments)?;
     let bar = ProgressBar::new_spinner().with_message("reading");
     bar.enable_steady_tick(Duration::from_millis(200));
-    let interrupted = interrupt_flag("stopping")?;
+    interrupt::stops_within_a_second("stopping: no pack is written");
     let watch = |progress| {
         match progress {
             Progress::Unpacked(bytes) => bar.set_message(format!("unpacked {}", HumanBytes(bytes))),
@@ -139,7 +139,7 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
                 bar.set_position(done as u64);
             }
         }
-        !interrupted.load(Ordering::Relaxed)
+        !interrupt::asked()
     };
     let defaults = ImportRequest::new(arguments.source, &arguments.from, &arguments.output, &watch);
     let request = ImportRequest {
@@ -153,14 +153,14 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     let result = request.run();
     bar.finish_and_clear();
     // An interrupt can show as an error of reading or unpacking.
-    if result.is_err() && interrupted.load(Ordering::Relaxed) {
+    if result.is_err() && interrupt::asked() {
         return Err(DataError::Interrupted.into());
     }
     result?;
     let pack = Pack::open(&arguments.output)?;
     if let Some(missing) = pack.metadata().notes.get("partial") {
-        eprintln!("warning: not the whole data set: {missing}");
+        say(format!("warning: not the whole data set: {missing}"));
     }
-    info(&pack);
+    info(&pack)?;
     Ok(())
 }

@@ -2,59 +2,69 @@
 
 use hypertransformer::pack::moments::moments;
 use hypertransformer::pack::pack::Pack;
+use hypertransformer::report::console::{OutputError, tell};
 
 /// Channels whose means `data info` prints: embeddings have hundreds.
 const MOST_CHANNELS: usize = 4;
 
 /// Mean and standard deviation of each channel, bytes as 0 to 1.
-pub(in crate::cli) fn print_moments(pack: &Pack) {
+pub(in crate::cli) fn print_moments(pack: &Pack) -> Result<(), OutputError> {
     let list = |values: Vec<f64>| {
         let texts: Vec<String> = values.iter().map(|value| format!("{value:.4}")).collect();
         texts.join(", ")
     };
     if pack.shape().channels > MOST_CHANNELS {
-        return;
+        return Ok(());
     }
     let channels = moments(pack);
-    println!(
+    tell(format!(
         "  mean     {}",
         list(channels.iter().map(|m| m.mean).collect())
-    );
-    println!(
+    ))?;
+    tell(format!(
         "  σ        {}",
         list(channels.iter().map(|m| m.deviation).collect())
-    );
+    ))?;
+    Ok(())
 }
 
-pub(in crate::cli) fn info(pack: &Pack) {
+pub(in crate::cli) fn info(pack: &Pack) -> Result<(), OutputError> {
     let metadata = pack.metadata();
     let sizes = (0..pack.class_count()).map(|class| pack.class_range(class).len());
-    println!("{}: {}", pack.path().display(), metadata.name);
-    println!("  images   {} of {}", pack.image_count(), pack.shape());
-    println!(
+    tell(format!("{}: {}", pack.path().display(), metadata.name))?;
+    tell(format!(
+        "  images   {} of {}",
+        pack.image_count(),
+        pack.shape()
+    ))?;
+    tell(format!(
         "  classes  {}, {} to {} images each",
         pack.class_count(),
         sizes.clone().min().unwrap_or(0),
         sizes.max().unwrap_or(0)
-    );
+    ))?;
     for (name, split) in &metadata.splits {
         let mark = if *name == metadata.default_split {
             " (default)"
         } else {
             ""
         };
-        println!(
+        tell(format!(
             "  split    {name}{mark}: {} train, {} validation, {} test classes",
             split.train.len(),
             split.validation.len(),
             split.test.len()
-        );
+        ))?;
     }
-    println!("  source   {}", metadata.source);
-    println!("  licence  {}", metadata.licence);
-    println!("  content  {}", metadata.content_hash);
-    println!("  whole    {}", pack.whole_hash().unwrap_or("not hashed"));
+    tell(format!("  source   {}", metadata.source))?;
+    tell(format!("  licence  {}", metadata.licence))?;
+    tell(format!("  content  {}", metadata.content_hash))?;
+    tell(format!(
+        "  whole    {}",
+        pack.whole_hash().unwrap_or("not hashed")
+    ))?;
     for (note, value) in &metadata.notes {
-        println!("  {note}: {value}");
+        tell(format!("  {note}: {value}"))?;
     }
+    Ok(())
 }

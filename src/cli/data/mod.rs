@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use hypertransformer::import::verify::verify;
 use hypertransformer::pack::pack::Pack;
+use hypertransformer::report::console::tell;
 
 use crate::cli::data::catalog::Format;
 use crate::cli::data::import::ImportArguments;
@@ -44,35 +45,33 @@ pub(super) enum DataCommand {
 pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Import(arguments) => import::run(arguments)?,
-        DataCommand::Catalog { format } => catalog::print(*format),
+        DataCommand::Catalog { format } => catalog::print(*format)?,
         DataCommand::Info { pack } => {
             let pack = Pack::open(pack)?;
-            info(&pack);
-            print_moments(&pack);
+            info(&pack)?;
+            print_moments(&pack)?;
         }
         DataCommand::Preview(arguments) => return preview::run(arguments),
         DataCommand::Verify { pack } => {
             let pack = Pack::open(pack)?;
             let report = verify(&pack)?;
-            println!(
+            tell(format!(
                 "{}: {} images, content hash correct",
                 pack.path().display(),
                 report.images
-            );
-            println!(
-                "{}",
-                match pack.whole_hash() {
-                    Some(_) => "class names, splits and notes: as hashed",
-                    None =>
-                        "class names, splits and notes: not hashed by the earlier version that wrote the pack",
+            ))?;
+            tell(match pack.whole_hash() {
+                Some(_) => "class names, splits and notes: as hashed",
+                None => {
+                    "class names, splits and notes: not hashed by the earlier version that wrote the pack"
                 }
-            );
-            println!(
+            })?;
+            tell(format!(
                 "byte-identical pairs: {}, of these across parts of `{}`: {}",
                 report.duplicates.len(),
                 pack.metadata().default_split,
                 report.duplicates_across_parts
-            );
+            ))?;
             let names = &pack.metadata().class_names;
             let name = |image: usize| {
                 let class = pack.class_of(image);
@@ -80,10 +79,13 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
                 format!("{} number {number}", names[class])
             };
             for &(one, other) in report.duplicates.iter().take(SHOWN_DUPLICATES) {
-                println!("  {} is {}", name(other), name(one));
+                tell(format!("  {} is {}", name(other), name(one)))?;
             }
             if report.duplicates.len() > SHOWN_DUPLICATES {
-                println!("  and {} more", report.duplicates.len() - SHOWN_DUPLICATES);
+                tell(format!(
+                    "  and {} more",
+                    report.duplicates.len() - SHOWN_DUPLICATES
+                ))?;
             }
         }
     }

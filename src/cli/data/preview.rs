@@ -10,6 +10,7 @@ use hypertransformer::draw::contact_sheet::{class_rows, episode_rows, write_cont
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 use hypertransformer::pack::shape::Element;
+use hypertransformer::report::console::{say, tell};
 use hypertransformer::run::assemble::{evaluation_sampler, training_sampler};
 use hypertransformer::settings::file::load;
 
@@ -70,8 +71,8 @@ pub(in crate::cli) fn run(arguments: &PreviewArguments) -> anyhow::Result<ExitCo
                 Part::Train => training_sampler(&experiment, &pack)?,
                 part => evaluation_sampler(&experiment, &pack, part, 0)?,
             };
-            eprintln!(
-                "frames: green support, orange unlabelled, red unlabelled of distractor classes, blue query"
+            say(
+                "frames: green support, orange unlabelled, red unlabelled of distractor classes, blue query",
             );
             episode_rows(&sampler, arguments.episode)
         }
@@ -82,7 +83,7 @@ pub(in crate::cli) fn run(arguments: &PreviewArguments) -> anyhow::Result<ExitCo
     }
     write_contact_sheet(&rows, path)
         .with_context(|| format!("could not write {}", path.display()))?;
-    println!("{}", path.display());
+    tell(path.display())?;
     Ok(ExitCode::SUCCESS)
 }
 

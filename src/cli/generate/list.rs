@@ -3,19 +3,19 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use hypertransformer::base::compute::BatchSize;
+use hypertransformer::base::interrupt::{self, INTERRUPTED};
 use hypertransformer::base::{atomic, files};
+use hypertransformer::report::console::{say, tell};
 use indicatif::ProgressBar;
 use serde::Deserialize;
 
 use crate::cli::failure;
 use crate::cli::generate::task::{Task, without_extension};
 use crate::cli::open::writer::OpenedWriter;
-use crate::cli::shared::interrupt_flag;
 
 /// Number of tasks between two checks for Ctrl-C.
 const ROUND: usize = 64;
@@ -40,7 +40,7 @@ pub(in crate::cli) fn run(
     for task in &tasks {
         task.check(force)?;
     }
-    let interrupted = interrupt_flag("stopping: CNNs in progress are finished")?;
+    interrupt::stops_within_a_second("stopping: CNNs in progress are finished");
     let bar = ProgressBar::new(tasks.len() as u64);
     let start = Instant::now();
     let (mut times, mut failed) = (Vec::new(), 0);
@@ -69,25 +69,28 @@ pub(in crate::cli) fn run(
             }
         }
         bar.inc(round.len() as u64);
-        if interrupted.load(Ordering::Relaxed) {
+        if interrupt::asked() {
             bar.finish_and_clear();
-            eprintln!("interrupted: {} CNNs are complete", times.len());
-            return Ok(ExitCode::from(130));
+            say(format!("interrupted: {} CNNs are complete", times.len()));
+            return Ok(ExitCode::from(INTERRUPTED));
         }
     }
     bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
     times.sort_by(f64::total_cmp);
     if let Some(median) = times.get(times.len() / 2) {
-        println!(
+        tell(format!(
             "{} CNNs in {seconds:.2} s, {:.1} tasks/s on {} threads, files read and written; median generation {median:.2} ms",
             times.len(),
             times.len() as f64 / seconds,
             opened.compute.threads
-        );
+        ))?;
     }
     if failed > 0 {
-        eprintln!("{failed} of {} tasks failed, see above", tasks.len());
+        say(format!(
+            "{failed} of {} tasks failed, see above",
+            tasks.len()
+        ));
         return Ok(ExitCode::from(1));
     }
     Ok(ExitCode::SUCCESS)

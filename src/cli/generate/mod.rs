@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use hypertransformer::export::card::NOT_KNOWN;
+use hypertransformer::report::console::{say, tell};
 
 use crate::cli::generate::task::{Task, without_extension};
 use crate::cli::open::writer::{OpenedWriter, WriterArguments};
@@ -64,7 +65,7 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
     )?;
     let card = task.write(&made, held_out.as_ref())?;
     let name = task.output.display();
-    println!(
+    tell(format!(
         "{name}: {} classes from {} pictures in {:.1} ms; {} parameters, {} bytes as ONNX, {} multiply-adds per picture",
         card.classes.len(),
         made.support.pictures.len(),
@@ -72,15 +73,17 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
         card.cost.parameters,
         card.onnx_bytes,
         card.cost.multiply_adds
-    );
+    ))?;
     match held_out {
-        Some(answers) => println!(
+        Some(answers) => tell(format!(
             "held out one at a time, {} of {} pictures: {answers}",
             answers.total(),
             made.support.pictures.len()
-        ),
-        None => println!("accuracy {NOT_KNOWN}"),
+        ))?,
+        None => tell(format!("accuracy {NOT_KNOWN}"))?,
     }
-    eprintln!("written: {name}.onnx, {name}.safetensors, {name}.html and {name}.json");
+    say(format!(
+        "written: {name}.onnx, {name}.safetensors, {name}.html and {name}.json"
+    ));
     Ok(ExitCode::SUCCESS)
 }

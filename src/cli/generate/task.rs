@@ -119,16 +119,15 @@ impl Task {
         )
         .map_err(|problem| anyhow!("the generated CNN {problem}"))?;
         let html = card.html(&made.support, &made.cnn.preparation);
-        for (extension, bytes) in [
-            ("onnx", onnx),
+        let files = [
             ("safetensors", safetensors),
             ("html", html.into_bytes()),
             ("json", serde_json::to_vec_pretty(&card)?),
-        ] {
-            let path = self.file(extension);
-            atomic::write(&path, &bytes)
-                .with_context(|| format!("could not write {}", path.display()))?;
-        }
+            ("onnx", onnx),
+        ]
+        .map(|(extension, bytes)| (format!("{name}.{extension}"), bytes));
+        atomic::write_set(atomic::folder_of(&self.output), &files)
+            .with_context(|| format!("could not write {}", self.output.display()))?;
         Ok(card)
     }
 

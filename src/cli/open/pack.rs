@@ -10,6 +10,7 @@ use hypertransformer::import::data_set::{ImportRequest, Origin};
 use hypertransformer::pack::error::DataError;
 use hypertransformer::pack::intact::ensure_intact;
 use hypertransformer::pack::pack::Pack;
+use hypertransformer::report::console::say;
 
 #[derive(Args)]
 pub(in crate::cli) struct PackArguments {
@@ -47,7 +48,7 @@ pub(in crate::cli) fn ensure_pack(path: &Path, quiet: bool) -> anyhow::Result<()
         Origin::Published { citation, url } => (citation, url),
         Origin::Drawn | Origin::Own => {
             if !quiet {
-                eprintln!("drawing the {} into {pack}", data_set.title);
+                say(format!("drawing the {} into {pack}", data_set.title));
             }
             return Ok(ImportRequest::new(data_set, &[], path, &|_| true).run()?);
         }

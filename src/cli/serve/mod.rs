@@ -5,7 +5,6 @@
 mod answer;
 mod http;
 
-use std::io::{Write, stderr, stdout};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +12,7 @@ use std::thread;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use hypertransformer::report::console::{say, tell};
 use tokio::sync::mpsc;
 
 use crate::cli::open::writer::{INCLUDED_MODEL, OpenedWriter, WriterArguments};
@@ -58,9 +58,8 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     let network = thread::Builder::new()
         .name("http".to_owned())
         .spawn(move || http::serve(listener, site))?;
-    writeln!(stdout(), "http://{address}").context("could not write to standard output")?;
-    // A closed stderr is no reason to stop.
-    let _ = writeln!(stderr(), "open it in a browser; stop with Ctrl-C");
+    tell(format!("http://{address}"))?;
+    say("open it in a browser; stop with Ctrl-C");
     answers.serve(jobs);
     // There are no more jobs only if the other thread ended, which it never does by itself.
     match network.join() {

@@ -168,4 +168,5 @@ fn check_train(experiment: &Experiment, faults: &mut Faults) {
     );
     faults.at_least("train.log_every", train.log_every, 1);
     faults.at_least("train.checkpoint_every", train.checkpoint_every, 1);
+    faults.non_negative("train.checkpoint_minutes", train.checkpoint_minutes);
 }

@@ -17,7 +17,7 @@ use hypertransformer::pack::shape::{Element, ImageShape};
 use hypertransformer::pack::splits::SplitScheme;
 use hypertransformer::pack::writer::PackWriter;
 use hypertransformer::pictures::preparation::{Filter, Invert, Preparation};
-use hypertransformer::run::checkpoint::{self, Checkpoint};
+use hypertransformer::run::checkpoint::{self, Checkpoint, Progress};
 use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::{load, to_yaml};
 use hypertransformer::settings::model::ModelOptions;
@@ -140,6 +140,7 @@ fn saved(folder: &Path, bundle: bool) -> Vec<u8> {
         optimizer,
         experiment: to_yaml(&experiment()),
         preparation: bundle.then(preparation),
+        progress: Progress::default(),
     };
     let path = folder.join("saved.safetensors");
     checkpoint::save(&path, &model(), &checkpoint).unwrap();

@@ -177,13 +177,13 @@ fn a_failed_write_is_reported_and_leaves_nothing_behind() {
     let program = assert_cmd::cargo::cargo_bin("hypertransformer");
     Command::new("sh")
         .current_dir(repository(""))
-        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"])
+        .args(["-c", "ulimit -f 0; exec \"$@\"", "sh"])
         .arg(program)
         .args(["generate", MODEL, "--support", SUPPORT, "--output"])
         .arg(folder.path().join("mine"))
         .assert()
         .code(1)
-        .stderr(contains("could not write").and(contains("mine.onnx")));
+        .stderr(contains("could not write").and(contains("mine")));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
