@@ -102,7 +102,7 @@ impl Preparation {
                 .all(|side| (1..=LONGEST_SIDE).contains(side));
         (!valid).then(|| {
             format!(
-                "its pictures have {channels} channels and {height}×{width} pixels, expected 1 or 3 channels and sides \
+                "its pictures are {channels}×{height}×{width}, expected 1 or 3 channels and sides \
                  of 1 to {LONGEST_SIDE}"
             )
         })

@@ -169,8 +169,10 @@ fn files_of_the_version_without_checksums_are_read_but_no_later_file_passes_for_
     assert_eq!(read(resealed(bytes.clone())).unwrap(), new);
 }
 
+type Change = fn(&mut Value);
+
 /// What is done to the description of a pack whose pixels stay.
-const CHANGES: [(&str, fn(&mut Value)); 4] = [
+const CHANGES: [(&str, Change); 4] = [
     ("train and test swapped", |pack| {
         let split = &mut pack["splits"]["default"];
         let train = split["train"].take();

@@ -164,17 +164,20 @@ const CHANGES: [Change; 14] = [
     ),
     (
         |cnn| cnn.preparation.width = 0,
-        "28×0 pixels, expected 1 or 3",
+        "its pictures are 1×28×0, expected 1 or 3",
     ),
     (
         |cnn| cnn.preparation.width = HUGE,
-        "pixels, expected 1 or 3",
+        ", expected 1 or 3 channels and sides",
     ),
     (
         |cnn| cnn.preparation.height = 1 << 53,
-        "pixels, expected 1 or 3",
+        ", expected 1 or 3 channels and sides",
     ),
-    (|cnn| cnn.preparation.channels = 0, "0 channels and 28×28"),
+    (
+        |cnn| cnn.preparation.channels = 0,
+        "its pictures are 0×28×28",
+    ),
     (
         |cnn| {
             cnn.preparation.width = 1024;

@@ -25,10 +25,10 @@ pub(in crate::cli) const INCLUDED_MODEL: &str = "models/omniglot-20way.safetenso
 /// The included model where it is not in the current folder: in a folder that contains the program.
 fn beside_the_program() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
-    let places = program
+    let mut places = program
         .ancestors()
         .map(|folder| folder.join(INCLUDED_MODEL));
-    places.filter(|place| place.is_file()).next()
+    places.find(|place| place.is_file())
 }
 
 #[derive(Args)]
