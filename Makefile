@@ -14,6 +14,7 @@ CHANNELS ?= 4 8 16
 MINUTES ?= 10
 READERS ?=
 EPISODES ?= 1000
+KILLS ?= 200
 RUN ?= runs/$(basename $(notdir $(EXPERIMENT)))
 BINARY := target/release/hypertransformer
 PYTORCH ?= .venv-baselines/bin/python
@@ -23,7 +24,7 @@ RESUME = $(if $(filter --force --resume,$(ARGS)),,$(if $(wildcard $(RUN)/config.
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
-	@echo "variables: DATASET=$(subst $(SPACE),|,$(TRAINABLE))  EXPERIMENT=FILE.yaml  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH  CHANNELS='4 8 16'  MINUTES=10  EPISODES=1000"
+	@echo "variables: DATASET=$(subst $(SPACE),|,$(TRAINABLE))  EXPERIMENT=FILE.yaml  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH  CHANNELS='4 8 16'  MINUTES=10  EPISODES=1000  KILLS=200"
 
 setup: ## find libtorch 2.13, or install it into .venv (instant the second time)
 	@command -v cargo >/dev/null || { echo "error: cargo is missing: install Rust, see https://rustup.rs" >&2; exit 1; }
@@ -100,6 +101,9 @@ fuzz: setup ## read changed inputs for MINUTES with every reader (READERS='pack 
 bench: build $(PYTORCH_SETUP) ## time episodes, alternating with PyTorch, and the loader (ARGS='--quick' or '--threads 2 --compile --output FILE.md')
 	PYTHONPATH=python $(PYTORCH) -m baselines.performance $(ARGS)
 
+torture: build ## kill trainings KILLS times, let writes fail, and compare with runs that were left alone
+	python3 python/torture.py --kills $(KILLS)
+
 kernels: setup ## time single kernels next to what they replace (ARGS='-- NAME': see cargo bench)
 	cargo bench --bench kernels $(ARGS)
 
@@ -118,4 +122,4 @@ clean: ## remove everything built; runs and data stay
 	.venv-baselines/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: help setup build experiment-known train evaluate data-known data catalog demo serve tensorboard test test-rust test-python test-page lint bench kernels parity fuzz compare clean
+.PHONY: help setup build experiment-known train evaluate data-known data catalog demo serve tensorboard test test-rust test-python test-page lint bench kernels parity compare fuzz torture clean

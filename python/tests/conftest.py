@@ -14,6 +14,6 @@ def glyphs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run(glyphs, tmp_path_factory):
-    """The folder of a short 5-way 1-shot run on the glyphs that measured test accuracy too."""
-    settings = {"train.log_every": 5, "train.log_test_accuracy": "true", "validation.every": 10}
+    """The folder of a short 5-way 1-shot run on the glyphs with histograms."""
+    settings = {"train.log_every": 5, "train.log_histograms": "true", "validation.every": 10}
     return train(tmp_path_factory.mktemp("run") / "run", glyphs, settings)

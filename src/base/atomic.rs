@@ -29,16 +29,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written(path, bytes)?.persist(path)
 }
 
-/// Replaces a set of files of one folder, names and contents, as a whole: if the process is killed between two of them,
-/// [`sweep`] completes the set. Creates the folder if necessary.
+/// Replaces a set of files, paths in one folder and contents, as a whole: if the process is killed between two of them,
+/// [`sweep`] completes it. Creates the folder if necessary.
 ///
 /// # Errors
 /// If a file exists and is not a regular file, or an operation on the file system fails.
-pub fn write_set(folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+pub fn write_set<P: AsRef<Path>>(files: &[(P, Vec<u8>)]) -> io::Result<()> {
+    let Some((first, _)) = files.first() else {
+        return Ok(());
+    };
+    let folder = folder_of(first.as_ref());
     let (mut temporaries, mut entries, mut list) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, bytes) in files {
-        let Temporary { file, entry } = written(&folder.join(name), bytes)?;
-        list.push((last_name(file.path()), name));
+    for (path, bytes) in files {
+        let Temporary { file, entry } = written(path.as_ref(), bytes)?;
+        list.push((last_name(file.path()), last_name(path.as_ref())));
         temporaries.push(file);
         entries.push(entry);
     }
@@ -51,8 +55,8 @@ pub fn write_set(folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<()> {
         for entry in entries.iter().chain([&listed.entry]) {
             own.remove(&entry.0);
         }
-        for (file, (_, name)) in temporaries.into_iter().zip(&list) {
-            file.persist(folder.join(name))?;
+        for (file, (path, _)) in temporaries.into_iter().zip(files) {
+            file.persist(path)?;
         }
         sync(folder)?;
     }
@@ -268,10 +272,10 @@ mod tests {
     fn a_set_replaces_all_its_files_and_leaves_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let set = |text: &str| {
-            ["x.onnx", "x.json"].map(|name| (name.to_owned(), text.as_bytes().to_vec()))
+            ["x.onnx", "x.json"].map(|name| (folder.path().join(name), text.as_bytes().to_vec()))
         };
-        write_set(folder.path(), &set("one")).unwrap();
-        write_set(folder.path(), &set("two")).unwrap();
+        write_set(&set("one")).unwrap();
+        write_set(&set("two")).unwrap();
         assert_eq!(names(folder.path()), ["x.json", "x.onnx"]);
         assert_eq!(
             std::fs::read_to_string(folder.path().join("x.onnx")).unwrap(),
@@ -279,8 +283,8 @@ mod tests {
         );
         std::fs::create_dir(folder.path().join("x.html")).unwrap();
         let mut wrong = set("three").to_vec();
-        wrong.push(("x.html".to_owned(), Vec::new()));
-        assert!(write_set(folder.path(), &wrong).is_err());
+        wrong.push((folder.path().join("x.html"), Vec::new()));
+        assert!(write_set(&wrong).is_err());
         assert_eq!(
             std::fs::read_to_string(folder.path().join("x.onnx")).unwrap(),
             "two"

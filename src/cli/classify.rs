@@ -20,7 +20,7 @@ pub(super) struct ClassifyArguments {
     /// How many classes to print for each picture, the most probable first
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
-    /// Print one JSON object a line: file, label, probability, top
+    /// Print one JSON object per line: file, label, probability, top
     #[arg(long)]
     json: bool,
 }

@@ -97,6 +97,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
         longer.unwrap_or_default(),
         arguments.episodes
     );
+    atomic::sweep(atomic::folder_of(&output));
     interrupt::stops_within_a_second("stopping: nothing is written");
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes  {msg}  eta {eta}")?;
     let bar = ProgressBar::new(arguments.episodes).with_style(style);
@@ -148,10 +149,11 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     if let (Some(object), Some(facts)) = (object.as_object_mut(), facts.as_object()) {
         object.extend(facts.clone());
     }
-    let failed = |path: &PathBuf| format!("could not write {}", path.display());
-    atomic::write(&records_path, &lines(&records)?).with_context(|| failed(&records_path))?;
-    atomic::write(&output, &serde_json::to_vec_pretty(&object)?)
-        .with_context(|| failed(&output))?;
+    let files = [
+        (&records_path, lines(&records)?),
+        (&output, serde_json::to_vec_pretty(&object)?),
+    ];
+    atomic::write_set(&files).with_context(|| format!("could not write {}", output.display()))?;
     tell(format!(
         "{} accuracy {} ({} episodes, 95 % interval, batch-norm {mode}{}, {}-way {}-shot, checkpoint step {})",
         arguments.split,

@@ -179,7 +179,8 @@ pub fn write_contact_sheet(rows: &[SheetRow], path: &Path) -> io::Result<()> {
     write_png(&draw(rows), path)
 }
 
-fn draw(rows: &[SheetRow]) -> RgbImage {
+/// Draws rows.
+pub(crate) fn draw(rows: &[SheetRow]) -> RgbImage {
     let shown = rows
         .iter()
         .flat_map(|row| &row.images)

@@ -1,5 +1,6 @@
-//! Draws pictures: contact sheets and heat maps.
+//! Draws pictures: contact sheets, heat maps and kernels.
 
 pub mod canvas;
 pub mod contact_sheet;
 pub mod heatmap;
+pub(crate) mod kernels;

@@ -1,6 +1,7 @@
 //! φ as one vector: every learned parameter is a named view of a single flat tensor.
 
 use std::fmt;
+use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
 
@@ -231,6 +232,24 @@ impl ParameterLayout {
             .iter()
             .filter(|spec| spec.group().is_some_and(&included));
         chosen.map(ParameterSpec::len).sum()
+    }
+
+    /// The groups of parameters and where they lie in the vector. A group whose parameters are apart appears again.
+    pub fn groups(&self) -> Vec<(ParameterGroup, Range<usize>)> {
+        let mut groups: Vec<(ParameterGroup, Range<usize>)> = Vec::new();
+        let mut start = 0;
+        for spec in &self.specs {
+            let end = start + spec.len();
+            match (spec.group(), groups.last_mut()) {
+                (Some(group), Some((last, range))) if group == *last && range.end == start => {
+                    range.end = end;
+                }
+                (Some(group), _) => groups.push((group, start..end)),
+                (None, _) => {}
+            }
+            start = end;
+        }
+        groups
     }
 
     /// One number for each element of the vector, `[total]`, equal for all elements of a parameter.

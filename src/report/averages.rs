@@ -1,6 +1,7 @@
 //! Recorded numbers: what a metric is, and a map in which each averages itself.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 /// A number that is recorded, and how it is measured on a `Source`, such as one forward pass.
 pub(crate) struct Metric<Source> {
@@ -43,14 +44,14 @@ impl Averages {
         }
     }
 
-    /// Adds one measurement on layer `layer`, counted from 1, whose number is appended to the tag.
-    pub(crate) fn measure_layer<Source>(
+    /// Adds one measurement on a part of the model, such as a layer, whose number or name is appended to the tag.
+    pub(crate) fn measure_part<Source>(
         &mut self,
         metric: &Metric<Source>,
-        layer: usize,
+        part: impl Display,
         source: &Source,
     ) {
-        let tag = format!("{}{layer}", metric.tag);
+        let tag = format!("{}{part}", metric.tag);
         self.add(&tag, metric.description, (metric.measure)(source), 1.0);
     }
 
@@ -125,7 +126,7 @@ mod tests {
         let (mut all, mut other) = (Averages::default(), Averages::default());
         all.measure(&itself, &1.0, 3.0);
         other.measure(&itself, &5.0, 1.0);
-        other.measure_layer(&itself[0], 2, &7.0);
+        other.measure_part(&itself[0], 2, &7.0);
         all.merge(&other);
         assert_eq!([all.of("itself"), all.of("itself2")], [2.0, 7.0]);
         assert!(all.of("never measured").is_nan());

@@ -6,6 +6,7 @@ mod jsonl;
 mod progress;
 mod tensorboard;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -67,13 +68,28 @@ impl Report {
     /// # Errors
     /// If they cannot be written.
     pub(crate) fn write(&mut self, step: u64, averages: &Averages) -> Result<(), ReportError> {
-        self.metrics
-            .write(step, averages)
-            .and_then(|()| self.tensorboard.write(step, averages))
-            .map_err(|source| ReportError {
-                path: self.folder.clone(),
-                source,
-            })
+        let written = self.metrics.write(step, averages);
+        self.or_failed(written)?;
+        self.show(|board| board.write(step, averages))
+    }
+
+    /// Writes what only TensorBoard shows.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn show(
+        &mut self,
+        write: impl FnOnce(&mut TensorBoard) -> io::Result<()>,
+    ) -> Result<(), ReportError> {
+        let written = write(&mut self.tensorboard);
+        self.or_failed(written)
+    }
+
+    fn or_failed(&self, written: io::Result<()>) -> Result<(), ReportError> {
+        written.map_err(|source| ReportError {
+            path: self.folder.clone(),
+            source,
+        })
     }
 
     /// Shows how far training is: loss, accuracy (a fraction), learning rate and, if known, episodes per second.

@@ -25,7 +25,14 @@ const METRICS: &str = "metrics.jsonl";
 /// How the names of TensorBoard's files begin.
 const EVENTS: &str = "events.out.tfevents.";
 /// Settings that may differ in a resumed run, because they change no step.
-const FREE: [&str; 1] = ["train.checkpoint_minutes"];
+const FREE: [&str; 6] = [
+    "train.log_every",
+    "train.checkpoint_every",
+    "train.checkpoint_minutes",
+    "train.keep_checkpoints",
+    "train.log_test_accuracy",
+    "train.log_histograms",
+];
 /// Name of the subfolder with the results of `analyze`.
 pub const ANALYSIS: &str = "analysis";
 

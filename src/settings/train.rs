@@ -118,8 +118,10 @@ pub struct TrainConfig {
     pub checkpoint_minutes: f64,
     /// Number of `step-N` checkpoints to keep; `last` and `best` are always kept.
     pub keep_checkpoints: usize,
-    /// Whether TensorBoard shows the test accuracy too; it selects nothing.
+    /// Whether the test accuracy is measured at validations too; it selects nothing.
     pub log_test_accuracy: bool,
+    /// Whether TensorBoard shows the distribution of parameters at validations.
+    pub log_histograms: bool,
 }
 
 /// An auxiliary classifier that predicts the real classes of labelled support images from their embeddings s_φ(x).
@@ -185,7 +187,8 @@ impl Default for TrainConfig {
             checkpoint_every: 5_000,
             checkpoint_minutes: 5.0,
             keep_checkpoints: 3,
-            log_test_accuracy: false,
+            log_test_accuracy: true,
+            log_histograms: false,
         }
     }
 }

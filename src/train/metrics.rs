@@ -56,6 +56,43 @@ pub(crate) static OPTIMIZER_STEP: &[Metric<OptimizerStep>] = &[Metric {
     measure: |step| step.gradient_norm,
 }];
 
+/// Norm of the gradient of a group of parameters, whose name is appended to the tag; of the last step before a line of
+/// the log.
+pub(crate) static GROUP_GRADIENT: Metric<f64> = Metric {
+    tag: "gradient_norm/",
+    description: "norm of the gradient of this group of parameters before clipping, in the last step",
+    measure: |norm| *norm,
+};
+
+/// Measured at every validation on the CNN that is written for its first episode; the layer's number is appended.
+pub(crate) static KERNEL_NORM: Metric<f64> = Metric {
+    tag: "kernel_norm/layer",
+    description: "norm of the kernel, learned or generated, for the first validation episode",
+    measure: |norm| *norm,
+};
+
+/// Tag of the resolved configuration.
+pub(crate) const CONFIGURATION: &str = "configuration";
+
+/// Tag of the first training episode.
+pub(crate) const EPISODE: (&str, &str) = (
+    "episode",
+    "the first training episode: green support, orange unlabelled, red of distractor classes, blue query",
+);
+
+/// Tag of the kernels of a layer, whose number is appended.
+pub(crate) const KERNELS: (&str, &str) = (
+    "kernels/layer",
+    "kernels for the first validation episode; a row for each output channel, a column for each input channel, \
+     red positive, blue negative",
+);
+
+/// Tag of the distribution of a group's parameters, whose name is appended; with `train.log_histograms`.
+pub(crate) const PARAMETERS: &str = "parameters/";
+
+/// Tags shown beside the settings in the table of hyperparameters.
+pub(crate) const RESULTS: [&str; 4] = [ACCURACY, LOSS, "validation/accuracy", "test/accuracy"];
+
 /// What the tag of [`TRAINING_PASS`] or [`OPTIMIZER_STEP`] says.
 pub(crate) fn description(tag: &str) -> &'static str {
     let pass = TRAINING_PASS
@@ -116,11 +153,11 @@ pub(crate) static VALIDATION: &[Metric<Summary>] = &[
     },
 ];
 
-/// Measured at every validation with `train.log_test_accuracy`.
+/// Measured at every validation unless `train.log_test_accuracy` is false.
 pub(crate) static TEST: &[Metric<Summary>] = &[
     Metric {
         tag: "test/accuracy",
-        description: "mean accuracy of test episodes; it chooses nothing",
+        description: "mean accuracy of test episodes: watched, never chosen by",
         measure: |summary| summary.accuracy_mean,
     },
     Metric {

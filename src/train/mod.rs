@@ -2,6 +2,7 @@
 
 mod error;
 pub mod gradient;
+mod illustrations;
 mod loader;
 mod masking;
 mod metrics;

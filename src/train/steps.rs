@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use tch::Tensor;
 
 use crate::base::compute::Compute;
 use crate::episode::sampler::EpisodeSampler;
@@ -17,8 +19,9 @@ use crate::run::folder::{CheckpointChoice, RunFolder};
 use crate::settings::experiment::Experiment;
 use crate::train::error::TrainError;
 use crate::train::gradient::{Objective, Prepared, StepGradient, step_gradient};
+use crate::train::illustrations::{group_norms, show_kernels, show_parameters};
 use crate::train::loader::training_loader;
-use crate::train::metrics::{self, OptimizerStep};
+use crate::train::metrics::{self, OptimizerStep, Speed};
 use crate::train::optimizer::clip;
 use crate::train::schedule::learning_rate;
 use crate::train::state::State;
@@ -69,17 +72,18 @@ impl Run<'_> {
         let episodes = state.step * tasks..config.steps * tasks;
         let mut loader = training_loader(self.compute, sampler, episodes, config.tasks_per_step)?;
         let mut stopwatch = Stopwatch::start(loader.waited());
+        let mut gradient = None;
         loop {
             // A resumed run first reports the step in which it was interrupted.
             if state.reported {
                 let Some(batch) = loader.next() else {
                     break;
                 };
-                self.step(state, &batch)?;
+                gradient = Some(self.step(state, &batch)?);
                 stopwatch.count(batch.count());
             }
             if self.is_logged(state.step) {
-                self.log(state, &stopwatch, loader.waited())?;
+                self.log(state, gradient.as_ref(), stopwatch.speed(loader.waited()))?;
             }
             let validated = self.is_validated(state.step);
             if validated {
@@ -120,8 +124,8 @@ impl Run<'_> {
         step.is_multiple_of(self.experiment.validation.every) || step == self.experiment.train.steps
     }
 
-    /// One optimizer step. Nothing changes if its loss or gradient is not finite.
-    fn step(&self, state: &mut State, batch: &Prepared) -> Result<(), TrainError> {
+    /// One optimizer step; returns the gradient before clipping. Nothing changes if its loss or gradient is not finite.
+    fn step(&self, state: &mut State, batch: &Prepared) -> Result<Tensor, TrainError> {
         let config = &self.experiment.train;
         let step = step_gradient(
             self.compute,
@@ -145,20 +149,22 @@ impl Run<'_> {
             .measure(metrics::OPTIMIZER_STEP, &measured, batch.count() as f64);
         state.step += 1;
         state.reported = false;
-        Ok(())
+        Ok(step.gradient)
     }
 
-    /// Writes a line of the log.
+    /// Writes a line of the log. A resumed run may have no gradient and no speed yet.
     fn log(
         &mut self,
         state: &State,
-        stopwatch: &Stopwatch,
-        waited: Duration,
+        gradient: Option<&Tensor>,
+        speed: Option<Speed>,
     ) -> Result<(), TrainError> {
         let rate = learning_rate(&self.experiment.train, state.step - 1);
         let mut averages = state.averages.clone();
         averages.measure(metrics::LEARNING_RATE, &rate, 1.0);
-        let speed = stopwatch.speed(waited);
+        if let Some(gradient) = gradient {
+            averages.merge(&group_norms(self.model.layout(), gradient));
+        }
         if let Some(speed) = &speed {
             averages.measure(metrics::SPEED, speed, 1.0);
         }
@@ -176,13 +182,29 @@ impl Run<'_> {
         if !validation.loss_mean.is_finite() {
             return Err(self.not_finite("validation loss", state.step - 1));
         }
-        self.report.write(state.step, &found.averages())?;
+        let mut averages = found.averages();
+        let trained = Trained {
+            model: self.model,
+            state: &state.model,
+        };
+        let (sampler, mode) = (self.validation.sampler(), self.experiment.batch_norm);
+        let norms = show_kernels(&mut self.report, state.step, &trained, sampler, mode)?;
+        averages.merge(&norms);
+        self.report.write(state.step, &averages)?;
+        if self.experiment.train.log_histograms {
+            let phi = &state.model.phi;
+            show_parameters(&mut self.report, state.step, self.model.layout(), phi)?;
+        }
         let better = state
             .best
             .is_none_or(|(_, best)| validation.accuracy_mean > best);
         self.report.say(&format!(
-            "step {}  validation {validation} ({} episodes, 95 % interval, batch-norm {}){}",
+            "step {}  validation {validation}{} ({} episodes, 95 % interval, batch-norm {}){}",
             state.step,
+            found
+                .test
+                .as_ref()
+                .map_or(String::new(), |test| format!("  test {test}")),
             validation.episodes,
             self.experiment.batch_norm,
             if better { ", best so far" } else { "" },

@@ -16,6 +16,7 @@ use crate::run::assemble::{build_model, split_scheme, training_sampler};
 use crate::run::folder::{CheckpointChoice, RunFolder, facts};
 use crate::settings::experiment::Experiment;
 use crate::train::error::TrainError;
+use crate::train::illustrations::show_start;
 use crate::train::state::State;
 use crate::train::steps::{Outcome, Run};
 use crate::train::validation::Validation;
@@ -69,7 +70,10 @@ pub fn train(
     // What is recorded of an unreported step is recorded again.
     let recorded = state.step - u64::from(!state.reported);
     let recorded = resumed.then_some(recorded);
-    let report = Report::create(&folder.metrics(), steps, recorded, options.quiet)?;
+    let mut report = Report::create(&folder.metrics(), steps, recorded, options.quiet)?;
+    if recorded.is_none() {
+        show_start(&mut report, experiment, &sampler)?;
+    }
     let mut run = Run {
         experiment,
         compute,

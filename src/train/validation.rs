@@ -25,7 +25,7 @@ const SEED: u64 = 1;
 /// Number of tasks on which generated convolutions are compared at each validation.
 const DEVIATION_EPISODES: u64 = 32;
 
-/// The episodes of validation, and those of test with `train.log_test_accuracy`.
+/// The episodes of validation, and those of test unless `train.log_test_accuracy` is false.
 pub(crate) struct Validation {
     validation: EpisodeSampler,
     test: Option<EpisodeSampler>,
@@ -36,7 +36,7 @@ pub(crate) struct Validation {
 /// What a validation found.
 pub(crate) struct Validated {
     pub(crate) validation: Summary,
-    test: Option<Summary>,
+    pub(crate) test: Option<Summary>,
     /// How far each generated convolution varies between tasks.
     pub(crate) deviations: Vec<LayerDeviation>,
 }
@@ -51,6 +51,11 @@ impl Validation {
             episodes: experiment.validation.episodes as u64,
             batch_norm: experiment.batch_norm,
         })
+    }
+
+    /// The validation episodes.
+    pub(crate) fn sampler(&self) -> &EpisodeSampler {
+        &self.validation
     }
 
     /// Measures a model; `None` if it was interrupted.
@@ -94,7 +99,7 @@ impl Validated {
             averages.measure(metrics::TEST, test, 1.0);
         }
         for found in &self.deviations {
-            averages.measure_layer(&metrics::DEVIATION, found.layer, found);
+            averages.measure_part(&metrics::DEVIATION, found.layer, found);
         }
         averages
     }

@@ -22,7 +22,7 @@ pub(in crate::cli) struct ImportArguments {
     /// What to import
     #[arg(value_parser = source())]
     source: &'static DataSet,
-    /// Archives, files or folders
+    /// Archives, files or folders that hold the data set; needed for all but synthetic
     #[arg(long, num_args = 1.., value_name = "PATH")]
     from: Vec<PathBuf>,
     /// The pack to write

@@ -1,6 +1,6 @@
 //! `generate --list`: writes many CNNs in one process, as many in parallel as there are threads.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -40,6 +40,8 @@ pub(in crate::cli) fn run(
     for task in &tasks {
         task.check(force)?;
     }
+    let folders: BTreeSet<&Path> = tasks.iter().map(Task::folder).collect();
+    folders.into_iter().for_each(atomic::sweep);
     interrupt::stops_within_a_second("stopping: CNNs in progress are finished");
     let bar = ProgressBar::new(tasks.len() as u64);
     let start = Instant::now();

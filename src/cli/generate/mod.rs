@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use hypertransformer::base::atomic;
 use hypertransformer::export::card::NOT_KNOWN;
 use hypertransformer::report::console::{say, tell};
 
@@ -55,6 +56,7 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
         output: without_extension(output),
     };
     task.check(arguments.force)?;
+    atomic::sweep(task.folder());
     let views = opened.writer.views(&opened.state);
     let made = task.make(&opened.writer, &views)?;
     let held_out = opened.writer.leave_one_out(

@@ -125,10 +125,15 @@ impl Task {
             ("json", serde_json::to_vec_pretty(&card)?),
             ("onnx", onnx),
         ]
-        .map(|(extension, bytes)| (format!("{name}.{extension}"), bytes));
-        atomic::write_set(atomic::folder_of(&self.output), &files)
+        .map(|(extension, bytes)| (self.file(extension), bytes));
+        atomic::write_set(&files)
             .with_context(|| format!("could not write {}", self.output.display()))?;
         Ok(card)
+    }
+
+    /// The folder of the files.
+    pub(in crate::cli) fn folder(&self) -> &Path {
+        atomic::folder_of(&self.output)
     }
 
     fn file(&self, extension: &str) -> PathBuf {

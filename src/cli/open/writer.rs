@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
 use hypertransformer::base::compute::Compute;
 use hypertransformer::export::generation::CnnWriter;
 use hypertransformer::model::hypertransformer::HyperTransformer;
@@ -36,8 +37,8 @@ pub(in crate::cli) struct WriterArguments {
     /// Checkpoint of a run folder to load: best (by validation accuracy), last or step-N
     #[arg(long, default_value = "best")]
     checkpoint: CheckpointChoice,
-    /// Statistics of batch-norm: support or running [default: as in training]
-    #[arg(long, value_enum)]
+    /// Statistics of batch-norm [default: as in training]
+    #[arg(long, value_parser = inductive())]
     batch_norm: Option<BatchNormMode>,
     /// Whether to invert light and dark. Models of ink (Omniglot) expect light strokes on a dark ground: auto inverts
     /// pictures whose border is light, as paper is. For models of photographs auto inverts nothing
@@ -45,6 +46,13 @@ pub(in crate::cli) struct WriterArguments {
     invert: Invert,
     #[command(flatten)]
     compute: ComputeArguments,
+}
+
+/// Parses the modes in which queries do not influence each other. A written CNN sees one picture at a time.
+fn inductive() -> impl TypedValueParser<Value = BatchNormMode> {
+    let modes = [BatchNormMode::Support, BatchNormMode::Running];
+    let values = modes.iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(values).try_map(|name| BatchNormMode::from_str(&name, false))
 }
 
 pub(in crate::cli) struct OpenedWriter {

@@ -1,5 +1,8 @@
 //! TensorBoard event files.
 
+mod hyperparameters;
+mod summaries;
+
 use std::collections::HashSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -7,6 +10,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use image::RgbImage;
+use serde_json::Value;
 use tensorboard_proto::event::{Event, SessionLog, SessionLog_SessionStatus};
 use tensorboard_proto::summary::Summary;
 use tensorboard_rs::summary::scalar;
@@ -52,7 +57,37 @@ impl TensorBoard {
     /// Writes and flushes the averages. A failure may show only at the next call.
     pub(crate) fn write(&mut self, step: u64, averages: &Averages) -> io::Result<()> {
         let scalars: Vec<_> = averages.scalars().collect();
-        let summaries: Vec<_> = scalars.iter().map(|found| self.summary(found)).collect();
+        let summaries: Vec<_> = scalars.iter().map(|found| self.scalar(found)).collect();
+        self.add(step, summaries)
+    }
+
+    /// Writes Markdown.
+    pub(crate) fn text(&mut self, tag: &str, markdown: &str) -> io::Result<()> {
+        self.add(0, [summaries::text(tag, markdown)])
+    }
+
+    /// Writes a picture.
+    pub(crate) fn image(
+        &mut self,
+        step: u64,
+        tag: &str,
+        description: &str,
+        picture: &RgbImage,
+    ) -> io::Result<()> {
+        self.add(step, [summaries::image(tag, description, picture)?])
+    }
+
+    /// Writes the distribution of finite numbers.
+    pub(crate) fn histogram(&mut self, step: u64, tag: &str, numbers: &[f32]) -> io::Result<()> {
+        self.add(step, [summaries::histogram(tag, numbers)])
+    }
+
+    /// Writes the run's row in the table of hyperparameters: its settings, and the tags of the metrics beside them.
+    pub(crate) fn hyperparameters(&mut self, settings: &Value, metrics: &[&str]) -> io::Result<()> {
+        self.add(0, hyperparameters::table(settings, metrics))
+    }
+
+    fn add(&mut self, step: u64, summaries: impl IntoIterator<Item = Summary>) -> io::Result<()> {
         self.with_writer(|writer| {
             for summary in summaries {
                 writer.add_summary(summary, step as usize);
@@ -60,7 +95,7 @@ impl TensorBoard {
         })
     }
 
-    fn summary(&mut self, found: &Scalar) -> Summary {
+    fn scalar(&mut self, found: &Scalar) -> Summary {
         let mut summary = scalar(found.tag, found.value as f32);
         if self.described.insert(found.tag.to_owned())
             && let Some(value) = summary.mut_value().first_mut()
