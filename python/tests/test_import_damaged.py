@@ -129,7 +129,7 @@ BROKEN = [
         "tiered png",
         "train_images_png.pkl",
         hold([np.zeros(40, np.uint8)] * 12),
-        "train_images_png.pkl: number 0` is no readable JPEG or PNG",
+        "train_images_png.pkl: number 0` is no readable JPEG, PNG",
     ),
     (
         "tiered png",
@@ -202,14 +202,14 @@ BROKEN = [
         change(labels=[3] * 5),
         "has 5 labels for 12 pictures",
     ),
-    ("cub", "CUB_200_2011.tgz", no_picture(CUB), "is no readable JPEG or PNG"),
+    ("cub", "CUB_200_2011.tgz", no_picture(CUB), "is no readable JPEG, PNG"),
     (
         "tiered ilsvrc",
         "ILSVRC2012_img_train.tar",
         no_picture(f"{ILSVRC}.tar", f"{ILSVRC}_1.JPEG"),
-        "is no readable JPEG or PNG",
+        "is no readable JPEG, PNG",
     ),
-    ("tar", "pictures.tar", no_picture("pictures/train/1/1.png"), "is no readable JPEG or PNG"),
+    ("tar", "pictures.tar", no_picture("pictures/train/1/1.png"), "is no readable JPEG, PNG"),
     (
         "cifar official",
         "train",

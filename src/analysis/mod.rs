@@ -1,4 +1,5 @@
-//! Analyses for figures: attention inside a trained model, and an upper bound on the accuracy of its CNN.
+//! Analyses: attention inside a trained model, an upper bound on the accuracy of its CNN, and tables of many runs.
 
 pub mod attention;
 pub mod oracle;
+pub mod results;

@@ -3,23 +3,29 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::Args;
+use hypertransformer::pictures::remarks::Remarks;
+use hypertransformer::pictures::search::{Files, files_below};
+use hypertransformer::report::console::{say, tell};
 use serde_json::json;
 
 use crate::cli::failure;
 use crate::cli::open::cnn::CnnArguments;
-use hypertransformer::report::console::{say, tell};
 
 #[derive(Args)]
 pub(super) struct ClassifyArguments {
     #[command(flatten)]
     cnn: CnnArguments,
-    /// The pictures to classify
+    /// The pictures to classify, or folders of pictures
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// How many classes to print for each picture, the most probable first
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
+    /// Pass over pictures that cannot be used, and count them
+    #[arg(long)]
+    skip_broken: bool,
     /// Print one JSON object per line: file, label, probability, top
     #[arg(long)]
     json: bool,
@@ -27,16 +33,23 @@ pub(super) struct ClassifyArguments {
 
 pub(super) fn run(arguments: &ClassifyArguments) -> anyhow::Result<ExitCode> {
     let cnn = arguments.cnn.open()?;
+    let mut remarks = Remarks::default();
+    let files = pictures(&arguments.files, &mut remarks)?;
     let mut failed = 0;
-    for file in &arguments.files {
+    for file in &files {
         let pixels = match cnn.preparation.file(file) {
             Ok(pixels) => pixels,
+            Err(error) if arguments.skip_broken => {
+                remarks.broken.push(error.to_string());
+                continue;
+            }
             Err(error) => {
                 failed += 1;
                 failure::print(&error.into());
                 continue;
             }
         };
+        remarks.look_at(file, &pixels);
         let probabilities = cnn.probabilities(&pixels);
         let mut ranked: Vec<(&str, f64)> = cnn
             .labels
@@ -58,12 +71,32 @@ pub(super) fn run(arguments: &ClassifyArguments) -> anyhow::Result<ExitCode> {
         };
         tell(&line)?;
     }
+    remarks.lines().iter().for_each(say);
     if failed > 0 {
         say(format!(
             "{failed} of {} files could not be classified",
-            arguments.files.len()
+            files.len()
         ));
-        return Ok(ExitCode::from(1));
     }
-    Ok(ExitCode::SUCCESS)
+    let none_left = remarks.broken.len() == files.len();
+    Ok(ExitCode::from(u8::from(failed > 0 || none_left)))
+}
+
+/// The files, and the pictures in folders among them.
+///
+/// # Errors
+/// If a folder holds no picture.
+fn pictures(paths: &[PathBuf], remarks: &mut Remarks) -> anyhow::Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            all.push(path.clone());
+            continue;
+        }
+        let Files { pictures, others } = files_below(path)?;
+        ensure!(!pictures.is_empty(), "{} holds no picture", path.display());
+        all.extend(pictures);
+        remarks.others.extend(others);
+    }
+    Ok(all)
 }

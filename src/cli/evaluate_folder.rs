@@ -10,7 +10,7 @@ use hypertransformer::draw::canvas::write_png;
 use hypertransformer::draw::heatmap::{Heatmap, draw};
 use hypertransformer::evaluate::answers::Answers;
 use hypertransformer::export::generation::most_probable;
-use hypertransformer::pictures::labelled::LabelledPictures;
+use hypertransformer::pictures::labelled::{Expected, LabelledPictures};
 use hypertransformer::report::console::{say, tell};
 use serde_json::{Value, json};
 
@@ -28,6 +28,9 @@ pub(super) struct EvaluateFolderArguments {
     cnn: CnnArguments,
     /// Labelled pictures: a folder of class folders, or a CSV file with the columns file and label
     folder: PathBuf,
+    /// Pass over pictures that cannot be used, and count them
+    #[arg(long)]
+    skip_broken: bool,
     /// Name of the results, NAME.json and NAME.png; only earlier results of the same folder are replaced [default:
     /// <model>-evaluation beside the model]
     #[arg(long, value_name = "NAME")]
@@ -60,7 +63,13 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
         );
     }
     let cnn = arguments.cnn.open()?;
-    let labelled = LabelledPictures::read(&arguments.folder, &cnn.preparation)?;
+    let expected = Expected {
+        classes: 1,
+        skip_broken: arguments.skip_broken,
+    };
+    let (labelled, remarks) =
+        LabelledPictures::read(&arguments.folder, &cnn.preparation, expected)?;
+    remarks.lines().iter().for_each(say);
     let slot = |label: &String| cnn.labels.iter().position(|known| known == label);
     let slots: Vec<Option<usize>> = labelled.classes.iter().map(slot).collect();
     let unknown: Vec<&str> = labelled

@@ -15,6 +15,7 @@ mod inspect;
 mod open;
 mod output;
 mod panics;
+mod results;
 mod serve;
 mod shared;
 mod train;
@@ -44,6 +45,8 @@ enum Command {
     Train(train::TrainArguments),
     /// Measure the accuracy of a run on a fixed list of episodes, with its 95 % interval
     Evaluate(evaluate::EvaluateArguments),
+    /// Print a table of evaluated runs, averaged over seeds with 95 % intervals
+    Results(results::ResultsArguments),
     /// Show an experiment without training it: configuration, layers, tokens, parameters, multiply-adds, memory
     Inspect(inspect::InspectArguments),
     /// Import, show and check image packs
@@ -97,6 +100,7 @@ pub(crate) fn run() -> ExitCode {
         match command {
             Command::Train(arguments) => train::run(&arguments),
             Command::Evaluate(arguments) => evaluate::run(&arguments),
+            Command::Results(arguments) => results::run(&arguments),
             Command::Inspect(arguments) => inspect::run(&arguments),
             Command::Data(command) => data::run(&command),
             Command::Episodes(command) => episodes::run(&command),

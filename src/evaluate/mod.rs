@@ -3,4 +3,5 @@
 pub mod adaptation;
 pub mod answers;
 pub mod episodes;
+pub mod seeds;
 pub mod summary;

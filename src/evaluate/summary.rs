@@ -1,10 +1,10 @@
 //! Accuracy of one episode, and the mean over episodes with its 95 % interval.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 /// Accuracy and loss of one episode.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpisodeRecord {
     /// Index of the episode under its seed and part.
     pub episode: u64,

@@ -179,7 +179,8 @@ pub static DATA_SETS: &[DataSet] = &[
         title: "a set of class folders",
         licence: None,
         origin: Origin::Own,
-        files: "JPEG and PNG as `class/picture` or `train/class/picture`, `val/…`, `test/…`, also in zip and tar archives",
+        files: "JPEG, PNG, BMP, GIF, TIFF and WebP as `class/picture` or `train/class/picture`, `val/…`, `test/…`, also in \
+                zip and tar archives",
         contents: Contents::Varying("by folder, by `--class-split`, or 70 / 10 / 20 % by `--seed`"),
         pack: "folder",
         pack_size: "21 kB an image",

@@ -139,12 +139,15 @@ pub struct ImportRequest<'a> {
     pub seed: u64,
     /// Whether to accept an incomplete data set; the pack's notes then say what is missing.
     pub partial: bool,
+    /// Whether to pass over pictures that cannot be used; the pack's notes then count them. `partial` implies it.
+    pub skip_broken: bool,
     /// Receives progress.
     pub watch: Watch<'a>,
 }
 
 impl<'a> ImportRequest<'a> {
-    /// A request with the defaults of the data set: its size, 3 channels, no list of classes, seed 0, complete.
+    /// A request with the defaults of the data set: its size, 3 channels, no list of classes, seed 0, complete and
+    /// without broken pictures.
     #[must_use]
     pub fn new(
         data_set: &'static DataSet,
@@ -161,6 +164,7 @@ impl<'a> ImportRequest<'a> {
             class_split: None,
             seed: 0,
             partial: false,
+            skip_broken: false,
             watch,
         }
     }

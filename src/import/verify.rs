@@ -6,8 +6,10 @@ use crate::import::catalog::DATA_SETS;
 use crate::import::data_set::DataSet;
 use crate::pack::error::DataError;
 use crate::pack::intact::check_contents;
-use crate::pack::pack::Pack;
+use crate::pack::pack::{PARTIAL, Pack};
 use crate::pack::part::Part;
+use crate::pack::shape::Element;
+use crate::pictures::blank::is_blank;
 
 /// What [`verify`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct VerifyReport {
     pub duplicates: Duplicates,
     /// Number of such pairs whose classes are in different parts of the default split. Classes in no part do not count.
     pub duplicates_across_parts: usize,
+    /// Images of bytes that show nothing, by index.
+    pub blank: Vec<usize>,
 }
 
 /// Pairs of images, by index. All are counted but only the first are stored: 2,000 blank images make 2 million pairs.
@@ -61,7 +65,7 @@ pub fn verify(pack: &Pack) -> Result<VerifyReport, DataError> {
         .iter()
         .find(|data_set| data_set.name == metadata.name);
     let known = named.and_then(DataSet::counts);
-    if let Some((classes, images)) = known.filter(|_| !metadata.notes.contains_key("partial"))
+    if let Some((classes, images)) = known.filter(|_| !metadata.notes.contains_key(PARTIAL))
         && found != (classes, images)
     {
         return Err(DataError::NotTheKnownDataSet {
@@ -77,7 +81,7 @@ pub fn verify(pack: &Pack) -> Result<VerifyReport, DataError> {
         let mut parts = Part::ALL.into_iter();
         parts.find(|&part| split.part(part).contains(&class))
     };
-    let groups = identical(pack);
+    let (groups, blank) = identical_and_blank(pack);
     let across = |group: &Vec<usize>| {
         let mut per_part = [0; 3];
         for part in group.iter().filter_map(|&image| part_of(image)) {
@@ -94,20 +98,26 @@ pub fn verify(pack: &Pack) -> Result<VerifyReport, DataError> {
             first: all.take(STORED_PAIRS).collect(),
         },
         duplicates_across_parts: groups.iter().map(across).sum(),
+        blank,
     })
 }
 
-/// Groups of identical images, each in ascending order.
-fn identical(pack: &Pack) -> Vec<Vec<usize>> {
+/// Groups of identical images, each in ascending order, and the blank ones.
+fn identical_and_blank(pack: &Pack) -> (Vec<Vec<usize>>, Vec<usize>) {
     let mut by_hash: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
+    let mut blank = Vec::new();
     for image in 0..pack.image_count() {
-        let hash = blake3::hash(pack.image(image));
+        let values = pack.image(image);
+        let hash = blake3::hash(values);
         by_hash.entry(*hash.as_bytes()).or_default().push(image);
+        if pack.shape().element == Element::Byte && is_blank(values) {
+            blank.push(image);
+        }
     }
     let mut groups: Vec<_> = by_hash.into_values().collect();
     groups.retain(|group| group.len() > 1);
     groups.sort_unstable();
-    groups
+    (groups, blank)
 }
 
 /// Number of pairs among `images` images.

@@ -47,6 +47,13 @@ pub(crate) fn whole_hash(description: &str, images: usize, shape: ImageShape) ->
     hasher.finalize().to_hex().to_string()
 }
 
+/// Key of the note on what is missing from a published data set.
+pub const PARTIAL: &str = "partial";
+/// Key of the note on the user's broken pictures that are not in the pack.
+pub const BROKEN: &str = "broken";
+/// Key of the note on pictures that show nothing.
+pub const BLANK: &str = "blank";
+
 /// Description of a pack, stored in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PackMetadata {

@@ -13,6 +13,11 @@ use crate::pack::shape::{Element, ImageShape};
 /// Placeholder for the content hash, of the same length.
 const HASH_TO_COME: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
+/// Room in the header, in bytes, for what [`PackWriter::note`] adds: texts of up to [`LONGEST_NOTE`] characters.
+const ROOM: usize = 8192;
+/// Most characters of a note that is added.
+const LONGEST_NOTE: usize = 1000;
+
 /// A pack that is being written: a temporary file in the folder of `path` until [`PackWriter::finish`].
 pub struct PackWriter {
     path: PathBuf,
@@ -20,6 +25,7 @@ pub struct PackWriter {
     shape: ImageShape,
     offsets: Vec<i64>,
     metadata: PackMetadata,
+    header_length: usize,
     hasher: blake3::Hasher,
     written: usize,
 }
@@ -60,12 +66,12 @@ impl PackWriter {
             shape,
             offsets,
             metadata,
+            header_length: 0,
             hasher: blake3::Hasher::new(),
             written: 0,
         };
+        writer.header_length = (writer.header().len() + ROOM).next_multiple_of(8);
         writer.write_header()?;
-        let offsets: Vec<u8> = writer.offset_bytes();
-        writer.write(&offsets)?;
         Ok(writer)
     }
 
@@ -85,8 +91,7 @@ impl PackWriter {
         self.shape.bytes()
     }
 
-    /// Writes the safetensors header: its length in 8 bytes, then JSON, padded with spaces to a multiple of 8.
-    fn write_header(&mut self) -> Result<(), DataError> {
+    fn header(&self) -> String {
         let offsets_end = self.offsets.len() * 8;
         let images_end = offsets_end + self.image_count() * self.shape.bytes();
         let ImageShape {
@@ -110,10 +115,26 @@ impl PackWriter {
                 "data_offsets": [offsets_end, images_end],
             },
         });
-        let mut text = header.to_string();
-        text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+        header.to_string()
+    }
+
+    /// Writes the safetensors header, its length in 8 bytes, then JSON, padded with spaces; and the offsets.
+    fn write_header(&mut self) -> Result<(), DataError> {
+        let mut text = self.header();
+        let Some(padding) = self.header_length.checked_sub(text.len()) else {
+            return Err(self.bad("its notes are too long".to_owned()));
+        };
+        text.push_str(&" ".repeat(padding));
         self.write(&(text.len() as u64).to_le_bytes())?;
-        self.write(text.as_bytes())
+        self.write(text.as_bytes())?;
+        self.write(&self.offset_bytes())
+    }
+
+    fn bad(&self, problem: String) -> DataError {
+        DataError::BadContent {
+            path: self.path.clone(),
+            problem,
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), DataError> {
@@ -128,39 +149,55 @@ impl PackWriter {
     /// [`DataError::BadContent`] if it has the wrong number of bytes, [`DataError::Io`] if writing fails.
     pub fn push(&mut self, image: &[u8]) -> Result<(), DataError> {
         if image.len() != self.shape.bytes() {
-            let problem = format!(
+            return Err(self.bad(format!(
                 "image {} has {} bytes, but an image of {} has {}",
                 self.written,
                 image.len(),
                 self.shape,
                 self.shape.bytes()
-            );
-            return Err(DataError::BadContent {
-                path: self.path.clone(),
-                problem,
-            });
+            )));
         }
         self.hasher.update(image);
         self.written += 1;
         self.write(image)
     }
 
+    /// Leaves out the image that would come next, one of those in `class_sizes`.
+    pub(crate) fn pass_over(&mut self) {
+        let next = self.written as i64;
+        let later = self.offsets.iter_mut().filter(|offset| **offset > next);
+        later.for_each(|offset| *offset -= 1);
+    }
+
+    /// Names of the classes all of whose images were passed over.
+    pub(crate) fn emptied(&self) -> Vec<&str> {
+        let ends = self.offsets.windows(2).zip(&self.metadata.class_names);
+        ends.filter(|(ends, _)| ends[0] == ends[1])
+            .map(|(_, name)| name.as_str())
+            .collect()
+    }
+
+    /// Adds to a note in the metadata; a long text is cut.
+    pub(crate) fn note(&mut self, key: &str, text: &str) {
+        let note = self.metadata.notes.entry(key.to_owned()).or_default();
+        if !note.is_empty() {
+            note.push_str("; ");
+        }
+        note.extend(text.chars().take(LONGEST_NOTE));
+    }
+
     /// Completes the pack and moves it to its path, replacing an existing file.
     ///
     /// # Errors
-    /// [`DataError::BadContent`] if images are missing, [`DataError::Io`] if writing fails. The temporary file is
+    /// [`DataError::BadContent`] if images or all of a class are missing, [`DataError::Io`] if writing fails. The temporary file is
     /// removed in either case.
     pub fn finish(mut self) -> Result<(), DataError> {
-        if self.written != self.image_count() {
-            let problem = format!(
-                "it has {} images, expected {}",
+        if self.written != self.image_count() || !self.emptied().is_empty() {
+            return Err(self.bad(format!(
+                "it has {} images, expected {} and one or more in each class",
                 self.written,
                 self.image_count()
-            );
-            return Err(DataError::BadContent {
-                path: self.path,
-                problem,
-            });
+            )));
         }
         let offsets = self.offset_bytes();
         self.hasher.update(&offsets);

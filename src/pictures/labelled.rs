@@ -6,11 +6,20 @@ use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::pack::error::{DataError, list_names};
+use crate::pictures::kinds::Kind;
 use crate::pictures::preparation::Preparation;
+use crate::pictures::remarks::{Remarks, few};
+use crate::pictures::search::{Files, files_below, files_in, files_of_one};
 use crate::pictures::tables::two_columns;
 
-/// Files that operating systems create in folders.
-const SYSTEM_FILES: [&str; 2] = ["Thumbs.db", "desktop.ini"];
+/// What is expected of a user's pictures.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    /// Least number of classes.
+    pub classes: usize,
+    /// Whether to pass over pictures that cannot be used, instead of refusing all.
+    pub skip_broken: bool,
+}
 
 /// Prepared pictures with their classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,18 +43,25 @@ pub struct LabelledPicture {
 
 impl LabelledPictures {
     /// Reads and prepares pictures from a folder of class folders, or from a CSV file with the columns `file` (relative
-    /// to the folder of the list) and `label`.
+    /// to the folder of the list) and `label`. Folders in a class folder belong to it. Files that are no pictures are
+    /// passed over, and told in the remarks.
     ///
     /// # Errors
-    /// If `path` does not exist, there are fewer than two classes, two class names look alike, a folder's name is not
-    /// UTF-8, or a file is not a picture; all such files are named at once.
-    pub fn read(path: &Path, preparation: &Preparation) -> Result<LabelledPictures, DataError> {
+    /// If `path` does not exist, there are too few classes, two class names look alike, a folder's name is not UTF-8, or
+    /// a picture cannot be used; all such pictures are named at once. If they are to be passed over: if a class has none
+    /// left.
+    pub fn read(
+        path: &Path,
+        preparation: &Preparation,
+        expected: Expected,
+    ) -> Result<(LabelledPictures, Remarks), DataError> {
         let refuse = |problem: String| DataError::Pictures {
             path: path.to_path_buf(),
             problem,
         };
+        let mut remarks = Remarks::default();
         let by_class = if path.is_dir() {
-            class_folders(path)?
+            class_folders(path, &mut remarks)?
         } else if path.exists() {
             listed(path)?
         } else {
@@ -58,33 +74,48 @@ impl LabelledPictures {
                 "has two classes called `{name}`, which differ only in spaces or in the encoding of an accent: rename one"
             )));
         }
-        if by_class.len() < 2 {
+        if by_class.len() < expected.classes {
             let found = match by_class.keys().next() {
                 None => "no class".to_owned(),
                 Some(name) => format!("only the class `{name}`"),
             };
+            let least = if expected.classes == 1 { "one" } else { "two" };
             return Err(refuse(format!(
-                "holds {found}, expected two or more, as folder/class/picture"
+                "holds {found}, expected {least} or more, as folder/class/picture"
             )));
         }
         let files = by_class
             .values()
             .enumerate()
             .flat_map(|(class, files)| files.iter().map(move |file| (class, file)));
-        let (classes, files): (Vec<usize>, Vec<&PathBuf>) = files.unzip();
-        let pictures = prepared(path, &files, preparation)?
-            .into_iter()
-            .zip(classes.into_iter().zip(files))
-            .map(|(pixels, (class, file))| LabelledPicture {
-                file: file.clone(),
-                class,
-                pixels,
-            })
-            .collect();
-        Ok(LabelledPictures {
+        let (numbers, files): (Vec<usize>, Vec<&PathBuf>) = files.unzip();
+        let prepared = prepared(
+            path,
+            &files,
+            preparation,
+            expected.skip_broken,
+            &mut remarks,
+        )?;
+        let labelled = LabelledPictures {
+            pictures: prepared
+                .into_iter()
+                .map(|(index, pixels)| LabelledPicture {
+                    file: files[index].clone(),
+                    class: numbers[index],
+                    pixels,
+                })
+                .collect(),
             classes: by_class.into_keys().collect(),
-            pictures,
-        })
+        };
+        let counts = labelled.counts();
+        let mut named = labelled.classes.iter().zip(counts);
+        if let Some((name, _)) = named.find(|&(_, count)| count == 0) {
+            return Err(refuse(format!(
+                "has no picture of the class `{name}` that can be used: {}",
+                few(&remarks.broken)
+            )));
+        }
+        Ok((labelled, remarks))
     }
 
     /// Number of pictures in each class.
@@ -97,41 +128,56 @@ impl LabelledPictures {
     }
 }
 
-/// Reads and prepares all pictures in a folder; returns `[C, H, W]` for each.
+/// Reads and prepares all pictures in a folder and the folders in it; returns `[C, H, W]` for each.
 ///
 /// # Errors
-/// If the folder is empty or a file is not a picture; all such files are named at once.
+/// If the folder holds no picture or a picture cannot be used; all such pictures are named at once.
 pub fn unlabeled_pictures(
     folder: &Path,
     preparation: &Preparation,
-) -> Result<Vec<Vec<u8>>, DataError> {
-    let files = files_in(folder)?;
-    if files.is_empty() {
+    skip_broken: bool,
+) -> Result<(Vec<Vec<u8>>, Remarks), DataError> {
+    let Files { pictures, others } = files_below(folder)?;
+    let mut remarks = Remarks {
+        others,
+        ..Remarks::default()
+    };
+    let files: Vec<&PathBuf> = pictures.iter().collect();
+    let prepared = prepared(folder, &files, preparation, skip_broken, &mut remarks)?;
+    if prepared.is_empty() {
         return Err(DataError::Pictures {
             path: folder.to_path_buf(),
-            problem: "is empty, expected unlabelled pictures".to_owned(),
+            problem: "holds no picture, expected unlabelled ones".to_owned(),
         });
     }
-    prepared(folder, &files.iter().collect::<Vec<_>>(), preparation)
+    let pictures = prepared.into_iter().map(|(_, pixels)| pixels).collect();
+    Ok((pictures, remarks))
 }
 
-/// Prepares all files.
+/// Prepares all files; returns the index of each with its pixels.
 ///
 /// # Errors
-/// If a file is not a picture; the message names all such files in the folder or list `path`.
+/// If a picture cannot be used and `skip_broken` is not set; the message names all such files in the folder or list
+/// `path`.
 fn prepared(
     path: &Path,
     files: &[&PathBuf],
     preparation: &Preparation,
-) -> Result<Vec<Vec<u8>>, DataError> {
+    skip_broken: bool,
+    remarks: &mut Remarks,
+) -> Result<Vec<(usize, Vec<u8>)>, DataError> {
     let (mut pictures, mut faults) = (Vec::new(), Vec::new());
-    for file in files {
+    for (index, file) in files.iter().enumerate() {
         match preparation.file(file) {
-            Ok(pixels) => pictures.push(pixels),
+            Ok(pixels) => {
+                remarks.look_at(file, &pixels);
+                pictures.push((index, pixels));
+            }
             Err(error) => faults.push(error.to_string()),
         }
     }
-    if faults.is_empty() {
+    if faults.is_empty() || skip_broken {
+        remarks.broken.extend(faults);
         return Ok(pictures);
     }
     let count = match faults.len() {
@@ -141,36 +187,20 @@ fn prepared(
     Err(DataError::Pictures {
         path: path.to_path_buf(),
         problem: format!(
-            "holds {count} that cannot be used; fix or remove:\n  {}",
+            "holds {count} that cannot be used; fix or remove, or pass over with --skip-broken:\n  {}",
             faults.join("\n  ")
         ),
     })
 }
 
-/// Files and folders in a folder, sorted. Hidden ones and those of operating systems are skipped.
-///
-/// # Errors
-/// If the folder cannot be read.
-fn files_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let entries = std::fs::read_dir(folder).map_err(DataError::io("read", folder))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(DataError::io("read", folder))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if !name.starts_with('.') && !SYSTEM_FILES.contains(&&*name) {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// Files by class from `folder/class/picture`.
+/// Files by class from `folder/class/picture`; what lies deeper belongs to the class.
 ///
 /// # Errors
 /// If the folder has another structure.
-fn class_folders(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
+fn class_folders(
+    folder: &Path,
+    remarks: &mut Remarks,
+) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
     let refuse = |problem: String| DataError::Pictures {
         path: folder.to_path_buf(),
         problem,
@@ -178,6 +208,12 @@ fn class_folders(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataEr
     let (folders, loose): (Vec<PathBuf>, Vec<PathBuf>) = files_in(folder)?
         .into_iter()
         .partition(|path| path.is_dir());
+    let (others, loose): (Vec<PathBuf>, Vec<PathBuf>) = loose
+        .into_iter()
+        .partition(|path| matches!(Kind::of_file(path), Kind::Other | Kind::Html));
+    remarks
+        .others
+        .extend(others.iter().map(|path| path.display().to_string()));
     if !loose.is_empty() {
         let names = list_names(loose.iter().map(|path| path.display()), 3);
         return Err(refuse(format!(
@@ -185,8 +221,10 @@ fn class_folders(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataEr
         )));
     }
     let mut found = BTreeMap::new();
+    // A link in a class folder must not give it the pictures of others.
+    let places = [&[folder.to_path_buf()], &folders[..]].concat();
     for class in folders {
-        let files = files_in(&class)?;
+        let Files { pictures, others } = files_of_one(&class, &places)?;
         // Two such names could become the same text.
         let Some(name) = class.file_name().and_then(|name| name.to_str()) else {
             return Err(refuse(format!(
@@ -194,16 +232,13 @@ fn class_folders(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataEr
                 class.display()
             )));
         };
-        if files.is_empty() {
-            return Err(refuse(format!("has an empty class folder, `{name}`")));
-        }
-        if let Some(inner) = files.iter().find(|path| path.is_dir()) {
+        if pictures.is_empty() {
             return Err(refuse(format!(
-                "has a folder in a class folder, {}; expected folder/class/picture",
-                inner.display()
+                "has an empty class folder, `{name}`: expected pictures in it"
             )));
         }
-        found.insert(name.to_owned(), files);
+        remarks.others.extend(others);
+        found.insert(name.to_owned(), pictures);
     }
     Ok(found)
 }

@@ -3,17 +3,15 @@
 use std::path::Path;
 
 use image::imageops::{FilterType, overlay, resize};
-use image::{GrayImage, Luma};
+use image::{DynamicImage, GrayImage, Luma};
 use serde::{Deserialize, Serialize};
 
 use crate::pack::error::DataError;
 use crate::pack::pack::PackMetadata;
 use crate::pack::pixels::channels_first;
 use crate::pack::shape::{Element, ImageShape};
-use crate::pictures::decoding::{USERS, decode, fit};
-
-/// Size of the largest accepted file in bytes.
-const LARGEST_FILE: u64 = 256 << 20;
+use crate::pictures::decoding::{LARGEST_FILE, USERS, decode, fit};
+use crate::pictures::kinds::Kind;
 
 /// Longest side of a prepared picture in pixels.
 const LONGEST_SIDE: usize = 1024;
@@ -123,25 +121,39 @@ impl Preparation {
             Ok(facts) => facts.len(),
             Err(error) => return Err(failed(error)),
         };
+        let name = path.display().to_string();
+        let bad = |problem: String| DataError::BadImage {
+            file: name.clone(),
+            problem,
+        };
+        // By its name: the content of many RAW files looks like that of a TIFF.
+        if let Some(problem) = Kind::of_file(path).problem() {
+            return Err(bad(problem));
+        }
         if size > LARGEST_FILE {
-            return Err(DataError::BadImage {
-                file: path.display().to_string(),
-                problem: format!("has {size} bytes, expected at most {LARGEST_FILE}"),
-            });
+            return Err(bad(format!(
+                "has {size} bytes, expected at most {LARGEST_FILE}"
+            )));
         }
         let bytes = std::fs::read(path).map_err(failed)?;
-        self.bytes(&bytes, &path.display().to_string())
+        self.bytes(&bytes, &name)
     }
 
     /// Prepares the content of a picture file; returns `[C, H, W]` bytes. `name` is for messages.
     ///
     /// # Errors
-    /// If the content is not a picture, or a side is shorter than 4 or longer than 16384 pixels.
+    /// If the content is not a picture or not a whole one, a side is shorter than 4 or longer than 16384 pixels, or
+    /// decoding would take more than 768 MiB.
     pub fn bytes(&self, content: &[u8], name: &str) -> Result<Vec<u8>, DataError> {
-        let picture = decode(content, USERS).map_err(|problem| DataError::BadImage {
+        let prepared = decode(content, USERS, |picture| self.prepared(picture));
+        prepared.map_err(|problem| DataError::BadImage {
             file: name.to_owned(),
             problem,
-        })?;
+        })
+    }
+
+    /// `[C, H, W]` bytes.
+    fn prepared(&self, picture: DynamicImage) -> Vec<u8> {
         let filter = match self.filter {
             Filter::Triangle => FilterType::Triangle,
             Filter::Lanczos3 => FilterType::Lanczos3,
@@ -158,7 +170,7 @@ impl Preparation {
             if grey.dimensions() != (width, height) {
                 grey = resize(&grey, width, height, filter);
             }
-            return Ok(grey.into_raw().repeat(self.channels));
+            return grey.into_raw().repeat(self.channels);
         }
         let shape = ImageShape {
             height: self.height,
@@ -171,7 +183,7 @@ impl Preparation {
         if self.invert == Invert::Yes {
             pixels.iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
         }
-        Ok(pixels)
+        pixels
     }
 }
 

@@ -418,6 +418,11 @@ fn identity(pack: &Pack) -> Value {
     })
 }
 
+/// Whether this setting may differ between runs that take the same steps.
+pub(crate) fn changes_no_step(key: &str) -> bool {
+    FREE.contains(&key)
+}
+
 /// `  key: started with A, now B`, for each setting that differs.
 fn differences(began: &Experiment, now: &Experiment) -> Vec<String> {
     let tree = |experiment| serde_json::to_value(experiment).unwrap_or_default();
@@ -443,7 +448,7 @@ fn compare(path: &str, began: &Value, now: &Value, found: &mut Vec<String>) {
                 compare(&path, &of(began), &of(now), found);
             }
         }
-        _ if FREE.contains(&path) => {}
+        _ if changes_no_step(path) => {}
         _ if began != now => found.push(format!("  {path}: started with {began}, now {now}")),
         _ => {}
     }

@@ -23,6 +23,7 @@ mod model;
 mod outputs;
 mod own_pictures;
 mod parity;
+mod results;
 mod run_folder;
 mod serve;
 mod training_heads;

@@ -11,7 +11,7 @@ use hypertransformer::import::catalog::{self, DATA_SETS};
 use hypertransformer::import::data_set::{DataSet, ImportRequest, Origin};
 use hypertransformer::import::read::progress::Progress;
 use hypertransformer::pack::error::DataError;
-use hypertransformer::pack::pack::Pack;
+use hypertransformer::pack::pack::{BLANK, BROKEN, PARTIAL, Pack};
 use hypertransformer::report::console::say;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
@@ -39,9 +39,12 @@ pub(in crate::cli) struct ImportArguments {
     /// Seed of a shuffled split, and of synthetic glyphs
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Accept an incomplete data set, and note in the pack what is missing
+    /// Accept an incomplete data set, without broken pictures, and note in the pack what is missing
     #[arg(long)]
     partial: bool,
+    /// Pass over pictures of `folder` that cannot be used, and count them; --partial does the same
+    #[arg(long)]
+    skip_broken: bool,
     /// Replace an existing pack
     #[arg(long)]
     force: bool,
@@ -106,10 +109,11 @@ fn check(arguments: &ImportArguments) -> anyhow::Result<()> {
     for (given, option) in [
         (arguments.channels.is_some(), "--channels"),
         (arguments.class_split.is_some(), "--class-split"),
+        (arguments.skip_broken, "--skip-broken"),
     ] {
         if given && source.origin != Origin::Own {
             bail!(
-                "{option} applies to {} only: other data sets have channels and splits of their own",
+                "{option} applies to {} only: other data sets are as published",
                 names(|data_set| data_set.origin == Origin::Own)
             );
         }
@@ -148,6 +152,7 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
         class_split: arguments.class_split.as_deref(),
         seed: arguments.seed,
         partial: arguments.partial,
+        skip_broken: arguments.skip_broken,
         ..defaults
     };
     let result = request.run();
@@ -158,8 +163,14 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> anyhow::Result<()> {
     }
     result?;
     let pack = Pack::open(&arguments.output)?;
-    if let Some(missing) = pack.metadata().notes.get("partial") {
-        say(format!("warning: not the whole data set: {missing}"));
+    for (key, warning) in [
+        (PARTIAL, "not the whole data set"),
+        (BROKEN, "broken pictures"),
+        (BLANK, "blank after preparation"),
+    ] {
+        if let Some(note) = pack.metadata().notes.get(key) {
+            say(format!("warning: {warning}: {note}"));
+        }
     }
     info(&pack)?;
     Ok(())

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use hypertransformer::import::verify::verify;
 use hypertransformer::pack::pack::Pack;
-use hypertransformer::report::console::tell;
+use hypertransformer::report::console::{say, tell};
 
 use crate::cli::data::catalog::Format;
 use crate::cli::data::import::ImportArguments;
@@ -29,7 +29,7 @@ pub(super) enum DataCommand {
     },
     /// Draw a contact sheet of classes, or of an episode as the model receives it
     Preview(PreviewArguments),
-    /// Check a whole pack: content hash, completeness, byte-identical images
+    /// Check a whole pack: content hash, completeness, byte-identical and blank images
     Verify {
         /// The pack
         pack: PathBuf,
@@ -87,6 +87,18 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
                     report.duplicates.len() - SHOWN_DUPLICATES
                 ))?;
             }
+            if !report.blank.is_empty() {
+                let named: Vec<String> = report
+                    .blank
+                    .iter()
+                    .take(SHOWN_BLANK)
+                    .map(|&image| name(image))
+                    .collect();
+                let (named, count) = (named.join(", "), report.blank.len());
+                say(format!(
+                    "warning: {count} images show nothing, the first: {named}"
+                ));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -94,3 +106,5 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
 
 /// How many pairs of identical images `data verify` names.
 const SHOWN_DUPLICATES: usize = 20;
+/// How many blank images it names.
+const SHOWN_BLANK: usize = 3;

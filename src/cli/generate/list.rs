@@ -9,6 +9,7 @@ use anyhow::{Context, bail, ensure};
 use hypertransformer::base::compute::BatchSize;
 use hypertransformer::base::interrupt::{self, INTERRUPTED};
 use hypertransformer::base::{atomic, files};
+use hypertransformer::pictures::remarks::Remarks;
 use hypertransformer::report::console::{say, tell};
 use indicatif::ProgressBar;
 use serde::Deserialize;
@@ -34,9 +35,10 @@ struct Row {
 pub(in crate::cli) fn run(
     opened: &OpenedWriter,
     list: &Path,
+    skip_broken: bool,
     force: bool,
 ) -> anyhow::Result<ExitCode> {
-    let tasks = read(list)?;
+    let tasks = read(list, skip_broken)?;
     for task in &tasks {
         task.check(force)?;
     }
@@ -56,13 +58,22 @@ pub(in crate::cli) fn run(
                 let one = |task: &Task| {
                     let made = task.make(writer, &views)?;
                     task.write(&made, None)?;
-                    Ok(made.milliseconds)
+                    Ok((made.milliseconds, made.remarks))
                 };
-                group.iter().map(one).collect::<Vec<anyhow::Result<f64>>>()
+                group
+                    .iter()
+                    .map(one)
+                    .collect::<Vec<anyhow::Result<(f64, Remarks)>>>()
             });
         for (task, result) in round.iter().zip(done.into_iter().flatten()) {
             match result {
-                Ok(milliseconds) => times.push(milliseconds),
+                Ok((milliseconds, remarks)) => {
+                    times.push(milliseconds);
+                    let name = task.output.display();
+                    for line in remarks.lines() {
+                        bar.suspend(|| say(format!("{name}: {line}")));
+                    }
+                }
                 Err(error) => {
                     failed += 1;
                     let error = error.context(task.output.display().to_string());
@@ -99,7 +110,7 @@ pub(in crate::cli) fn run(
 }
 
 /// Reads the tasks of a list and checks that no two write the same files.
-fn read(list: &Path) -> anyhow::Result<Vec<Task>> {
+fn read(list: &Path, skip_broken: bool) -> anyhow::Result<Vec<Task>> {
     let lines = list
         .extension()
         .is_some_and(|extension| extension == "jsonl");
@@ -130,6 +141,7 @@ fn read(list: &Path) -> anyhow::Result<Vec<Task>> {
             Ok(Task {
                 support: base.join(row.support),
                 unlabeled: unlabeled.map(|folder| base.join(folder)),
+                skip_broken,
                 output,
             })
         })

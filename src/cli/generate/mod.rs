@@ -37,6 +37,9 @@ pub(super) struct GenerateArguments {
     /// are relative to the list
     #[arg(long, value_name = "FILE", conflicts_with_all = ["support", "unlabeled", "output"])]
     list: Option<PathBuf>,
+    /// Pass over pictures that cannot be used, and count them
+    #[arg(long)]
+    skip_broken: bool,
     /// Replace existing files
     #[arg(long)]
     force: bool,
@@ -48,17 +51,20 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
     let opened = OpenedWriter::open(&arguments.run, &arguments.writer)?;
     let (Some(support), Some(output)) = (&arguments.support, &arguments.output) else {
         let path = arguments.list.as_ref().context("--list is missing")?;
-        return list::run(&opened, path, arguments.force);
+        return list::run(&opened, path, arguments.skip_broken, arguments.force);
     };
     let task = Task {
         support: support.clone(),
         unlabeled: arguments.unlabeled.clone(),
+        skip_broken: arguments.skip_broken,
         output: without_extension(output),
     };
     task.check(arguments.force)?;
     atomic::sweep(task.folder());
     let views = opened.writer.views(&opened.state);
     let made = task.make(&opened.writer, &views)?;
+    let remarks = made.remarks.lines();
+    remarks.iter().for_each(say);
     let held_out = opened.writer.leave_one_out(
         &opened.compute,
         &opened.state,

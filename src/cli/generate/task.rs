@@ -11,13 +11,16 @@ use hypertransformer::export::generation::CnnWriter;
 use hypertransformer::export::model_file::{onnx_bytes, safetensors_bytes};
 use hypertransformer::export::standalone::StandaloneCnn;
 use hypertransformer::model::state::Views;
-use hypertransformer::pictures::labelled::{LabelledPictures, unlabeled_pictures};
+use hypertransformer::pictures::labelled::{Expected, LabelledPictures, unlabeled_pictures};
+use hypertransformer::pictures::remarks::Remarks;
 
 /// One CNN to write.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Task {
     pub(in crate::cli) support: PathBuf,
     pub(in crate::cli) unlabeled: Option<PathBuf>,
+    /// Whether to pass over pictures that cannot be used.
+    pub(in crate::cli) skip_broken: bool,
     /// Name of the files, without an extension.
     pub(in crate::cli) output: PathBuf,
 }
@@ -27,6 +30,7 @@ pub(in crate::cli) struct Made {
     pub(in crate::cli) cnn: StandaloneCnn,
     pub(in crate::cli) support: LabelledPictures,
     pub(in crate::cli) unlabeled: Vec<Vec<u8>>,
+    pub(in crate::cli) remarks: Remarks,
     pub(in crate::cli) milliseconds: f64,
 }
 
@@ -81,11 +85,17 @@ impl Task {
     /// Reads the pictures and writes the CNN's weights.
     pub(in crate::cli) fn make(&self, writer: &CnnWriter, views: &Views) -> anyhow::Result<Made> {
         let preparation = writer.preparation();
-        let support = LabelledPictures::read(&self.support, preparation)?;
-        let unlabeled = match &self.unlabeled {
-            Some(folder) => unlabeled_pictures(folder, preparation)?,
-            None => Vec::new(),
+        let expected = Expected {
+            classes: 2,
+            skip_broken: self.skip_broken,
         };
+        let (support, mut remarks) = LabelledPictures::read(&self.support, preparation, expected)?;
+        let mut unlabeled = Vec::new();
+        if let Some(folder) = &self.unlabeled {
+            let more;
+            (unlabeled, more) = unlabeled_pictures(folder, preparation, self.skip_broken)?;
+            remarks.extend(more);
+        }
         let start = Instant::now();
         let cnn = writer.write(views, &support, &unlabeled)?;
         Ok(Made {
@@ -93,6 +103,7 @@ impl Task {
             cnn,
             support,
             unlabeled,
+            remarks,
         })
     }
 

@@ -10,7 +10,7 @@ use crate::import::read::numpy::{Array, Npz, read_npy};
 use crate::import::read::pickle::Pickle;
 use crate::import::write::known::part_files;
 use crate::import::write::labelled::{Labelled, by_label};
-use crate::import::write::pictures::write_pictures;
+use crate::import::write::pictures::{Outcome, write_pictures};
 use crate::pack::error::DataError;
 use crate::pack::pack::PackMetadata;
 use crate::pack::part::Part;
@@ -119,7 +119,8 @@ fn write(request: &ImportRequest<'_>, parts: &[Vectors], width: usize) -> Result
     }
     let bytes = |&(vectors, number): &(&Vectors, usize)| {
         let row = vectors.row(number).unwrap_or_default();
-        Ok(row.iter().flat_map(|value| value.to_le_bytes()).collect())
+        let bytes = row.iter().flat_map(|value| value.to_le_bytes());
+        Ok(Outcome::Pixels(bytes.collect()))
     };
     write_pictures(&rows, bytes, &mut writer, request.watch)?;
     writer.finish()

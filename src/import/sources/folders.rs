@@ -91,7 +91,7 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
         content_hash: String::new(),
         notes: BTreeMap::new(),
     };
-    write_classes(request.output, &classes, shape, metadata, request.watch)
+    write_classes(request, &classes, shape, metadata)
 }
 
 /// The files found for a class.

@@ -123,7 +123,7 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
         content_hash: String::new(),
         notes,
     };
-    write_classes(request.output, &classes, shape, metadata, request.watch)
+    write_classes(request, &classes, shape, metadata)
 }
 
 /// Numbers of an EMNIST set that differ from the published ones; `None` for other sets.

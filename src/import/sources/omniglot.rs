@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use image::DynamicImage;
 use image::imageops::FilterType;
 
 use crate::base::random::{Purpose, Random};
 use crate::import::data_set::ImportRequest;
 use crate::import::read::files::{FoundFile, find, has_extension};
 use crate::import::read::mapped::Scratch;
-use crate::import::write::pictures::{square, write_pictures};
+use crate::import::write::pictures::{Outcome, square, write_pictures};
 use crate::pack::error::{DataError, list_names};
 use crate::pack::pack::PackMetadata;
 use crate::pack::part::Part;
 use crate::pack::splits::{SplitScheme, seeded_split};
 use crate::pack::writer::PackWriter;
-use crate::pictures::decoding::{IMPORTED, decode};
+use crate::pictures::decoding::{PUBLISHED, decode};
 
 /// Height and width of the original pictures in pixels.
 const NATIVE_SIZE: u32 = 105;
@@ -76,8 +77,8 @@ pub(crate) fn import(request: &ImportRequest<'_>) -> Result<(), DataError> {
     let shape = square(size, 1)?;
     let sizes = vec![DRAWINGS; characters.len()];
     let mut writer = PackWriter::create(request.output, shape, &sizes, metadata)?;
-    let decode = |file: &&FoundFile| picture(file, size);
-    write_pictures(&drawings, decode, &mut writer, request.watch)?;
+    let read = |file: &&FoundFile| Ok(Outcome::Pixels(picture(file, size)?));
+    write_pictures(&drawings, read, &mut writer, request.watch)?;
     writer.finish()
 }
 
@@ -173,7 +174,7 @@ fn picture(file: &FoundFile, size: u32) -> Result<Vec<u8>, DataError> {
         file: file.display(),
         problem,
     };
-    let mut grey = decode(&file.read()?, IMPORTED).map_err(bad)?.into_luma8();
+    let mut grey = decode(&file.read()?, PUBLISHED, DynamicImage::into_luma8).map_err(bad)?;
     if grey.dimensions() != (NATIVE_SIZE, NATIVE_SIZE) {
         let (width, height) = grey.dimensions();
         return Err(bad(format!(

@@ -6,7 +6,7 @@ use crate::import::data_set::{Contents, Images, ImportRequest};
 use crate::import::read::files::FoundFile;
 use crate::import::write::pictures::{Picture, square, write_classes};
 use crate::pack::error::{DataError, list_names};
-use crate::pack::pack::PackMetadata;
+use crate::pack::pack::{PARTIAL, PackMetadata};
 use crate::pack::part::Part;
 use crate::pack::splits::SplitScheme;
 
@@ -65,7 +65,7 @@ pub(crate) fn note_missing(
             "{faults}; fetch the rest, or import what is there with --partial"
         ));
     }
-    notes.insert("partial".to_owned(), faults);
+    notes.insert(PARTIAL.to_owned(), faults);
     Ok(())
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn write_known(
         content_hash: String::new(),
         notes,
     };
-    write_classes(request.output, &classes, shape, metadata, request.watch)
+    write_classes(request, &classes, shape, metadata)
 }
 
 /// Faults that a message names before it counts the rest.

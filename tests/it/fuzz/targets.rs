@@ -12,7 +12,7 @@ use hypertransformer::import::verify::verify;
 use hypertransformer::model::hypertransformer::HyperTransformer;
 use hypertransformer::pack::moments::moments;
 use hypertransformer::pack::pack::Pack;
-use hypertransformer::pictures::labelled::LabelledPictures;
+use hypertransformer::pictures::labelled::{Expected, LabelledPictures};
 use hypertransformer::run::checkpoint;
 use hypertransformer::settings::file::{load, parse};
 use hypertransformer::settings::model::ModelOptions;
@@ -183,7 +183,11 @@ fn csv(path: &Path) -> Result<(), String> {
     for name in ["1.png", "2.png"] {
         beside(path, name, &corpus::png());
     }
-    let read = LabelledPictures::read(path, &corpus::preparation());
+    let expected = Expected {
+        classes: 2,
+        skip_broken: false,
+    };
+    let read = LabelledPictures::read(path, &corpus::preparation(), expected);
     read.map(|_| ()).map_err(text)
 }
 

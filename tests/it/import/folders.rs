@@ -180,7 +180,7 @@ fn class_folders_that_cannot_be_used_are_refused() {
         assert!(error.contains(message), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     };
-    error("nothing found; expected JPEG and PNG");
+    error("nothing found; expected JPEG, PNG");
     picture(&from.join("train/cat/1.png"), (8, 8), [1, 2, 3]);
     picture(&from.join("test/cat/2.png"), (8, 8), [1, 2, 3]);
     error("class `cat` is in");
@@ -192,7 +192,7 @@ fn class_folders_that_cannot_be_used_are_refused() {
     error("two folders of the class `cat`, `train/cat` and `train/pets/cat`");
     std::fs::remove_dir_all(from.join("train/pets")).unwrap();
     std::fs::write(from.join("train/cat/2.png"), "no picture").unwrap();
-    error("train/cat/2.png` is no readable JPEG or PNG");
+    error("train/cat/2.png` is no readable JPEG, PNG");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! From a folder of pictures to a CNN and its answers, by the program.
 
+mod folders;
 mod refused;
 mod used;
 

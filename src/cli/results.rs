@@ -1,0 +1,179 @@
+//! `results`: a table of many runs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use hypertransformer::analysis::results::{Difference, Group, Measured, groups};
+use hypertransformer::evaluate::seeds::OverSeeds;
+use hypertransformer::report::console::tell;
+use serde_json::Value;
+
+#[derive(Args)]
+pub(super) struct ResultsArguments {
+    /// Run folders that were evaluated. Runs that differ only in train.seed are averaged
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// Average runs with the same value of this setting, e.g. --by cnn.channels (repeatable) [default: of all settings
+    /// but the seed]
+    #[arg(long, value_name = "KEY")]
+    by: Vec<String>,
+    /// Runs to compare with: differences are over the same episodes, between runs of the same seed
+    #[arg(long, value_name = "RUN", num_args = 1..)]
+    against: Vec<PathBuf>,
+    /// Which evaluation, the file's name without .json [default: evaluation-test-MODE with the run's mode of batch-norm]
+    #[arg(long, value_name = "NAME")]
+    evaluation: Option<String>,
+    /// How to print the table
+    #[arg(long, value_enum, default_value = "markdown")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// A table in Markdown
+    Markdown,
+    /// Comma-separated values
+    Csv,
+    /// A LaTeX tabular
+    Latex,
+    /// All numbers, in percent
+    Json,
+}
+
+pub(super) fn run(arguments: &ResultsArguments) -> anyhow::Result<ExitCode> {
+    let read = |runs: &[PathBuf]| -> anyhow::Result<Vec<Measured>> {
+        let runs = runs.iter();
+        runs.map(|run| Measured::read(run, arguments.evaluation.as_deref()))
+            .collect()
+    };
+    let against = read(&arguments.against)?;
+    let groups = groups(&read(&arguments.runs)?, &arguments.by, &against)?;
+    let table = Table::of(&groups);
+    match arguments.format {
+        Format::Markdown => tell(table.markdown())?,
+        Format::Csv => tell(table.csv()?.trim_end())?,
+        Format::Latex => tell(table.latex())?,
+        Format::Json => tell(serde_json::to_string_pretty(&groups)?)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A table of text.
+struct Table {
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn of(groups: &[Group]) -> Table {
+        let mut settings: Vec<&String> = groups
+            .iter()
+            .flat_map(|group| group.settings.keys())
+            .collect();
+        settings.sort();
+        settings.dedup();
+        let compared = groups.iter().any(|group| group.difference.is_some());
+        let trained = groups.iter().any(|group| group.train.is_some());
+        let mut header: Vec<String> = settings.iter().map(|key| (*key).clone()).collect();
+        header.push("test accuracy, %".to_owned());
+        header.push("± over episodes".to_owned());
+        if trained {
+            header.push("training classes, %".to_owned());
+        }
+        if compared {
+            header.push("difference, points".to_owned());
+        }
+        header.extend(["seeds", "episodes", "batch-norm"].map(str::to_owned));
+        let row = |group: &Group| {
+            let value = |key: &String| group.settings.get(key).map_or(String::new(), plain);
+            let mut row: Vec<String> = settings.iter().map(|key| value(key)).collect();
+            row.push(over_seeds(&group.test));
+            row.push(format!("{:.2}", group.episodes_ci95));
+            if trained {
+                row.push(group.train.as_ref().map_or(String::new(), over_seeds));
+            }
+            if compared {
+                row.push(group.difference.as_ref().map_or(String::new(), difference));
+            }
+            row.push(group.test.seeds.to_string());
+            row.push(group.episodes.to_string());
+            row.push(group.batch_norm.clone());
+            row
+        };
+        Table {
+            rows: groups.iter().map(row).collect(),
+            header,
+        }
+    }
+
+    fn markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |", cells.join(" | "));
+        let rule = "|---".repeat(self.header.len()) + "|";
+        let mut lines = vec![line(&self.header), rule];
+        lines.extend(self.rows.iter().map(|row| line(row)));
+        lines.join("\n")
+    }
+
+    fn csv(&self) -> anyhow::Result<String> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(&self.header)?;
+        for row in &self.rows {
+            writer.write_record(row)?;
+        }
+        Ok(String::from_utf8(writer.into_inner()?)?)
+    }
+
+    fn latex(&self) -> String {
+        let line = |cells: &[String]| {
+            let cells: Vec<String> = cells.iter().map(|cell| latex(cell)).collect();
+            format!("  {} \\\\", cells.join(" & "))
+        };
+        let mut lines = vec![
+            format!("\\begin{{tabular}}{{{}}}", "l".repeat(self.header.len())),
+            line(&self.header),
+            "  \\hline".to_owned(),
+        ];
+        lines.extend(self.rows.iter().map(|row| line(row)));
+        lines.push("\\end{tabular}".to_owned());
+        lines.join("\n")
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Text with LaTeX's special characters escaped.
+fn latex(text: &str) -> String {
+    let escape = |letter: char| match letter {
+        '±' => "$\\pm$".to_owned(),
+        '−' => "$-$".to_owned(),
+        '%' | '_' | '&' | '#' | '$' | '{' | '}' => format!("\\{letter}"),
+        _ => letter.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
+/// The mean over seeds with its interval.
+fn over_seeds(found: &OverSeeds) -> String {
+    match found.ci95 {
+        Some(interval) => format!("{:.2} ± {interval:.2}", found.mean),
+        None => format!("{:.2} (one seed)", found.mean),
+    }
+}
+
+/// A difference over seeds. One seed tells nothing about the recipe, whatever the interval over episodes.
+fn difference(found: &Difference) -> String {
+    let mean = format!("{:+.2}", found.over_seeds.mean).replace('-', "−");
+    match found.over_seeds.ci95 {
+        Some(interval) => format!("{mean} ± {interval:.2} ({} seeds)", found.over_seeds.seeds),
+        None => format!(
+            "{mean} ± {:.2} over episodes, one seed: no finding",
+            found.episodes_ci95
+        ),
+    }
+}
