@@ -14,6 +14,7 @@ SPACE := $(EMPTY) $(EMPTY)
 COMMA := ,
 CHANNELS ?= 4 8 16
 MINUTES ?= 10
+READERS ?=
 EPISODES ?= 1000
 KILLS ?= 200
 RUN ?= runs/$(shell file=$$(basename -- $(call quoted,EXPERIMENT)); echo "$${file%.*}")
@@ -96,6 +97,9 @@ parity: setup $(PYTORCH_SETUP) ## compare θ, logits, gradients and training ste
 compare: experiment-known build $(PYTORCH_SETUP) ## train HT and other methods for MINUTES of CPU time each, evaluate on the same episodes, write results/
 	PYTHONPATH=python $(PYTORCH) -m baselines.compare $(call quoted,EXPERIMENT) --channels $(CHANNELS) --minutes $(MINUTES) --episodes $(EPISODES) $(ARGS)
 
+fuzz: setup ## read changed inputs for MINUTES with every reader (READERS='pack yaml': with these), on all cores
+	MINUTES=$(MINUTES) READERS="$(READERS)" cargo test --release --test it fuzz::long -- --exact --ignored --nocapture
+
 bench: build $(PYTORCH_SETUP) ## time episodes, alternating with PyTorch, and the loader (ARGS='--quick' or '--threads 2 --compile --output FILE.md')
 	PYTHONPATH=python $(PYTORCH) -m baselines.performance $(ARGS)
 
@@ -120,4 +124,4 @@ clean: ## remove everything built; runs and data stay
 	.venv-baselines/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: help setup build experiment-known train evaluate data-known data catalog demo serve tensorboard test test-rust test-python test-page lint bench kernels parity compare torture clean
+.PHONY: help setup build experiment-known train evaluate data-known data catalog demo serve tensorboard test test-rust test-python test-page lint bench kernels parity compare fuzz torture clean

@@ -9,7 +9,7 @@ use crate::episode::sampler::EpisodeSampler;
 use crate::evaluate::summary::EpisodeRecord;
 use crate::model::batch::tensor_of_images;
 use crate::model::cnn::plain::PlainCnn;
-use crate::model::cnn::shapes::ImagesTooSmall;
+use crate::model::error::ModelError;
 use crate::model::parameters::leaf;
 use crate::settings::cnn::CnnOptions;
 use crate::settings::train::{OptimizerKind, ScheduleKind, TrainConfig};
@@ -28,14 +28,14 @@ pub struct OracleOptions {
 /// Trains an oracle for the classes of each of `episodes` and returns its accuracy on its own training images.
 ///
 /// # Errors
-/// [`ImagesTooSmall`] if the images are too small for `cnn`.
+/// If the images are too small for `cnn`, or it would have too many weights.
 pub fn oracle(
     compute: &Compute,
     cnn: &CnnOptions,
     sampler: &EpisodeSampler,
     episodes: &[u64],
     options: OracleOptions,
-) -> Result<Vec<EpisodeRecord>, ImagesTooSmall> {
+) -> Result<Vec<EpisodeRecord>, ModelError> {
     let image = sampler.pack().shape().into();
     let model = PlainCnn::new(cnn, image, sampler.shape().way)?;
     let train = |batch: &[u64], ()| -> Vec<EpisodeRecord> {

@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::NamedTempFile;
 
+use crate::base::files;
+
 /// Prefix of the names of incomplete files.
 pub(crate) const PARTIAL_PREFIX: &str = ".partial-";
 /// Prefix of the list of a set of files that is being replaced.
@@ -83,7 +85,7 @@ pub fn sweep(folder: &Path) {
 
 /// Renames the files of a set that were not renamed yet. A list that is incomplete was written before the first of them.
 fn complete(folder: &Path, list: &Path) {
-    let names: Vec<(String, String)> = std::fs::read(list)
+    let names: Vec<(String, String)> = files::read(list, files::LARGEST_TABLE)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default();
@@ -97,9 +99,7 @@ fn complete(folder: &Path, list: &Path) {
 
 /// The lock on a temporary file whose process has ended.
 fn abandoned(path: &Path) -> Option<File> {
-    let file = File::open(path)
-        .ok()
-        .filter(|file| file.metadata().is_ok_and(|found| found.is_file()))?;
+    let file = files::open(path).ok()?;
     file.try_lock().is_ok().then_some(file)
 }
 

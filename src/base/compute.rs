@@ -7,8 +7,6 @@ use rayon::prelude::*;
 use tch::{Cuda, Device};
 use thiserror::Error;
 
-use crate::settings::train::Precision;
-
 /// Value of the option `--device`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
@@ -170,13 +168,13 @@ fn pool(name: &'static str, threads: usize) -> Result<Arc<rayon::ThreadPool>, Co
         .map_err(|error| ComputeError::Threads(threads, error))
 }
 
-/// Sets the precision of libtorch's convolutions and matrix products. Must be called before anything else uses
-/// libtorch, which reads these environment variables once.
-pub fn set_precision(precision: Precision) {
+/// Sets the precision of libtorch's convolutions and matrix products: 32 bits, or `reduced`, TF32 on a GPU and bfloat16
+/// on a CPU. Must be called before anything else uses libtorch, which reads these environment variables once.
+pub fn set_precision(reduced: bool) {
     // By default libtorch allows TF32 in cuDNN but not in cuBLAS.
-    let settings: &[(&str, &str)] = match precision {
-        Precision::Full => &[("NVIDIA_TF32_OVERRIDE", "0")],
-        Precision::Reduced => &[
+    let settings: &[(&str, &str)] = match reduced {
+        false => &[("NVIDIA_TF32_OVERRIDE", "0")],
+        true => &[
             ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1"),
             ("ONEDNN_DEFAULT_FPMATH_MODE", "BF16"),
         ],

@@ -8,11 +8,11 @@ use clap::{Args, Subcommand};
 use hypertransformer::episode::episode::{EpisodeDraw, EpisodeShape};
 use hypertransformer::episode::list::write_episode_list;
 use hypertransformer::episode::sampler::EpisodeSampler;
-use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 use hypertransformer::report::console::say;
 use hypertransformer::settings::episode::QuerySampling;
 
+use crate::cli::open::pack::PackArguments;
 use crate::cli::output::ensure_replaceable;
 
 #[derive(Subcommand)]
@@ -26,6 +26,8 @@ pub(super) enum EpisodesCommand {
 pub(super) struct ExportArguments {
     /// The pack
     pack: PathBuf,
+    #[command(flatten)]
+    intact: PackArguments,
     /// Part of the classes to draw episodes from: train, validation or test
     #[arg(long, default_value = "test")]
     split: Part,
@@ -70,7 +72,7 @@ pub(super) fn run(command: &EpisodesCommand) -> anyhow::Result<ExitCode> {
     // The name of a tensor in the header of a list.
     let is_list = |head: &[u8]| head.windows(14).any(|name| name == b"support_labels");
     ensure_replaceable(&arguments.output, "a list of episodes", is_list)?;
-    let pack = Arc::new(Pack::open(&arguments.pack)?);
+    let pack = Arc::new(arguments.intact.open(&arguments.pack)?);
     let default = pack.metadata().default_split.clone();
     let scheme = arguments.scheme.as_deref().unwrap_or(&default);
     let shape = EpisodeShape {

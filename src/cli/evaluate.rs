@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use hypertransformer::base::atomic;
 use hypertransformer::base::interrupt::{self, INTERRUPTED};
+use hypertransformer::base::{atomic, files};
 use hypertransformer::evaluate::episodes::evaluate;
 use hypertransformer::evaluate::summary::{EpisodeRecord, Summary};
 use hypertransformer::pack::part::Part;
@@ -85,7 +85,7 @@ pub(super) fn run(arguments: &EvaluateArguments) -> anyhow::Result<ExitCode> {
     for (path, key) in [(&output, "accuracy_mean"), (&records_path, "accuracy")] {
         ensure_replaceable(path, "an evaluation", |head| has_key(head, key))?;
     }
-    let earlier = std::fs::read_to_string(&output).unwrap_or_default();
+    let earlier = files::read_text(&output, files::LARGEST_TABLE).unwrap_or_default();
     let earlier: Value = serde_json::from_str(&earlier).unwrap_or_default();
     let longer = earlier["episodes"]
         .as_u64()

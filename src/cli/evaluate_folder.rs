@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use hypertransformer::base::atomic;
+use hypertransformer::base::{atomic, files};
 use hypertransformer::draw::canvas::write_png;
 use hypertransformer::draw::heatmap::{Heatmap, draw};
 use hypertransformer::evaluate::answers::Answers;
@@ -119,7 +119,8 @@ pub(super) fn run(arguments: &EvaluateFolderArguments) -> anyhow::Result<ExitCod
 /// The folder whose results an earlier call wrote to `path`; `None` if the file is something else, e.g. the summary of a
 /// model.
 fn evaluated_folder(path: &Path) -> Option<String> {
-    let found: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let found: Value =
+        serde_json::from_slice(&files::read(path, files::LARGEST_TABLE).ok()?).ok()?;
     found.get(CONFUSION)?;
     Some(found.get(FOLDER)?.as_str()?.to_owned())
 }

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use hypertransformer::base::files;
 use hypertransformer::model::hypertransformer::HyperTransformer;
 use hypertransformer::model::map_size::MapSize;
 use hypertransformer::model::summary::{LayerSummary, ModelSummary};
 use hypertransformer::pack::pack::Pack;
-use hypertransformer::report::console::{OutputError, tell};
+use hypertransformer::report::console::{OutputError, say, tell};
 use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::{load, to_yaml};
 use hypertransformer::settings::model::ModelOptions;
@@ -41,6 +42,9 @@ pub(super) fn run(arguments: &InspectArguments) -> anyhow::Result<ExitCode> {
     let unlabeled = (episode.way + episode.distractors) * episode.unlabeled;
     let support = episode.way * episode.shot + unlabeled;
     let summary = ModelSummary::new(&model, support, episode.way * episode.query);
+    if let Some(note) = experiment.train.shortened_warmup() {
+        say(note);
+    }
     if arguments.json {
         tell(json!({ "experiment": experiment, "model": summary }))?;
         return Ok(ExitCode::SUCCESS);
@@ -67,8 +71,9 @@ fn image_of_pack(experiment: &Experiment) -> anyhow::Result<MapSize> {
     let path = &experiment.data.pack;
     if !path.exists() {
         bail!(
-            "the pack {} does not exist\nhint: give the size of its images instead, e.g. --image 1x28x28",
-            path.display()
+            "the pack {} does not exist{}\nhint: give the size of its images instead, e.g. --image 1x28x28",
+            path.display(),
+            files::place(path)
         );
     }
     let shape = Pack::open(path)

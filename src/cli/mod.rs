@@ -20,10 +20,13 @@ mod serve;
 mod shared;
 mod train;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use hypertransformer::base::files;
 use hypertransformer::base::interrupt::handle_signals;
 use hypertransformer::report::console::say;
 
@@ -71,9 +74,27 @@ enum Command {
     Doctor,
 }
 
+/// A word of the command line with `~/` at its start, or after `=`, replaced by the user's home folder: shells do not do
+/// the latter.
+fn at_home(word: OsString) -> OsString {
+    let option = word
+        .to_str()
+        .filter(|text| text.starts_with("--"))
+        .and_then(|text| text.split_once('='));
+    match option {
+        Some((name, value)) if !value.contains('=') => {
+            let mut word = OsString::from(format!("{name}="));
+            word.push(files::at_home(Path::new(value)));
+            word
+        }
+        Some(_) => word,
+        None => files::at_home(Path::new(&word)).into(),
+    }
+}
+
 /// Runs the command that was given.
 pub(crate) fn run() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = Cli::parse_from(std::env::args_os().map(at_home)).command;
     failure::run(|| {
         handle_signals(|message| say(message)).context("could not handle signals")?;
         match command {

@@ -1,10 +1,10 @@
 //! Protection of existing files: a command replaces its own earlier results and nothing else.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use anyhow::ensure;
+use hypertransformer::base::files;
 use serde_json::Value;
 
 /// How much of a file is read to recognise it. A summary is shorter.
@@ -23,7 +23,7 @@ pub(super) fn ensure_replaceable(
     is_one: impl Fn(&[u8]) -> bool,
 ) -> anyhow::Result<()> {
     let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    let read = files::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
     let replaceable = match read {
         Ok(_) => is_one(&head),
         Err(error) => error.kind() == ErrorKind::NotFound,

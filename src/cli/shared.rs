@@ -20,7 +20,7 @@ pub(super) struct ComputeArguments {
 impl ComputeArguments {
     /// Must be called before anything else uses libtorch, because it sets the precision.
     pub(super) fn start(&self, precision: Precision) -> Result<Compute, ComputeError> {
-        set_precision(precision);
+        set_precision(precision == Precision::Reduced);
         Compute::new(self.device, self.threads.map(usize::from))
     }
 }

@@ -9,7 +9,7 @@ use hypertransformer::report::console::say;
 use hypertransformer::settings::file::load;
 use hypertransformer::train::{Outcome, TrainOptions, train};
 
-use crate::cli::open::pack::ensure_pack;
+use crate::cli::open::pack::{PackArguments, ensure_pack};
 use crate::cli::shared::{ComputeArguments, default_run_dir};
 
 #[derive(Args)]
@@ -22,6 +22,8 @@ pub(super) struct TrainArguments {
     /// Override a key of the experiment, e.g. --set train.steps=1000 (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    #[command(flatten)]
+    pack: PackArguments,
     #[command(flatten)]
     compute: ComputeArguments,
     /// Continue the run in the run folder; on a CPU the result is bitwise that of an uninterrupted run
@@ -39,6 +41,7 @@ pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
     let experiment = load(&arguments.experiment, &arguments.overrides)?;
     let compute = arguments.compute.start(experiment.train.precision)?;
     ensure_pack(&experiment.data.pack, arguments.quiet)?;
+    arguments.pack.open(&experiment.data.pack)?;
     let run_dir = arguments
         .run_dir
         .clone()

@@ -1,13 +1,15 @@
 //! Encodes stand-alone CNNs as ONNX or safetensors, and reads both formats.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::base::{files, seal};
 use crate::export::error::ExportError;
 use crate::export::format::{onnx, safetensors};
 use crate::export::standalone::StandaloneCnn;
 
-/// Largest accepted file in bytes.
-const MAX_BYTES: u64 = 1 << 30;
+/// Size in bytes of the largest accepted file.
+const LARGEST: u64 = 1 << 30;
 
 /// Encodes `cnn` as an ONNX model with input `pictures`, `[N, C, H, W]`, values 0 to 1, and output `logits`, `[N, n]`.
 pub fn onnx_bytes(cnn: &StandaloneCnn) -> Vec<u8> {
@@ -36,18 +38,15 @@ pub fn read(path: &Path) -> Result<StandaloneCnn, ExportError> {
         path: path.to_path_buf(),
         problem,
     };
-    let facts = std::fs::metadata(path).map_err(failed)?;
-    if facts.len() > MAX_BYTES {
-        return Err(refuse(format!(
-            "it has {} bytes, expected at most {MAX_BYTES}",
-            facts.len()
-        )));
-    }
-    let bytes = std::fs::read(path).map_err(failed)?;
+    let bytes = files::read(path, LARGEST).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => refuse(error.to_string()),
+        _ => failed(error),
+    })?;
+    let sealed = seal::check(&bytes).map_err(|error| refuse(error.to_string()))?;
     // The JSON header of a safetensors file begins after eight bytes of length.
     let cnn = match bytes.get(8) {
-        Some(b'{') => safetensors::from_bytes(&bytes),
-        _ => onnx::from_bytes(&bytes),
+        Some(b'{') => safetensors::from_bytes(&bytes, sealed),
+        _ => onnx::from_bytes(&bytes, sealed),
     }
     .map_err(refuse)?;
     Ok(cnn)

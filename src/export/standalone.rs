@@ -7,8 +7,19 @@ use tch::{Device, Kind, Tensor};
 use crate::model::batch::tensor_of_bytes;
 use crate::pictures::preparation::Preparation;
 
-/// Version of the format of exported files.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// Version of the format of exported files. Those of version 1 have no checksum.
+pub(crate) const FORMAT_VERSION: u32 = 2;
+
+/// Largest number of layers: 64 blocks of a convolution and three more operations, and the logits layer.
+pub(crate) const MOST_LAYERS: usize = 512;
+/// Largest number of classes, as in training.
+const MOST_LABELS: usize = 10_000;
+/// Largest stride and padding of a convolution.
+const LARGEST_STEP: usize = 64;
+/// Largest number of values between two layers: 256 MiB.
+const MOST_VALUES: usize = 1 << 26;
+/// Largest number of multiply-adds per picture, some seconds of work.
+const MOST_MULTIPLY_ADDS: usize = 1 << 38;
 
 /// Operation of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,11 +125,22 @@ impl StandaloneCnn {
         values
     }
 
-    /// Checks that the layers fit together and counts parameters and multiply-adds.
+    /// Checks that the layers fit together and are not too large, and counts parameters and multiply-adds.
     ///
     /// # Errors
     /// A description of the first layer that does not fit its input, or of a wrong number of logits.
     pub fn cost(&self) -> Result<Cost, String> {
+        if let Some(fault) = self.preparation.fault() {
+            return Err(fault);
+        }
+        for (what, count, most) in [
+            ("layers", self.layers.len(), MOST_LAYERS),
+            ("labels", self.labels.len(), MOST_LABELS),
+        ] {
+            if !(1..=most).contains(&count) {
+                return Err(format!("it has {count} {what}, expected 1 to {most}"));
+            }
+        }
         let mut shape = self.preparation.shape().to_vec();
         let (mut parameters, mut multiply_adds) = (0, 0);
         for layer in &self.layers {
@@ -139,6 +161,14 @@ impl StandaloneCnn {
             let (output, cost) = layer.output_shape_and_cost(&shape).ok_or_else(refuse)?;
             parameters += weights.map_or(0, |(weight, bias)| weight.len() + bias.len());
             multiply_adds += cost;
+            let values: usize = output.iter().product();
+            if values > MOST_VALUES || multiply_adds > MOST_MULTIPLY_ADDS {
+                return Err(format!(
+                    "the layer `{}` has {values} outputs after {multiply_adds} multiply-adds, expected at most \
+                     {MOST_VALUES} and {MOST_MULTIPLY_ADDS}",
+                    layer.name
+                ));
+            }
             shape = output;
         }
         if shape != [self.labels.len()] {
@@ -215,10 +245,14 @@ impl Layer {
                 Operation::Convolution { stride, padding },
                 Some((&[outputs, inputs, rows, columns], &[biases])),
                 &[channels, height, width],
-            ) if inputs == channels && biases == outputs && stride > 0 => {
+            ) if inputs == channels
+                && biases == outputs
+                && [outputs, rows, columns].iter().all(|&length| length > 0)
+                && (1..=LARGEST_STEP).contains(&stride)
+                && padding <= LARGEST_STEP =>
+            {
                 let out = |size: usize, kernel: usize| {
-                    let padded = size.checked_add(padding.checked_mul(2)?)?;
-                    Some(padded.checked_sub(kernel)? / stride + 1)
+                    Some((size + 2 * padding).checked_sub(kernel)? / stride + 1)
                 };
                 let (height, width) = (out(height, rows)?, out(width, columns)?);
                 let cost = [outputs, inputs, rows, columns, height, width]

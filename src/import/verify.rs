@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::import::catalog::DATA_SETS;
 use crate::import::data_set::DataSet;
 use crate::pack::error::DataError;
+use crate::pack::intact::check_contents;
 use crate::pack::pack::{PARTIAL, Pack};
 use crate::pack::part::Part;
 use crate::pack::shape::Element;
@@ -57,21 +58,8 @@ impl Duplicates {
 /// # Errors
 /// If the content differs from its hash, or a data set of known contents is incomplete and its notes do not say so.
 pub fn verify(pack: &Pack) -> Result<VerifyReport, DataError> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(pack.image_bytes());
-    hasher.update(&0i64.to_le_bytes());
-    for class in 0..pack.class_count() {
-        hasher.update(&(pack.class_range(class).end as i64).to_le_bytes());
-    }
+    check_contents(pack)?;
     let (path, metadata) = (pack.path().to_path_buf(), pack.metadata());
-    let found = hasher.finalize().to_hex().to_string();
-    if found != metadata.content_hash {
-        return Err(DataError::HashMismatch {
-            path,
-            expected: metadata.content_hash.clone(),
-            found,
-        });
-    }
     let found = (pack.class_count(), pack.image_count());
     let named = DATA_SETS
         .iter()

@@ -5,7 +5,8 @@ use tch::Tensor;
 use crate::model::batch::EpisodeBatch;
 use crate::model::cnn::cnn::Cnn;
 use crate::model::cnn::learned::LearnedConvolution;
-use crate::model::cnn::shapes::{CnnConfig, ImagesTooSmall, LayerShape};
+use crate::model::cnn::shapes::{CnnConfig, LayerShape};
+use crate::model::error::ModelError;
 use crate::model::generator::attention::attention_name;
 use crate::model::generator::convolution::{Convolution, GeneratedConvolution, GeneratedWeights};
 use crate::model::generator::embedding::ImageEmbedding;
@@ -85,8 +86,8 @@ impl HyperTransformer {
     /// A model for images of this size. The options must be valid.
     ///
     /// # Errors
-    /// If the images are too small for the CNN.
-    pub fn new(options: &ModelOptions, image: MapSize) -> Result<HyperTransformer, ImagesTooSmall> {
+    /// If the images are too small for the CNN, or the model would have too many parameters.
+    pub fn new(options: &ModelOptions, image: MapSize) -> Result<HyperTransformer, ModelError> {
         // The order of registration is the order of φ, and decides which random numbers a parameter starts from.
         let (mut layout, mut buffers) = (ParameterLayout::default(), ParameterLayout::default());
         let config = CnnConfig {
@@ -116,6 +117,7 @@ impl HyperTransformer {
         );
         let initialization = options.initialization;
         let logits = WeightGenerator::new(&mut layout, &generator, initialization, &target);
+        layout.ensure_possible()?;
         if initialization == Initialization::GradientStep {
             initialize_as_gradient_step(&mut layout, &logits, options.seed);
         }

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod cnn;
+pub mod error;
 pub mod generator;
 pub mod hypertransformer;
 pub mod kernels;

@@ -6,6 +6,7 @@ use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
 use crate::base::random::{Purpose, Random};
+use crate::model::error::{MOST_PARAMETERS, ModelError};
 
 /// The part of the model that a parameter belongs to. Its name is the beginning of the parameter's name in checkpoints;
 /// layers are counted from 0 here and from 1 in names.
@@ -201,6 +202,22 @@ impl ParameterLayout {
     /// Replaces the initial values of a parameter.
     pub fn set_initial(&mut self, id: ParameterId, initial: Initial) {
         self.specs[id.0].initial = initial;
+    }
+
+    /// Checks that the vector is not longer than any machine could hold, before anything as long is allocated.
+    ///
+    /// # Errors
+    /// [`ModelError::TooManyParameters`] otherwise.
+    pub(crate) fn ensure_possible(&self) -> Result<(), ModelError> {
+        let length = |spec: &ParameterSpec| {
+            let lengths = spec.shape.iter().map(|&length| length.max(0) as u128);
+            lengths.fold(1, u128::saturating_mul)
+        };
+        let total = self.specs.iter().map(length).fold(0, u128::saturating_add);
+        match total > MOST_PARAMETERS {
+            true => Err(ModelError::TooManyParameters(total)),
+            false => Ok(()),
+        }
     }
 
     /// Number of elements of the vector.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::files::place;
+
 /// An error while reading, importing or writing data. Each message names the file, field and value, and what was
 /// expected; a line `hint:` says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,10 @@ pub enum DataError {
         /// The operating system's error.
         source: std::io::Error,
     },
+
+    /// There is no pack of this name.
+    #[error("the pack `{0}` does not exist{place}", place = place(.0))]
+    NoPack(PathBuf),
 
     /// The file is not a pack, or it is damaged.
     #[error(
@@ -43,6 +49,13 @@ pub enum DataError {
         /// The hash of the file's current contents.
         found: String,
     },
+
+    /// The description of the contents is not the one that was stored when the pack was written.
+    #[error(
+        "`{0}` is damaged: its class names, splits, notes or sizes are not those that it was written with\n\
+         hint: import the pack again or copy it again"
+    )]
+    Changed(PathBuf),
 
     /// A pack is named after a known data set but differs from it in numbers of classes or images.
     #[error(

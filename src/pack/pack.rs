@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
+use crate::base::files;
 use crate::base::resident::{FAULT_AROUND, release_pages};
 use crate::pack::error::{DataError, list_names};
 use crate::pack::part::Part;
@@ -23,6 +25,27 @@ use crate::pack::splits::SplitScheme;
 
 /// Key of the JSON object in the file's metadata.
 pub(crate) const METADATA_KEY: &str = "pack";
+
+/// Key of [`whole_hash`] in the file's metadata. Packs of earlier versions do not have it.
+pub(crate) const HASH_KEY: &str = "whole_hash";
+
+/// How much is hashed before its pages are given back.
+const HASHED_AT_ONCE: usize = 64 << 20;
+
+/// BLAKE3, in hexadecimal, of the whole of a pack: its description as text, in which `content_hash` stands for pixels and
+/// class sizes, and the number and shape of its images.
+pub(crate) fn whole_hash(description: &str, images: usize, shape: ImageShape) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(description.as_bytes());
+    for length in [images, shape.height, shape.width, shape.channels] {
+        hasher.update(&(length as u64).to_le_bytes());
+    }
+    hasher.update(match shape.element {
+        Element::Byte => b"U8 ",
+        Element::Float => b"F32",
+    });
+    hasher.finalize().to_hex().to_string()
+}
 
 /// Key of the note on what is missing from a published data set.
 pub const PARTIAL: &str = "partial";
@@ -70,6 +93,7 @@ pub struct Pack {
     offsets: Vec<usize>,
     shape: ImageShape,
     metadata: PackMetadata,
+    whole_hash: Option<String>,
 }
 
 impl Pack {
@@ -82,7 +106,10 @@ impl Pack {
             path: path.to_path_buf(),
             problem,
         };
-        let file = File::open(path).map_err(DataError::io("open", path))?;
+        let file = files::open(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => DataError::NoPack(path.to_path_buf()),
+            _ => DataError::io("open", path)(error),
+        })?;
         let written = last_written(&file);
         // SAFETY: packs are replaced by renaming. If one is modified in place all the same, `check_unchanged` finds it.
         let map = unsafe { Mmap::map(&file) }.map_err(DataError::io("map", path))?;
@@ -138,11 +165,22 @@ impl Pack {
                 "`class_offsets` does not increase strictly from 0 to {count}"
             )));
         }
-        let text = header
-            .metadata()
-            .as_ref()
-            .and_then(|metadata| metadata.get(METADATA_KEY));
+        let entry = |key| header.metadata().as_ref().and_then(|all| all.get(key));
+        let text = entry(METADATA_KEY);
         let text = text.ok_or_else(|| bad(format!("its metadata has no key `{METADATA_KEY}`")))?;
+        let shape = ImageShape {
+            height,
+            width,
+            channels,
+            element,
+        };
+        let whole = entry(HASH_KEY).cloned();
+        if whole
+            .as_ref()
+            .is_some_and(|hash| *hash != whole_hash(text, count, shape))
+        {
+            return Err(DataError::Changed(path.to_path_buf()));
+        }
         let metadata: PackMetadata = serde_json::from_str(text)
             .map_err(|error| bad(format!("metadata `{METADATA_KEY}`: {error}")))?;
         let classes = offsets.len() - 1;
@@ -163,13 +201,9 @@ impl Pack {
             written,
             images,
             offsets: offsets.into_iter().map(|offset| offset as usize).collect(),
-            shape: ImageShape {
-                height,
-                width,
-                channels,
-                element,
-            },
+            shape,
             metadata,
+            whole_hash: whole,
             map,
             read: AtomicUsize::new(0),
             resident: RESIDENT,
@@ -241,9 +275,22 @@ impl Pack {
         }
     }
 
-    /// Bytes of all images.
-    pub(crate) fn image_bytes(&self) -> &[u8] {
-        &self.map[self.images.clone()]
+    /// Hashes the contents as [`PackMetadata::content_hash`] does.
+    pub(crate) fn hash_contents(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for part in self.map[self.images.clone()].chunks(HASHED_AT_ONCE) {
+            hasher.update_rayon(part);
+            self.count_read(part.len());
+        }
+        for &offset in &self.offsets {
+            hasher.update(&(offset as i64).to_le_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// Hash of the whole pack, its names and splits included; `None` if an earlier version wrote it.
+    pub fn whole_hash(&self) -> Option<&str> {
+        self.whole_hash.as_deref()
     }
 
     /// The stored description.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::base::atomic::{self, Temporary};
 use crate::pack::error::DataError;
-use crate::pack::pack::{METADATA_KEY, PackMetadata};
+use crate::pack::pack::{HASH_KEY, METADATA_KEY, PackMetadata, whole_hash};
 use crate::pack::shape::{Element, ImageShape};
 
 /// Placeholder for the content hash, of the same length.
@@ -105,8 +105,9 @@ impl PackWriter {
             Element::Float => "F32",
         };
         let metadata = serde_json::to_string(&self.metadata).unwrap_or_default();
+        let whole = whole_hash(&metadata, self.image_count(), self.shape);
         let header = json!({
-            "__metadata__": { METADATA_KEY: metadata },
+            "__metadata__": { METADATA_KEY: metadata, HASH_KEY: whole },
             "class_offsets": { "dtype": "I64", "shape": [self.offsets.len()], "data_offsets": [0, offsets_end] },
             "images": {
                 "dtype": dtype,

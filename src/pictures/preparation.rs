@@ -13,6 +13,9 @@ use crate::pack::shape::{Element, ImageShape};
 use crate::pictures::decoding::{LARGEST_FILE, USERS, decode, fit};
 use crate::pictures::kinds::Kind;
 
+/// Longest side of a prepared picture in pixels.
+const LONGEST_SIDE: usize = 1024;
+
 /// Filter for resizing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -85,6 +88,21 @@ impl Preparation {
             },
             ink,
             invert: Invert::Auto,
+        })
+    }
+
+    /// Describes what is wrong with a preparation that was read from a file; `None` if it is valid.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let [channels, height, width] = self.shape();
+        let valid = [1, 3].contains(&channels)
+            && [height, width]
+                .iter()
+                .all(|side| (1..=LONGEST_SIDE).contains(side));
+        (!valid).then(|| {
+            format!(
+                "its pictures are {channels}×{height}×{width}, expected 1 or 3 channels and sides \
+                 of 1 to {LONGEST_SIDE}"
+            )
         })
     }
 

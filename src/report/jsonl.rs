@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
-use crate::base::atomic;
+use crate::base::{atomic, files};
 use crate::report::averages::Averages;
 
 pub(crate) struct MetricsFile {
@@ -38,7 +38,7 @@ impl MetricsFile {
 
 fn drop_after(path: &Path, step: u64) -> io::Result<()> {
     let mut kept = String::new();
-    for line in BufReader::new(File::open(path)?).lines() {
+    for line in BufReader::new(files::open(path)?).lines() {
         let line = line?;
         let object: Option<serde_json::Value> = serde_json::from_str(&line).ok();
         let at = object

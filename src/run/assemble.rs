@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::episode::episode::{EpisodeDraw, EpisodeShape};
 use crate::episode::sampler::EpisodeSampler;
-use crate::model::cnn::shapes::ImagesTooSmall;
+use crate::model::error::ModelError;
 use crate::model::hypertransformer::HyperTransformer;
 use crate::pack::error::DataError;
 use crate::pack::pack::Pack;
@@ -29,9 +29,9 @@ pub enum AssembleError {
         /// Path of the pack.
         pack: String,
     },
-    /// Images are too small for the CNN.
+    /// The model cannot be built for the images.
     #[error(transparent)]
-    Images(#[from] ImagesTooSmall),
+    Model(#[from] ModelError),
 }
 
 /// Builds the model of an experiment for the images of a pack.

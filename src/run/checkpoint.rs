@@ -8,13 +8,17 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 use thiserror::Error;
 
-use crate::base::atomic;
+use crate::base::{atomic, files, seal};
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::parameters::{ParameterLayout, ParameterSpec, concatenated};
 use crate::model::state::ModelState;
 use crate::pictures::preparation::Preparation;
 
-const FORMAT_VERSION: u32 = 1;
+/// Size in bytes of the largest accepted file.
+const LARGEST: u64 = 8 << 30;
+
+/// Version of the format of files. Those of version 1 have no checksum.
+const FORMAT_VERSION: u32 = 2;
 
 /// Key of the JSON object in the metadata of the file.
 const METADATA_KEY: &str = "checkpoint";
@@ -22,6 +26,9 @@ const METADATA_KEY: &str = "checkpoint";
 #[derive(Serialize, Deserialize)]
 struct Facts {
     format_version: u32,
+    /// Before any text from elsewhere, see [`seal`]. None in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
     step: u64,
     best_step: Option<u64>,
     best_validation_accuracy: Option<String>,
@@ -142,6 +149,7 @@ pub fn save(
     }));
     let facts = Facts {
         format_version: FORMAT_VERSION,
+        checksum: Some(seal::BLANK.to_owned()),
         step: checkpoint.step,
         best_step: checkpoint.best.map(|(step, _)| step),
         // As text, because Rust prints the shortest one that parses to the same number.
@@ -164,7 +172,8 @@ pub fn save(
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(damaged)?;
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
+    let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
+    seal::seal(&mut bytes);
     atomic::write(path, &bytes).map_err(|error| CheckpointError::Write(path.to_path_buf(), error))
 }
 
@@ -248,10 +257,11 @@ pub fn described(path: &Path) -> Result<(String, Option<Preparation>), Checkpoin
 
 fn read(path: &Path) -> Result<(Vec<u8>, Facts), CheckpointError> {
     let damaged = |problem: String| CheckpointError::Damaged(path.to_path_buf(), problem);
-    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+    let bytes = files::read(path, LARGEST).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => CheckpointError::Missing(path.to_path_buf()),
         _ => CheckpointError::Read(path.to_path_buf(), error),
     })?;
+    let sealed = seal::check(&bytes).map_err(|error| damaged(error.to_string()))?;
     let (_, header) =
         SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
     let text = header
@@ -261,11 +271,17 @@ fn read(path: &Path) -> Result<(Vec<u8>, Facts), CheckpointError> {
     let text = text.ok_or_else(|| damaged(format!("its metadata has no `{METADATA_KEY}`")))?;
     let facts: Facts =
         serde_json::from_str(text).map_err(|error| damaged(format!("metadata: {error}")))?;
-    if facts.format_version != FORMAT_VERSION {
+    if !(1..=FORMAT_VERSION).contains(&facts.format_version) {
         return Err(CheckpointError::Version {
             path: path.to_path_buf(),
             found: facts.format_version,
         });
+    }
+    if facts.format_version > 1 && !sealed {
+        return Err(damaged("it has lost its checksum".to_owned()));
+    }
+    if let Some(fault) = facts.preparation.as_ref().and_then(Preparation::fault) {
+        return Err(damaged(fault));
     }
     Ok((bytes, facts))
 }

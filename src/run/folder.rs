@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::base::atomic;
+use crate::base::{atomic, files};
 use crate::pack::pack::Pack;
 use crate::run::checkpoint::steps;
 use crate::settings::experiment::Experiment;
-use crate::settings::file::{ConfigError, load, parse, to_yaml};
+use crate::settings::file::{ConfigError, load, parse, read_text, to_yaml};
 
 /// How the run was started: version, device, seed, pack and command.
 const RUN: &str = "run.json";
@@ -79,6 +79,9 @@ pub enum RunError {
         "{0} holds no run to resume: it has no config.yaml\nhint: leave out --resume to start a run"
     )]
     NothingToResume(PathBuf),
+    /// There is nothing of this name.
+    #[error("{0} does not exist{place}\nhint: name the folder of a run, or where a command takes it a bundle", place = files::place(.0))]
+    Missing(PathBuf),
     /// The folder holds no run that could be opened.
     #[error(
         "{0} is not a run folder: it has no config.yaml\nhint: `hypertransformer train` creates run folders"
@@ -106,7 +109,7 @@ pub enum RunError {
     OtherPack {
         /// The pack.
         pack: PathBuf,
-        /// `images` or `splits`.
+        /// What differs: images, splits, or class names and notes.
         what: &'static str,
         /// The run folder.
         run: PathBuf,
@@ -121,6 +124,12 @@ pub enum RunError {
         /// Another checkpoint of the run.
         other: PathBuf,
     },
+    /// What is known of the start of the run cannot be read.
+    #[error(
+        "could not read {0}, which says what pack the run was started with\nhint: restore it, or remove it to go on \
+         without that check"
+    )]
+    Facts(PathBuf, #[source] Error),
     /// A file or folder of the run could not be written.
     #[error("could not write {0}")]
     Write(PathBuf, #[source] std::io::Error),
@@ -230,6 +239,9 @@ impl RunFolder {
     /// If it holds no run or its configuration is invalid.
     pub fn open(path: &Path) -> Result<(RunFolder, Experiment), RunError> {
         let folder = RunFolder::at(path);
+        if !path.exists() {
+            return Err(RunError::Missing(path.to_path_buf()));
+        }
         if !folder.config().exists() {
             return Err(RunError::NotARun(path.to_path_buf()));
         }
@@ -240,8 +252,7 @@ impl RunFolder {
     /// The configuration that the run was started with. Keys it lacks get the values of the version that wrote it.
     fn began(&self) -> Result<Experiment, RunError> {
         let path = self.config();
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| ConfigError::Read(path.clone(), error))?;
+        let text = read_text(&path)?;
         Ok(parse(&text, &path)?)
     }
 
@@ -269,10 +280,20 @@ impl RunFolder {
     /// # Errors
     /// If they differ.
     pub fn check_pack(&self, pack: &Pack) -> Result<(), RunError> {
-        let text = std::fs::read_to_string(self.path.join(RUN)).unwrap_or_default();
-        let began: Value = serde_json::from_str(&text).unwrap_or_default();
+        let path = self.path.join(RUN);
+        let began: Value = match files::read(&path, files::LARGEST_TABLE) {
+            Ok(text) => serde_json::from_slice(&text).map_err(Error::from),
+            // Runs of earlier versions have none.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Value::Null),
+            Err(error) => Err(error),
+        }
+        .map_err(|error| RunError::Facts(path, error))?;
         let now = identity(pack);
-        for (key, what) in [("content_hash", "images"), ("splits_hash", "splits")] {
+        for (key, what) in [
+            ("content_hash", "images"),
+            ("splits_hash", "splits"),
+            ("whole_hash", "class names or notes"),
+        ] {
             if began["pack"][key].is_string() && began["pack"][key] != now[key] {
                 return Err(RunError::OtherPack {
                     pack: pack.path().to_path_buf(),
@@ -386,13 +407,14 @@ pub fn argv() -> Vec<String> {
         .collect()
 }
 
-/// What identifies a pack: its images, and which class is in which part.
+/// What identifies a pack: its images, which class is in which part, and all else that it says.
 fn identity(pack: &Pack) -> Value {
     let metadata = pack.metadata();
     let splits = serde_json::to_vec(&metadata.splits).unwrap_or_default();
     json!({
         "content_hash": metadata.content_hash,
         "splits_hash": blake3::hash(&splits).to_hex().to_string(),
+        "whole_hash": pack.whole_hash(),
     })
 }
 

@@ -28,6 +28,11 @@ pub struct CnnOptions {
     pub head: Head,
 }
 
+impl CnnOptions {
+    /// Largest number of convolution blocks.
+    pub const MOST_LAYERS: usize = 64;
+}
+
 /// An operation of a CNN block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

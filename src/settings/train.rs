@@ -76,7 +76,7 @@ pub struct TrainConfig {
     pub convolution_generator_rate: Option<f64>,
     /// The learning-rate schedule.
     pub schedule: ScheduleKind,
-    /// Number of linear warm-up steps (`cosine` only).
+    /// Number of linear warm-up steps (`cosine` only); a tenth of `steps` if it is not less than `steps`.
     pub warmup_steps: u64,
     /// Factor on the learning rate per `decay_steps` steps (`decay` only).
     pub decay_rate: f64,
@@ -199,6 +199,25 @@ impl TrainConfig {
     pub fn tasks_together(&self) -> usize {
         let default = (self.tasks_per_step / 2).clamp(1, 8);
         self.tasks_together.unwrap_or(default)
+    }
+
+    /// Number of warm-up steps that are taken: `warmup_steps`, or a tenth of a training that is not longer than that.
+    pub fn warmup(&self) -> u64 {
+        match self.warmup_steps < self.steps {
+            true => self.warmup_steps,
+            false => self.steps / 10,
+        }
+    }
+
+    /// Says that the warm-up is shorter than the setting, if it is.
+    pub fn shortened_warmup(&self) -> Option<String> {
+        let (asked, taken) = (self.warmup_steps, self.warmup());
+        (self.schedule == ScheduleKind::Cosine && asked != taken).then(|| {
+            format!(
+                "train.warmup_steps: {asked} is not less than train.steps ({}): the learning rate rises for {taken} steps",
+                self.steps
+            )
+        })
     }
 
     /// Factor on the learning rate of the generators of convolutions.

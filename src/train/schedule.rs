@@ -17,12 +17,12 @@ pub(crate) fn learning_rate(config: &TrainConfig, step: u64) -> f64 {
                     .decay_rate
                     .powf(step as f64 / config.decay_steps as f64)
         }
-        ScheduleKind::Cosine if step < config.warmup_steps => {
-            highest * (step + 1) as f64 / config.warmup_steps as f64
+        ScheduleKind::Cosine if step < config.warmup() => {
+            highest * (step + 1) as f64 / config.warmup() as f64
         }
         ScheduleKind::Cosine => {
-            let length = (config.steps - config.warmup_steps).max(1);
-            let progress = (step - config.warmup_steps) as f64 / length as f64;
+            let length = (config.steps - config.warmup()).max(1);
+            let progress = (step - config.warmup()) as f64 / length as f64;
             highest * 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos())
         }
     }

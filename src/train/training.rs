@@ -143,6 +143,7 @@ fn description(run: &Run, state: &State, pack: &Pack) -> Vec<String> {
         "steps {} to {} of {} episodes each on {:?} with {} threads",
         state.step, train.steps, train.tasks_per_step, compute.device, compute.threads
     ));
+    lines.extend(train.shortened_warmup());
     let batches = train.tasks_per_step.div_ceil(train.tasks_together());
     if compute.device == Device::Cpu && batches < compute.threads {
         lines.push(format!(

@@ -21,9 +21,9 @@ fn error(text: &str, overrides: &[&str]) -> String {
 }
 
 #[test]
-fn an_empty_file_is_the_default_and_the_resolved_copy_reads_back() {
+fn no_keys_are_the_default_and_the_resolved_copy_reads_back() {
     let folder = tempfile::tempdir().unwrap();
-    let experiment = load(&file(folder.path(), "x.yaml", ""), &[]).unwrap();
+    let experiment = load(&file(folder.path(), "x.yaml", "{}"), &[]).unwrap();
     assert_eq!(experiment, Experiment::default());
     let copy = file(folder.path(), "copy.yaml", &to_yaml(&experiment));
     assert_eq!(load(&copy, &[]).unwrap(), experiment);
@@ -131,7 +131,7 @@ fn files_that_extend_each_other_are_refused() {
 
 #[test]
 fn an_override_without_a_value_is_refused_with_the_expected_form() {
-    assert!(error("", &["train.steps"]).contains("expected KEY=VALUE"));
+    assert!(error("{}", &["train.steps"]).contains("expected KEY=VALUE"));
 }
 
 #[test]
@@ -161,13 +161,13 @@ fn the_error_for_a_missing_base_names_the_file_that_extends_it() {
 #[test]
 fn an_endless_override_path_is_refused() {
     let path = format!("train.steps{}=1", ".x".repeat(60_000));
-    assert!(error("", &[&path]).contains("expected KEY=VALUE"));
+    assert!(error("{}", &[&path]).contains("expected KEY=VALUE"));
 }
 
 #[test]
 fn unreasonably_large_sizes_are_refused() {
     let error = error(
-        "",
+        "{}",
         &[
             "episode.way=18446744073709551615",
             "cnn.channels=9999999",
@@ -258,4 +258,36 @@ fn weights_that_would_be_generated_without_effect_are_refused() {
         message.contains("has no weight slice per output channel"),
         "{message}"
     );
+}
+
+#[test]
+fn a_mark_at_the_beginning_is_skipped_and_other_encodings_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.yaml");
+    let error_of = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let error = load(&path, &[]).unwrap_err();
+        format!("{error}: {}", std::error::Error::source(&error).unwrap())
+    };
+    std::fs::write(&path, b"\xef\xbb\xbftrain: {steps: 7}\r\n").unwrap();
+    assert_eq!(load(&path, &[]).unwrap().train.steps, 7);
+    let wide: Vec<u8> = "train: {}".bytes().flat_map(|byte| [byte, 0]).collect();
+    let error = error_of(&[b"\xff\xfe", &wide[..]].concat());
+    assert!(
+        error.contains("text in UTF-16\nhint: save it as UTF-8"),
+        "{error}"
+    );
+    let error = error_of(b"train: {} # \xe9t\xe9");
+    assert!(
+        error.contains("not text in UTF-8\nhint: save it as UTF-8"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_without_a_key_is_refused() {
+    for text in ["", "\n", "# nothing yet\n", "---\n"] {
+        let error = error(text, &[]);
+        assert!(error.contains("x.yaml is empty"), "{text:?}: {error}");
+    }
 }

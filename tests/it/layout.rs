@@ -6,7 +6,7 @@ use std::path::Path;
 /// Each folder imports from itself and from those before it. `platform` and `cli` belong to the program, the others to
 /// the library.
 const FOLDERS: [&str; 16] = [
-    "settings", "base", "platform", "report", "pack", "pictures", "import", "episode", "draw",
+    "base", "settings", "platform", "report", "pack", "pictures", "import", "episode", "draw",
     "model", "evaluate", "run", "train", "export", "analysis", "cli",
 ];
 

@@ -9,7 +9,6 @@ use clap::Args;
 use hypertransformer::analysis::oracle::{OracleOptions, oracle};
 use hypertransformer::base::atomic;
 use hypertransformer::evaluate::summary::Summary;
-use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 use hypertransformer::report::console::tell;
 use hypertransformer::run::assemble::evaluation_sampler;
@@ -19,7 +18,7 @@ use hypertransformer::settings::train::Precision;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use crate::cli::open::pack::ensure_pack;
+use crate::cli::open::pack::{PackArguments, ensure_pack};
 use crate::cli::output::{ensure_replaceable, has_key};
 use crate::cli::shared::ComputeArguments;
 
@@ -49,6 +48,8 @@ pub(in crate::cli) struct OracleArguments {
     #[arg(long, value_name = "FILE.json")]
     output: Option<PathBuf>,
     #[command(flatten)]
+    pack: PackArguments,
+    #[command(flatten)]
     compute: ComputeArguments,
 }
 
@@ -64,7 +65,7 @@ pub(in crate::cli) fn run(arguments: &OracleArguments) -> anyhow::Result<ExitCod
     let experiment = load(&arguments.experiment, &arguments.overrides)?;
     let compute = arguments.compute.start(Precision::Full)?;
     ensure_pack(&experiment.data.pack, false)?;
-    let pack = Arc::new(Pack::open(&experiment.data.pack)?);
+    let pack = Arc::new(arguments.pack.open(&experiment.data.pack)?);
     let sampler = evaluation_sampler(&experiment, &pack, arguments.split, arguments.seed)?;
     let options = OracleOptions {
         steps: arguments.steps,

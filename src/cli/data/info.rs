@@ -59,6 +59,10 @@ pub(in crate::cli) fn info(pack: &Pack) -> Result<(), OutputError> {
     tell(format!("  source   {}", metadata.source))?;
     tell(format!("  licence  {}", metadata.licence))?;
     tell(format!("  content  {}", metadata.content_hash))?;
+    tell(format!(
+        "  whole    {}",
+        pack.whole_hash().unwrap_or("not hashed")
+    ))?;
     for (note, value) in &metadata.notes {
         tell(format!("  {note}: {value}"))?;
     }

@@ -60,6 +60,12 @@ pub(super) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
                 pack.path().display(),
                 report.images
             ))?;
+            tell(match pack.whole_hash() {
+                Some(_) => "class names, splits and notes: as hashed",
+                None => {
+                    "class names, splits and notes: not hashed by the earlier version that wrote the pack"
+                }
+            })?;
             tell(format!(
                 "byte-identical pairs: {}, of these across parts of `{}`: {}",
                 report.duplicates.len(),

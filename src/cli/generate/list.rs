@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
-use hypertransformer::base::atomic;
 use hypertransformer::base::compute::BatchSize;
 use hypertransformer::base::interrupt::{self, INTERRUPTED};
+use hypertransformer::base::{atomic, files};
 use hypertransformer::pictures::remarks::Remarks;
 use hypertransformer::report::console::{say, tell};
 use indicatif::ProgressBar;
@@ -149,7 +149,7 @@ fn read(list: &Path, skip_broken: bool) -> anyhow::Result<Vec<Task>> {
 }
 
 fn from_lines(list: &Path) -> anyhow::Result<Vec<Row>> {
-    let text = std::fs::read_to_string(list)
+    let text = files::read_text(list, files::LARGEST_TABLE)
         .with_context(|| format!("could not read {}", list.display()))?;
     let lines = text.lines().enumerate();
     lines
@@ -167,10 +167,11 @@ fn from_lines(list: &Path) -> anyhow::Result<Vec<Row>> {
 }
 
 fn from_table(list: &Path) -> anyhow::Result<Vec<Row>> {
+    let text = files::read(list, files::LARGEST_TABLE)
+        .with_context(|| format!("could not read {}", list.display()))?;
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
-        .from_path(list)
-        .with_context(|| format!("could not read {}", list.display()))?;
+        .from_reader(&text[..]);
     reader
         .deserialize()
         .map(|row| {

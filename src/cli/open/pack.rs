@@ -1,11 +1,32 @@
-//! The pack of an experiment: drawn if it is the synthetic one, or a hint on what to obtain.
+//! The pack of an experiment: drawn if it is the synthetic one, or a hint on what to obtain; and whether it is intact.
 
 use std::path::Path;
 
 use anyhow::bail;
+use clap::Args;
+use hypertransformer::base::files;
 use hypertransformer::import::catalog;
 use hypertransformer::import::data_set::{ImportRequest, Origin};
+use hypertransformer::pack::error::DataError;
+use hypertransformer::pack::intact::ensure_intact;
+use hypertransformer::pack::pack::Pack;
 use hypertransformer::report::console::say;
+
+#[derive(Args)]
+pub(in crate::cli) struct PackArguments {
+    /// Hash the whole pack. Otherwise a pack that was hashed before and has the same size and times is trusted
+    #[arg(long)]
+    verify: bool,
+}
+
+impl PackArguments {
+    /// Opens a pack whose contents are those that it was written with.
+    pub(in crate::cli) fn open(&self, path: &Path) -> Result<Pack, DataError> {
+        let pack = Pack::open(path)?;
+        ensure_intact(&pack, self.verify)?;
+        Ok(pack)
+    }
+}
 
 /// Makes sure that the pack of an experiment is there: a missing synthetic pack is drawn.
 ///
@@ -16,10 +37,10 @@ pub(in crate::cli) fn ensure_pack(path: &Path, quiet: bool) -> anyhow::Result<()
         return Ok(());
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let pack = path.display();
+    let (pack, place) = (path.display(), files::place(path));
     let Some(data_set) = catalog::by_pack(&stem).filter(|found| found.origin != Origin::Own) else {
         bail!(
-            "the pack {pack} is missing\nhint: make it with `hypertransformer data import`, or set data.pack to an \
+            "the pack {pack} is missing{place}\nhint: make it with `hypertransformer data import`, or set data.pack to an \
              existing pack"
         );
     };
@@ -40,7 +61,7 @@ pub(in crate::cli) fn ensure_pack(path: &Path, quiet: bool) -> anyhow::Result<()
     let program = std::env::args().next();
     let program = program.as_deref().unwrap_or("hypertransformer");
     bail!(
-        "the pack {pack} is missing\nhint: obtain {citation}{url}\n  as {files}{licence}\n  then run:\n  \
+        "the pack {pack} is missing{place}\nhint: obtain {citation}{url}\n  as {files}{licence}\n  then run:\n  \
          {program} data import {source} --from FOLDER --output {pack}",
         files = data_set.files,
         source = data_set.name,

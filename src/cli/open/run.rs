@@ -19,6 +19,7 @@ use hypertransformer::settings::episode::QuerySampling;
 use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::train::Precision;
 
+use crate::cli::open::pack::PackArguments;
 use crate::cli::shared::ComputeArguments;
 
 /// Options for the run and where to compute.
@@ -29,6 +30,8 @@ pub(in crate::cli) struct RunArguments {
     /// Checkpoint to load: best (by validation accuracy), last or step-N
     #[arg(long, default_value = "best")]
     checkpoint: CheckpointChoice,
+    #[command(flatten)]
+    pack: PackArguments,
     #[command(flatten)]
     compute: ComputeArguments,
 }
@@ -56,7 +59,7 @@ impl OpenedRun {
     pub(in crate::cli) fn open(arguments: &RunArguments) -> anyhow::Result<OpenedRun> {
         let compute = arguments.compute.start(Precision::Full)?;
         let (folder, experiment) = RunFolder::open(&arguments.run)?;
-        let pack = Arc::new(Pack::open(&experiment.data.pack)?);
+        let pack = Arc::new(arguments.pack.open(&experiment.data.pack)?);
         folder.check_pack(&pack)?;
         let model = build_model(&experiment, &pack)?;
         let checkpoint = folder.checkpoint(&arguments.checkpoint);

@@ -23,6 +23,15 @@ use crate::cli::shared::ComputeArguments;
 /// Path of the model that comes with the program.
 pub(in crate::cli) const INCLUDED_MODEL: &str = "models/omniglot-20way.safetensors";
 
+/// The included model where it is not in the current folder: in a folder that contains the program.
+fn beside_the_program() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let mut places = program
+        .ancestors()
+        .map(|folder| folder.join(INCLUDED_MODEL));
+    places.find(|place| place.is_file())
+}
+
 #[derive(Args)]
 pub(in crate::cli) struct WriterArguments {
     /// Checkpoint of a run folder to load: best (by validation accuracy), last or step-N
@@ -115,6 +124,11 @@ impl OpenedWriter {
         arguments: &WriterArguments,
     ) -> anyhow::Result<OpenedWriter> {
         let compute = arguments.compute.start(Precision::Full)?;
+        let elsewhere = match run == Path::new(INCLUDED_MODEL) && !run.exists() {
+            true => beside_the_program(),
+            false => None,
+        };
+        let run = elsewhere.as_deref().unwrap_or(run);
         let Opened {
             experiment,
             mut preparation,

@@ -1,19 +1,26 @@
 //! Encodes and decodes stand-alone CNNs as ONNX models with standard operators.
 
+use std::fmt::Display;
+
 use ndarray::ArrayD;
 use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
+use crate::base::seal;
 use crate::export::format::onnx_messages::{
-    AttributeProto, DimensionProto, FLOAT, FLOAT_ELEMENT, GraphProto, INT, INTS, ModelProto,
-    NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto,
-    TensorTypeProto, TypeProto, ValueInfoProto, dimension,
+    AttributeProto, DimensionProto, FLOAT, FLOAT_ELEMENT, GRAPH, GraphProto, INITIALIZER, INT,
+    INTS, METADATA, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
+    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, dimension,
 };
 use crate::export::format::parts::{Weights, assemble, description, little_endian};
-use crate::export::standalone::{Layer, Operation, StandaloneCnn};
+use crate::export::standalone::{Layer, MOST_LAYERS, Operation, StandaloneCnn};
 
 /// Version of the operator set: old enough for all runtimes in use, with the operators in their current form.
 const OPERATOR_SET: i64 = 13;
 const IR_VERSION: i64 = 7;
+
+/// Largest number of tensors.
+const MOST_TENSORS: usize = 2 * MOST_LAYERS;
 
 /// Key of the description in the model's metadata.
 const METADATA_KEY: &str = "hypertransformer";
@@ -62,42 +69,74 @@ pub(crate) fn to_bytes(cnn: &StandaloneCnn) -> Vec<u8> {
             version: OPERATOR_SET,
         }],
         metadata_props: vec![
+            // First, because it starts with the checksum.
+            property(METADATA_KEY, description(cnn)),
             property("labels", labels),
             property("preprocessing", preparation.to_string()),
-            property(METADATA_KEY, description(cnn)),
         ],
     };
-    model.encode_to_vec()
+    let mut bytes = model.encode_to_vec();
+    seal::seal(&mut bytes);
+    bytes
 }
 
-/// Decodes a model that [`to_bytes`] encoded.
+/// Decodes a model that [`to_bytes`] encoded; `sealed` says whether it has a checksum. Only what is needed is decoded, one
+/// message at a time, so that a file cannot take many times its own size of memory.
 ///
 /// # Errors
 /// A description of what is wrong with the file.
-pub(crate) fn from_bytes(bytes: &[u8]) -> Result<StandaloneCnn, String> {
-    let model =
-        ModelProto::decode(bytes).map_err(|error| format!("it is not an ONNX model ({error})"))?;
-    let text = model
-        .metadata_props
-        .iter()
-        .find(|property| property.key == METADATA_KEY)
-        .ok_or_else(|| {
-            format!(
-                "it is an ONNX model of another program: its metadata has no key `{METADATA_KEY}`"
-            )
-        })?;
-    let weights = model
-        .graph
-        .unwrap_or_default()
-        .initializer
-        .into_iter()
-        .map(|tensor| {
+pub(crate) fn from_bytes(bytes: &[u8], sealed: bool) -> Result<StandaloneCnn, String> {
+    let (mut text, mut weights) = (None, Weights::new());
+    each_message(bytes, METADATA, |bytes| {
+        let property = StringStringEntryProto::decode(bytes).map_err(damaged)?;
+        if property.key == METADATA_KEY {
+            text = Some(property.value);
+        }
+        Ok(())
+    })?;
+    each_message(bytes, GRAPH, |graph| {
+        each_message(graph, INITIALIZER, |bytes| {
+            let tensor = TensorProto::decode(bytes).map_err(damaged)?;
             let values =
                 array(&tensor).ok_or_else(|| format!("the tensor `{}` is damaged", tensor.name))?;
-            Ok((tensor.name, values))
+            weights.insert(tensor.name, values);
+            match weights.len() > MOST_TENSORS {
+                true => Err(format!("it has more than {MOST_TENSORS} tensors")),
+                false => Ok(()),
+            }
         })
-        .collect::<Result<Weights, String>>()?;
-    assemble(&text.value, weights)
+    })?;
+    let text = text.ok_or_else(|| {
+        format!("it is an ONNX model of another program: its metadata has no key `{METADATA_KEY}`")
+    })?;
+    assemble(&text, weights, sealed)
+}
+
+/// Calls `read` with each message that stands in another one under the number `wanted`.
+fn each_message(
+    mut bytes: &[u8],
+    wanted: u32,
+    mut read: impl FnMut(&[u8]) -> Result<(), String>,
+) -> Result<(), String> {
+    while !bytes.is_empty() {
+        let (number, kind) = decode_key(&mut bytes).map_err(damaged)?;
+        if number != wanted || kind != WireType::LengthDelimited {
+            skip_field(kind, number, &mut bytes, DecodeContext::default()).map_err(damaged)?;
+            continue;
+        }
+        let length = usize::try_from(decode_varint(&mut bytes).map_err(damaged)?);
+        let parts = length
+            .ok()
+            .and_then(|length| bytes.split_at_checked(length));
+        let (message, rest) = parts.ok_or_else(|| damaged("it ends within a message"))?;
+        read(message)?;
+        bytes = rest;
+    }
+    Ok(())
+}
+
+fn damaged(problem: impl Display) -> String {
+    format!("it is not an ONNX model ({problem})")
 }
 
 /// Encodes a layer as one operator, or as two for scale and shift and for the mean over places.

@@ -3,6 +3,13 @@
 
 use prost::Message;
 
+/// Number of the graph in [`ModelProto`].
+pub(crate) const GRAPH: u32 = 7;
+/// Number of the metadata in [`ModelProto`].
+pub(crate) const METADATA: u32 = 14;
+/// Number of the tensors in [`GraphProto`].
+pub(crate) const INITIALIZER: u32 = 5;
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ModelProto {
     #[prost(int64, tag = "1")]

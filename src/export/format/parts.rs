@@ -3,29 +3,58 @@
 use std::collections::HashMap;
 
 use ndarray::ArrayD;
+use serde::Serialize;
 
+use crate::base::seal;
 use crate::export::standalone::{FORMAT_VERSION, StandaloneCnn};
+
+/// Length of the longest accepted description in bytes.
+const LONGEST_DESCRIPTION: usize = 16 << 20;
 
 /// Tensors by name.
 pub(crate) type Weights = HashMap<String, ArrayD<f32>>;
 
-/// Describes everything except the weights as JSON.
-pub(crate) fn description(cnn: &StandaloneCnn) -> String {
-    serde_json::to_string(cnn).unwrap_or_default()
+/// What is written of a CNN besides its weights.
+#[derive(Serialize)]
+struct Description<'a> {
+    /// Before any text from elsewhere, see [`seal`].
+    checksum: &'static str,
+    #[serde(flatten)]
+    cnn: &'a StandaloneCnn,
 }
 
-/// Builds a CNN from its description and weights, and checks that they fit together.
+/// Describes everything except the weights as JSON, for a file that [`seal::seal`] completes.
+pub(crate) fn description(cnn: &StandaloneCnn) -> String {
+    let checksum = seal::BLANK;
+    serde_json::to_string(&Description { checksum, cnn }).unwrap_or_default()
+}
+
+/// Builds a CNN from its description and weights, and checks that they fit together. `sealed` says whether the file has a
+/// checksum, which all have but the oldest.
 ///
 /// # Errors
 /// A description of what is wrong.
-pub(crate) fn assemble(description: &str, mut weights: Weights) -> Result<StandaloneCnn, String> {
+pub(crate) fn assemble(
+    description: &str,
+    mut weights: Weights,
+    sealed: bool,
+) -> Result<StandaloneCnn, String> {
+    if description.len() > LONGEST_DESCRIPTION {
+        let length = description.len();
+        return Err(format!(
+            "its description has {length} bytes, expected at most {LONGEST_DESCRIPTION}"
+        ));
+    }
     let mut cnn: StandaloneCnn = serde_json::from_str(description)
         .map_err(|error| format!("its description cannot be read ({error})"))?;
-    if cnn.format_version != FORMAT_VERSION {
+    if !(1..=FORMAT_VERSION).contains(&cnn.format_version) {
         return Err(format!(
-            "it has format version {}, but this program reads version {FORMAT_VERSION}",
+            "it has format version {}, but this program reads versions up to {FORMAT_VERSION}",
             cnn.format_version
         ));
+    }
+    if cnn.format_version > 1 && !sealed {
+        return Err("it has lost its checksum".to_owned());
     }
     for layer in &mut cnn.layers {
         if layer.has_weights() {
@@ -38,7 +67,10 @@ pub(crate) fn assemble(description: &str, mut weights: Weights) -> Result<Standa
         }
     }
     cnn.cost()?;
-    Ok(cnn)
+    match cnn.is_finite() {
+        true => Ok(cnn),
+        false => Err("its weights are not finite numbers".to_owned()),
+    }
 }
 
 /// Decodes little-endian numbers; `None` if their count does not match `shape`.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use crate::base::seal;
 use crate::export::format::parts::{Weights, array, assemble, description, little_endian};
 use crate::export::standalone::StandaloneCnn;
 
@@ -30,14 +31,17 @@ pub(crate) fn to_bytes(cnn: &StandaloneCnn) -> Result<Vec<u8>, String> {
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|error| error.to_string())?;
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), description(cnn))]);
-    safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
+    let mut bytes =
+        safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())?;
+    seal::seal(&mut bytes);
+    Ok(bytes)
 }
 
-/// Decodes a file that [`to_bytes`] encoded.
+/// Decodes a file that [`to_bytes`] encoded; `sealed` says whether it has a checksum.
 ///
 /// # Errors
 /// A description of what is wrong with the file.
-pub(crate) fn from_bytes(bytes: &[u8]) -> Result<StandaloneCnn, String> {
+pub(crate) fn from_bytes(bytes: &[u8], sealed: bool) -> Result<StandaloneCnn, String> {
     let damaged = |error: safetensors::SafeTensorError| {
         format!("it is not a complete safetensors file ({error})")
     };
@@ -66,5 +70,5 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> Result<StandaloneCnn, String> {
             Ok((name.to_owned(), values))
         })
         .collect::<Result<Weights, String>>()?;
-    assemble(text, weights)
+    assemble(text, weights, sealed)
 }

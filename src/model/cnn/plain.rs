@@ -4,7 +4,8 @@ use tch::Tensor;
 
 use crate::model::cnn::cnn::Cnn;
 use crate::model::cnn::learned::LearnedConvolution;
-use crate::model::cnn::shapes::{CnnConfig, ImagesTooSmall};
+use crate::model::cnn::shapes::CnnConfig;
+use crate::model::error::ModelError;
 use crate::model::layers::Dense;
 use crate::model::map_size::MapSize;
 use crate::model::parameters::ParameterLayout;
@@ -25,12 +26,8 @@ impl PlainCnn {
     /// A CNN for `way` classes of images of this size.
     ///
     /// # Errors
-    /// If the images are too small for the CNN.
-    pub fn new(
-        options: &CnnOptions,
-        image: MapSize,
-        way: usize,
-    ) -> Result<PlainCnn, ImagesTooSmall> {
+    /// If the images are too small for the CNN, or it would have too many weights.
+    pub fn new(options: &CnnOptions, image: MapSize, way: usize) -> Result<PlainCnn, ModelError> {
         let (mut layout, mut buffers) = (ParameterLayout::default(), ParameterLayout::default());
         let config = CnnConfig {
             image,
@@ -43,6 +40,7 @@ impl PlainCnn {
         let convolutions = convolutions.collect();
         let cnn = Cnn::new(&mut buffers, &config, &shapes);
         let logits = Dense::new(&mut layout, "logits", cnn.feature_length(), way);
+        layout.ensure_possible()?;
         Ok(PlainCnn {
             layout,
             buffers,

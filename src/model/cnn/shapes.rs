@@ -1,21 +1,8 @@
 //! Sizes and operations of the target CNN's layers.
 
-use thiserror::Error;
-
+use crate::model::error::ModelError;
 use crate::model::map_size::MapSize;
 use crate::settings::cnn::{BlockOperation, CnnOptions, Head, Padding, Pooling};
-
-/// The activations of a CNN would have no positions left.
-#[derive(Debug, Error)]
-#[error(
-    "cnn.layers: {layers}: too many for {height}×{width} images, whose activations would have no positions left; expected \
-     fewer layers, a smaller stride, less pooling or larger images"
-)]
-pub struct ImagesTooSmall {
-    layers: usize,
-    height: usize,
-    width: usize,
-}
 
 /// Sizes of one convolution block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +47,7 @@ impl CnnConfig {
     ///
     /// # Errors
     /// If the activations of a block would have no positions left.
-    pub fn shapes(&self) -> Result<Vec<LayerShape>, ImagesTooSmall> {
+    pub fn shapes(&self) -> Result<Vec<LayerShape>, ModelError> {
         let mut input = self.image;
         let shape_of = |layer| -> Option<LayerShape> {
             let shape = self.shape(layer, input)?;
@@ -68,7 +55,7 @@ impl CnnConfig {
             Some(shape)
         };
         let shapes: Option<Vec<LayerShape>> = (0..self.options.layers).map(shape_of).collect();
-        shapes.ok_or(ImagesTooSmall {
+        shapes.ok_or(ModelError::ImagesTooSmall {
             layers: self.options.layers,
             height: self.image.height,
             width: self.image.width,

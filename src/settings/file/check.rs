@@ -5,7 +5,6 @@ use crate::settings::episode::EpisodeConfig;
 use crate::settings::experiment::Experiment;
 use crate::settings::file::check_generator::generator_faults;
 use crate::settings::file::faults::Faults;
-use crate::settings::train::ScheduleKind;
 
 /// Returns all faults, each in the form `path: value: expected …`.
 pub(crate) fn faults(experiment: &Experiment) -> Vec<String> {
@@ -61,7 +60,7 @@ fn check_episode(episode: &EpisodeConfig, faults: &mut Faults) {
 
 fn check_cnn(cnn: &CnnOptions, faults: &mut Faults) {
     faults.within("cnn.channels", cnn.channels, 1..=4_096);
-    faults.within("cnn.layers", cnn.layers, 0..=64);
+    faults.within("cnn.layers", cnn.layers, 0..=CnnOptions::MOST_LAYERS);
     faults.within("cnn.stride", cnn.stride, 1..=64);
     let pooled = cnn.pooled_layers.unwrap_or(0);
     faults.within("cnn.pooled_layers", pooled, 0..=cnn.layers);
@@ -106,14 +105,6 @@ fn check_train(experiment: &Experiment, faults: &mut Faults) {
         "greater than 0 and at most 1",
     );
     faults.at_least("train.decay_steps", train.decay_steps, 1);
-    let warmup = train.warmup_steps;
-    let fits = train.schedule != ScheduleKind::Cosine || warmup < train.steps;
-    faults.require(
-        fits,
-        "train.warmup_steps",
-        warmup,
-        &format!("fewer than train.steps ({})", train.steps),
-    );
     faults.positive("train.clip_norm", train.clip_norm.unwrap_or(1.0));
     faults.non_negative("train.weight_decay", train.weight_decay);
     let beta2 = train.beta2;

@@ -1,6 +1,6 @@
 //! Validates the section `generator`: the section as a whole, the settings for all layers, and those of single layers.
 
-use crate::settings::cnn::BlockOperation;
+use crate::settings::cnn::{BlockOperation, CnnOptions};
 use crate::settings::experiment::Experiment;
 use crate::settings::file::faults::Faults;
 use crate::settings::generator::{
@@ -21,9 +21,14 @@ pub(crate) fn generator_faults(experiment: &Experiment) -> Vec<String> {
     faults
 }
 
+/// The number of convolutions, or the largest valid one if it is larger, which is reported elsewhere.
+fn convolutions(experiment: &Experiment) -> usize {
+    experiment.cnn.layers.min(CnnOptions::MOST_LAYERS)
+}
+
 /// Whether any convolution is generated.
 fn generates_convolutions(experiment: &Experiment) -> bool {
-    let layers = experiment.cnn.layers;
+    let layers = convolutions(experiment);
     (0..layers).any(|layer| experiment.generator.generates.convolution(layer, layers))
 }
 
@@ -33,7 +38,7 @@ fn section_faults(experiment: &Experiment) -> Vec<String> {
     let generator = &experiment.generator;
     let (required, layers) = (
         generator.generates.required_convolutions(),
-        experiment.cnn.layers,
+        convolutions(experiment),
     );
     let expected = format!("at most cnn.layers ({layers}) convolutions");
     faults.require(
@@ -42,6 +47,8 @@ fn section_faults(experiment: &Experiment) -> Vec<String> {
         &generator.generates,
         &expected,
     );
+    let changed = generator.per_layer.len();
+    faults.within("generator.per_layer", changed, 0..=layers + 1);
     let image = generator.image_embedding;
     faults.within("generator.image_embedding", image, 0..=4096);
     let prepared = experiment.initialization == Initialization::GradientStep;

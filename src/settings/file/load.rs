@@ -1,80 +1,46 @@
-//! Reads an experiment: files that it extends, the file itself, overrides.
+//! Loads an experiment: its files, then overrides, then checks of the whole.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_yaml::{Mapping, Value};
-use thiserror::Error;
+use serde_yaml::Value;
 
+use crate::base::files::at_home;
 use crate::settings::experiment::Experiment;
 use crate::settings::file::check::faults;
-use crate::settings::file::schema::{keep_valid, merge, nested, schema};
-
-/// The key that names the file or files that a file extends.
-const EXTENDS: &str = "extends";
+use crate::settings::file::error::ConfigError;
+use crate::settings::file::read::{LARGEST, read};
+use crate::settings::file::schema::{Schema, merge, nested};
 
 /// Largest number of keys in the path of an override, more than any setting has; bounds recursion.
 const MAX_DEPTH: usize = 8;
-
-/// Errors in an experiment.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// A file cannot be read.
-    #[error("could not read the experiment {0}")]
-    Read(PathBuf, #[source] std::io::Error),
-    /// A file is not valid YAML, or not a mapping.
-    #[error("{0} is not an experiment in YAML: {1}")]
-    Syntax(PathBuf, String),
-    /// A file extends itself, directly or through other files.
-    #[error("{0} extends itself through {1}")]
-    Cycle(PathBuf, String),
-    /// Keys or values are invalid.
-    #[error("{file} has {count}:\n{list}", count = count(.faults), list = list(.faults))]
-    Faults {
-        /// The file that was to be loaded.
-        file: PathBuf,
-        /// All faults, each in the form `path: value: expected … (origin)`.
-        faults: Vec<String>,
-    },
-}
-
-fn count(faults: &[String]) -> String {
-    if faults.len() == 1 {
-        "a fault".to_owned()
-    } else {
-        format!("{} faults", faults.len())
-    }
-}
-
-fn list(faults: &[String]) -> String {
-    faults
-        .iter()
-        .map(|fault| format!("  {fault}"))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
 
 /// Reads the experiment at `path` with the files that it extends, applies `overrides`, each in the form
 /// `KEY.PATH=VALUE`, and validates the result.
 ///
 /// # Errors
-/// [`ConfigError::Read`], [`ConfigError::Syntax`] or [`ConfigError::Cycle`] if a file cannot be used,
-/// [`ConfigError::Faults`] with all invalid keys and values otherwise.
+/// [`ConfigError::Faults`] with all invalid keys and values, or another [`ConfigError`] if a file cannot be used.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment, ConfigError> {
-    let mut all_faults = Vec::new();
-    let mut merged = read(path, &mut Vec::new(), &mut all_faults)?;
+    let (schema, mut all_faults) = (Schema::new(), Vec::new());
+    let mut merged = read(path, &schema, &mut all_faults)?;
     for text in overrides {
         match override_value(text) {
             Ok(value) => {
                 let origin = format!("--set {text}");
-                merge(&mut merged, keep_valid(value, &origin, &mut all_faults));
+                merge(
+                    &mut merged,
+                    schema.keep_valid(value, &origin, &mut all_faults),
+                );
             }
             Err(fault) => all_faults.push(fault),
         }
     }
-    let mut tree = Value::Mapping(schema());
+    let mut tree = Value::Mapping(schema.all);
     merge(&mut tree, merged);
     match serde_yaml::from_value::<Experiment>(tree) {
-        Ok(experiment) => {
+        Ok(mut experiment) => {
+            experiment.data.pack = at_home(&experiment.data.pack);
+            let start = &mut experiment.train.start_from;
+            *start = start.as_deref().map(at_home);
             // A value that was removed as invalid is not reported again for its default.
             for fault in faults(&experiment) {
                 let path = fault.split_inclusive(": ").next().unwrap_or_default();
@@ -100,8 +66,15 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment, ConfigError
 /// # Errors
 /// [`ConfigError::Syntax`] if `text` cannot be parsed, [`ConfigError::Faults`] if values are invalid.
 pub fn parse(text: &str, path: &Path) -> Result<Experiment, ConfigError> {
-    let experiment: Experiment = serde_yaml::from_str(text)
-        .map_err(|error| ConfigError::Syntax(path.to_path_buf(), error.to_string()))?;
+    let wrong = |problem: String| ConfigError::Syntax(path.to_path_buf(), problem);
+    let length = text.len() as u64;
+    if length > LARGEST {
+        return Err(wrong(format!(
+            "it has {length} bytes, expected at most {LARGEST}"
+        )));
+    }
+    let experiment: Experiment =
+        serde_yaml::from_str(text).map_err(|error| wrong(error.to_string()))?;
     match faults(&experiment) {
         faults if faults.is_empty() => Ok(experiment),
         faults => Err(ConfigError::Faults {
@@ -114,68 +87,6 @@ pub fn parse(text: &str, path: &Path) -> Result<Experiment, ConfigError> {
 /// Writes the whole experiment as YAML, with every key.
 pub fn to_yaml(experiment: &Experiment) -> String {
     serde_yaml::to_string(experiment).unwrap_or_default()
-}
-
-/// Reads the file at `path` and merges it into the files that it extends. `open` holds the files that are being read.
-fn read(
-    path: &Path,
-    open: &mut Vec<PathBuf>,
-    faults: &mut Vec<String>,
-) -> Result<Value, ConfigError> {
-    let failed = |error| ConfigError::Read(path.to_path_buf(), error);
-    let canonical = path.canonicalize().map_err(failed)?;
-    if open.contains(&canonical) {
-        let files: Vec<String> = open.iter().map(|path| path.display().to_string()).collect();
-        return Err(ConfigError::Cycle(path.to_path_buf(), files.join(", ")));
-    }
-    let text = std::fs::read_to_string(path).map_err(failed)?;
-    let value: Value = serde_yaml::from_str(&text)
-        .map_err(|error| ConfigError::Syntax(path.to_path_buf(), error.to_string()))?;
-    let mut own = match value {
-        Value::Mapping(mapping) => mapping,
-        Value::Null => Mapping::new(),
-        _ => {
-            return Err(ConfigError::Syntax(
-                path.to_path_buf(),
-                "expected `key: value` lines".into(),
-            ));
-        }
-    };
-    let bases = match own.remove(EXTENDS) {
-        None => Vec::new(),
-        Some(Value::String(base)) => vec![base],
-        Some(Value::Sequence(bases)) if bases.iter().all(Value::is_string) => bases
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        Some(_) => {
-            let fault = format!(
-                "{EXTENDS}: expected a file or a list of files ({})",
-                path.display()
-            );
-            faults.push(fault);
-            Vec::new()
-        }
-    };
-    open.push(canonical);
-    let mut merged = Value::Mapping(Mapping::new());
-    for base in bases {
-        let base = path.parent().unwrap_or(Path::new("")).join(base);
-        match read(&base, open, faults) {
-            Ok(value) => merge(&mut merged, value),
-            Err(ConfigError::Read(base, error)) => {
-                let (base, origin) = (base.display(), path.display());
-                faults.push(format!("{EXTENDS}: {base}: {error} ({origin})"));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    open.pop();
-    let origin = path.display().to_string();
-    let own = keep_valid(Value::Mapping(own), &origin, faults);
-    merge(&mut merged, own);
-    Ok(merged)
 }
 
 /// Parses an override `KEY.PATH=VALUE` into nested mappings.

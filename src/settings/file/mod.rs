@@ -2,8 +2,12 @@
 
 mod check;
 mod check_generator;
+mod error;
 mod faults;
 mod load;
+mod read;
 mod schema;
 
-pub use load::{ConfigError, load, parse, to_yaml};
+pub use error::ConfigError;
+pub use load::{load, parse, to_yaml};
+pub(crate) use read::read_text;

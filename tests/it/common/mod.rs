@@ -1,5 +1,6 @@
 //! What several modules of tests share: the program, small packs, runs, models.
 
+pub(crate) mod edited;
 pub(crate) mod models;
 pub(crate) mod runs;
 pub(crate) mod variants;
@@ -26,14 +27,19 @@ pub(crate) fn repository(path: &str) -> PathBuf {
 pub(crate) fn hypertransformer() -> assert_cmd::Command {
     let mut command = assert_cmd::Command::cargo_bin("hypertransformer").unwrap();
     command.current_dir(repository(""));
+    command.env("XDG_CACHE_HOME", CACHE);
     command
 }
+
+/// Where the program remembers packs that it hashed, instead of the user's own folder.
+const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
 
 /// The same program as a command of the standard library, for tests that talk to it while it runs.
 pub(crate) fn hypertransformer_process() -> std::process::Command {
     let program = assert_cmd::cargo::cargo_bin("hypertransformer");
     let mut command = std::process::Command::new(program);
     command.current_dir(repository(""));
+    command.env("XDG_CACHE_HOME", CACHE);
     command
 }
 

@@ -1,7 +1,7 @@
 //! Imports: archives as they come, whole, damaged or incomplete.
 
 mod catalog_table;
-mod embeddings;
+pub(crate) mod embeddings;
 mod folders;
 mod idx;
 mod layouts;
@@ -16,7 +16,7 @@ use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 
 /// A request with the defaults of the data set.
-fn request<'a>(name: &str, from: &'a [PathBuf], output: &'a Path) -> ImportRequest<'a> {
+pub(crate) fn request<'a>(name: &str, from: &'a [PathBuf], output: &'a Path) -> ImportRequest<'a> {
     ImportRequest::new(catalog::by_name(name).unwrap(), from, output, &|_| true)
 }
 
