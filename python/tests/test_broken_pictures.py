@@ -1,4 +1,4 @@
-"""Tests what the program does with pictures that are cut off, of other kinds, turned, blank or huge."""
+"""What the program does with pictures that are cut off, of other kinds, turned, blank or huge."""
 
 import io
 import json
@@ -102,7 +102,9 @@ def run(*words):
 def model(tmp_path_factory):
     """A CNN of the classes `a` and `b`."""
     folder = tmp_path_factory.mktemp("model")
-    done = run("generate", MODEL, "--support", tree(folder / "pictures"), "--output", folder / "cnn")
+    done = run(
+        "generate", MODEL, "--support", tree(folder / "pictures"), "--output", folder / "cnn"
+    )
     assert done.returncode == 0, done.stderr
     return folder / "cnn.onnx"
 
@@ -131,7 +133,12 @@ def words(command, pictures, folder, model):
 # An import searches for pictures by their names.
 @pytest.mark.parametrize(
     ("command", "name"),
-    [(one, name) for one in COMMANDS for name in REFUSED if (one, name) != ("import", "photo.heic")],
+    [
+        (one, name)
+        for one in COMMANDS
+        for name in REFUSED
+        if (one, name) != ("import", "photo.heic")
+    ],
 )
 def test_a_broken_picture_is_refused_by_name_or_passed_over(command, name, model, tmp_path):
     content, told = REFUSED[name]

@@ -127,7 +127,7 @@ impl Measured {
             Some(name) => name.to_owned(),
             None => format!("evaluation-test-{}", experiment.batch_norm),
         };
-        let file = path.join(&name).with_added_extension("json");
+        let file = path.join(format!("{name}.json"));
         ensure!(
             file.exists(),
             "{} has no {name}.json; it has {}\nhint: run `hypertransformer evaluate {}`, or name another with --evaluation",

@@ -110,7 +110,7 @@ fn yaml(path: &Path) -> Result<(), String> {
 /// Imports what lies beside the file to a pack and reads it.
 fn import(request: ImportRequest<'_>) -> Result<(), String> {
     match request.run() {
-        Ok(()) => {
+        Ok(_) => {
             let found = pack(request.output);
             fs::remove_file(request.output).map_err(text)?;
             found.map_err(|error| panic!("the pack of an import cannot be used: {error}"))
