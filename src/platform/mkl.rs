@@ -18,7 +18,7 @@ extern "C" fn may_use_all_instructions() -> std::ffi::c_int {
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
-#[expect(clippy::print_stderr, reason = "a test says that it was skipped")]
+#[allow(clippy::print_stderr, reason = "a test says that it was skipped")]
 mod tests {
     #[test]
     fn mkl_selects_avx_512_where_the_processor_has_it() {

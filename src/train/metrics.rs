@@ -93,16 +93,19 @@ pub(crate) const PARAMETERS: &str = "parameters/";
 /// Tags shown beside the settings in the table of hyperparameters.
 pub(crate) const RESULTS: [&str; 4] = [ACCURACY, LOSS, "validation/accuracy", "test/accuracy"];
 
-/// What the tag of [`TRAINING_PASS`] or [`OPTIMIZER_STEP`] says.
+/// What the tag of a number says that is averaged until the next line of the log.
 pub(crate) fn description(tag: &str) -> &'static str {
+    if tag.starts_with(GROUP_GRADIENT.tag) {
+        return GROUP_GRADIENT.description;
+    }
     let pass = TRAINING_PASS
         .iter()
         .map(|metric| (metric.tag, metric.description));
     let step = OPTIMIZER_STEP
         .iter()
         .map(|metric| (metric.tag, metric.description));
-    pass.chain(step)
-        .find(|(known, _)| *known == tag)
+    let mut all = pass.chain(step);
+    all.find(|(known, _)| *known == tag)
         .map_or("", |(_, description)| description)
 }
 

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tch::Tensor;
-
 use crate::base::compute::Compute;
 use crate::episode::sampler::EpisodeSampler;
 use crate::evaluate::adaptation::LayerDeviation;
@@ -72,18 +70,17 @@ impl Run<'_> {
         let episodes = state.step * tasks..config.steps * tasks;
         let mut loader = training_loader(self.compute, sampler, episodes, config.tasks_per_step)?;
         let mut stopwatch = Stopwatch::start(loader.waited());
-        let mut gradient = None;
         loop {
             // A resumed run first reports the step in which it was interrupted.
             if state.reported {
                 let Some(batch) = loader.next() else {
                     break;
                 };
-                gradient = Some(self.step(state, &batch)?);
+                self.step(state, &batch)?;
                 stopwatch.count(batch.count());
             }
             if self.is_logged(state.step) {
-                self.log(state, gradient.as_ref(), stopwatch.speed(loader.waited()))?;
+                self.log(state, stopwatch.speed(loader.waited()))?;
             }
             let validated = self.is_validated(state.step);
             if validated {
@@ -124,8 +121,8 @@ impl Run<'_> {
         step.is_multiple_of(self.experiment.validation.every) || step == self.experiment.train.steps
     }
 
-    /// One optimizer step; returns the gradient before clipping. Nothing changes if its loss or gradient is not finite.
-    fn step(&self, state: &mut State, batch: &Prepared) -> Result<Tensor, TrainError> {
+    /// One optimizer step. Nothing changes if its loss or gradient is not finite.
+    fn step(&self, state: &mut State, batch: &Prepared) -> Result<(), TrainError> {
         let config = &self.experiment.train;
         let step = step_gradient(
             self.compute,
@@ -149,22 +146,18 @@ impl Run<'_> {
             .measure(metrics::OPTIMIZER_STEP, &measured, batch.count() as f64);
         state.step += 1;
         state.reported = false;
-        Ok(step.gradient)
+        if self.is_logged(state.step) {
+            let norms = group_norms(self.model.layout(), &step.gradient);
+            state.averages.merge(&norms);
+        }
+        Ok(())
     }
 
-    /// Writes a line of the log. A resumed run may have no gradient and no speed yet.
-    fn log(
-        &mut self,
-        state: &State,
-        gradient: Option<&Tensor>,
-        speed: Option<Speed>,
-    ) -> Result<(), TrainError> {
+    /// Writes a line of the log. A resumed run may have no speed yet.
+    fn log(&mut self, state: &State, speed: Option<Speed>) -> Result<(), TrainError> {
         let rate = learning_rate(&self.experiment.train, state.step - 1);
         let mut averages = state.averages.clone();
         averages.measure(metrics::LEARNING_RATE, &rate, 1.0);
-        if let Some(gradient) = gradient {
-            averages.merge(&group_norms(self.model.layout(), gradient));
-        }
         if let Some(speed) = &speed {
             averages.measure(metrics::SPEED, speed, 1.0);
         }
