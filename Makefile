@@ -90,6 +90,10 @@ lint: setup .venv-python/ready ## check format, clippy, docs and ruff
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --release --document-private-items
 	.venv-python/bin/ruff check python && .venv-python/bin/ruff format --check python
 
+deny: ## check licences, sources and known vulnerabilities of the crates (installs cargo-deny, asks the network)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check
+
 parity: setup $(PYTORCH_SETUP) ## compare θ, logits, gradients and training steps with PyTorch (installs it), and test the baselines
 	PYTORCH=$(PYTORCH) cargo test --release --test it parity::
 	$(PYTORCH) -m pytest -q python/tests
@@ -124,4 +128,4 @@ clean: ## remove everything built; runs and data stay
 	.venv-baselines/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: help setup build experiment-known train evaluate data-known data catalog demo serve tensorboard test test-rust test-python test-page lint bench kernels parity compare fuzz torture clean
+.PHONY: help setup build experiment-known train evaluate data-known data catalog demo serve tensorboard test test-rust test-python test-page lint deny bench kernels parity compare fuzz torture clean
