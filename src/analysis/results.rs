@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::evaluate::seeds::OverSeeds;
 use crate::evaluate::summary::{EpisodeRecord, Summary};
-use crate::run::folder::{RunFolder, changes_no_step};
+use crate::run::facts::changes_no_step;
+use crate::run::folder::RunFolder;
 
 /// Settings by their dotted names.
 pub type Settings = BTreeMap<String, Value>;
@@ -136,11 +137,9 @@ impl Measured {
             path.display()
         );
         let train = path.join(name.replacen("-test-", "-train-", 1) + ".json");
-        let mut settings = Settings::new();
-        flatten("", &serde_json::to_value(experiment)?, &mut settings);
         Ok(Measured {
             path: path.to_path_buf(),
-            settings,
+            settings: experiment.by_name(),
             test: Evaluation::read(&file)?,
             train: match train.exists() && train != file {
                 true => Some(Evaluation::read(&train)?),
@@ -164,24 +163,6 @@ fn evaluations(path: &Path) -> String {
     match names.is_empty() {
         true => "no evaluation".to_owned(),
         false => names.join(", "),
-    }
-}
-
-fn flatten(path: &str, value: &Value, settings: &mut Settings) {
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                let path = match path {
-                    "" => key.clone(),
-                    path => format!("{path}.{key}"),
-                };
-                flatten(&path, value, settings);
-            }
-        }
-        Value::Null => {}
-        _ => {
-            settings.insert(path.to_owned(), value.clone());
-        }
     }
 }
 

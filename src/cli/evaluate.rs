@@ -12,7 +12,7 @@ use hypertransformer::evaluate::episodes::evaluate;
 use hypertransformer::evaluate::summary::{EpisodeRecord, Summary};
 use hypertransformer::pack::part::Part;
 use hypertransformer::report::console::{say, tell};
-use hypertransformer::run::folder::argv;
+use hypertransformer::run::facts::argv;
 use hypertransformer::settings::cnn::BatchNormMode;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};

@@ -1,16 +1,16 @@
 //! The folder of a run: the names of its files, and what may be overwritten.
 
-use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::base::{atomic, files};
 use crate::pack::pack::Pack;
 use crate::run::checkpoint::steps;
+use crate::run::facts::{differences, identity};
 use crate::settings::experiment::Experiment;
 use crate::settings::file::{ConfigError, load, parse, read_text, to_yaml};
 
@@ -24,15 +24,6 @@ const CHECKPOINTS: &str = "checkpoints";
 const METRICS: &str = "metrics.jsonl";
 /// How the names of TensorBoard's files begin.
 const EVENTS: &str = "events.out.tfevents.";
-/// Settings that may differ in a resumed run, because they change no step.
-const FREE: [&str; 6] = [
-    "train.log_every",
-    "train.checkpoint_every",
-    "train.checkpoint_minutes",
-    "train.keep_checkpoints",
-    "train.log_test_accuracy",
-    "train.log_histograms",
-];
 /// Name of the subfolder with the results of `analyze`.
 pub const ANALYSIS: &str = "analysis";
 
@@ -383,73 +374,4 @@ fn remove_files(folder: &Path, chosen: impl Fn(&str) -> bool) -> std::io::Result
         }
     }
     Ok(())
-}
-
-/// The contents of `run.json`: how a run was started.
-pub(crate) fn facts(device: &str, threads: usize, seed: u64, pack: &Pack) -> Value {
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "git_commit": env!("HYPERTRANSFORMER_GIT_COMMIT"),
-        "libtorch": env!("HYPERTRANSFORMER_LIBTORCH_VERSION"),
-        "device": device,
-        "threads": threads,
-        "seed": seed,
-        "pack": identity(pack),
-        "argv": argv(),
-    })
-}
-
-/// The command line of this process. Bytes that are not UTF-8 are replaced.
-pub fn argv() -> Vec<String> {
-    let words = std::env::args_os();
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect()
-}
-
-/// What identifies a pack: its images, which class is in which part, and all else that it says.
-fn identity(pack: &Pack) -> Value {
-    let metadata = pack.metadata();
-    let splits = serde_json::to_vec(&metadata.splits).unwrap_or_default();
-    json!({
-        "content_hash": metadata.content_hash,
-        "splits_hash": blake3::hash(&splits).to_hex().to_string(),
-        "whole_hash": pack.whole_hash(),
-    })
-}
-
-/// Whether this setting may differ between runs that take the same steps.
-pub(crate) fn changes_no_step(key: &str) -> bool {
-    FREE.contains(&key)
-}
-
-/// `  key: started with A, now B`, for each setting that differs.
-fn differences(began: &Experiment, now: &Experiment) -> Vec<String> {
-    let tree = |experiment| serde_json::to_value(experiment).unwrap_or_default();
-    let mut found = Vec::new();
-    compare("", &tree(began), &tree(now), &mut found);
-    found
-}
-
-fn compare(path: &str, began: &Value, now: &Value, found: &mut Vec<String>) {
-    match (began.as_object(), now.as_object()) {
-        (Some(began), Some(now)) => {
-            // A key that one side lacks, e.g. settings of a single layer, counts as null there.
-            let keys: BTreeSet<&String> = began.keys().chain(now.keys()).collect();
-            for key in keys {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
-                let of = |tree: &serde_json::Map<String, Value>| {
-                    tree.get(key).cloned().unwrap_or_default()
-                };
-                compare(&path, &of(began), &of(now), found);
-            }
-        }
-        _ if changes_no_step(path) => {}
-        _ if began != now => found.push(format!("  {path}: started with {began}, now {now}")),
-        _ => {}
-    }
 }

@@ -2,4 +2,5 @@
 
 pub mod assemble;
 pub mod checkpoint;
+pub mod facts;
 pub mod folder;

@@ -1,8 +1,10 @@
 //! The top level of an experiment. All settings have defaults, so a file states only what differs from them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::settings::cnn::{BatchNormMode, CnnOptions};
 use crate::settings::episode::EpisodeConfig;
@@ -29,6 +31,38 @@ pub struct Experiment {
     pub train: TrainConfig,
     /// Validation during training.
     pub validation: ValidationConfig,
+}
+
+impl Experiment {
+    /// All settings by their dotted names, e.g. `cnn.channels`; lists are values, and settings that are null are left
+    /// out.
+    pub fn by_name(&self) -> BTreeMap<String, Value> {
+        let mut found = BTreeMap::new();
+        flatten(
+            "",
+            &serde_json::to_value(self).unwrap_or_default(),
+            &mut found,
+        );
+        found
+    }
+}
+
+fn flatten(path: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let path = match path {
+                    "" => key.clone(),
+                    path => format!("{path}.{key}"),
+                };
+                flatten(&path, value, found);
+            }
+        }
+        Value::Null => {}
+        _ => {
+            found.insert(path.to_owned(), value.clone());
+        }
+    }
 }
 
 /// The data set of an experiment.

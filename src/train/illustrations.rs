@@ -23,10 +23,9 @@ pub(crate) fn show_start(
     experiment: &Experiment,
     sampler: &EpisodeSampler,
 ) -> Result<(), ReportError> {
-    let settings = serde_json::to_value(experiment).unwrap_or_default();
     let yaml = format!("```yaml\n{}```\n", to_yaml(experiment));
     report.show(|board| board.text(metrics::CONFIGURATION, &yaml))?;
-    report.show(|board| board.hyperparameters(&settings, &metrics::RESULTS))?;
+    report.show(|board| board.hyperparameters(&experiment.by_name(), &metrics::RESULTS))?;
     if sampler.pack().shape().element == Element::Byte {
         let rows = contact_sheet::episode_rows(sampler, 0);
         let (tag, description) = metrics::EPISODE;

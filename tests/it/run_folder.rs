@@ -183,7 +183,9 @@ fn resuming_with_other_settings_of_a_layer_is_refused() {
     train(folder.path(), "run", &other)
         .assert()
         .code(1)
-        .stderr(contains("generator.per_layer.logits: started with null"));
+        .stderr(contains(
+            "generator.per_layer.logits.dropout: started with null, now 0.1",
+        ));
 }
 
 /// Before `train.weight_decay_on` existed, weight decay acted on all of φ; runs of that time lack the key.

@@ -14,7 +14,8 @@ use hypertransformer::evaluate::episodes::evaluate;
 use hypertransformer::evaluate::summary::{EpisodeRecord, Summary};
 use hypertransformer::pack::part::Part;
 use hypertransformer::report::console::{say, tell};
-use hypertransformer::run::folder::{ANALYSIS, argv};
+use hypertransformer::run::facts::argv;
+use hypertransformer::run::folder::ANALYSIS;
 use serde_json::json;
 
 use crate::cli::analyze::oracle::OracleArguments;

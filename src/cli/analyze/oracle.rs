@@ -12,7 +12,7 @@ use hypertransformer::evaluate::summary::Summary;
 use hypertransformer::pack::part::Part;
 use hypertransformer::report::console::tell;
 use hypertransformer::run::assemble::evaluation_sampler;
-use hypertransformer::run::folder::argv;
+use hypertransformer::run::facts::argv;
 use hypertransformer::settings::file::load;
 use hypertransformer::settings::train::Precision;
 use indicatif::ProgressBar;

@@ -96,15 +96,17 @@ impl Content {
     }
 }
 
-/// What the tab shows of a run: all `settings`, a tree, by their dotted names, and the last values of `metrics`.
-pub(super) fn table(settings: &Value, metrics: &[&str]) -> [Summary; 2] {
-    let mut cells = BTreeMap::new();
-    flatten("", settings, &mut cells);
+/// What the tab shows of a run: its settings by name, and the last values of `metrics`.
+pub(super) fn table(settings: &BTreeMap<String, Value>, metrics: &[&str]) -> [Summary; 2] {
+    let cells: BTreeMap<&String, Content> = settings
+        .iter()
+        .map(|(name, value)| (name, Content::of(value)))
+        .collect();
     let columns = Columns {
         settings: cells
             .iter()
             .map(|(name, content)| Setting {
-                name: name.clone(),
+                name: (*name).clone(),
                 kind: content.kind(),
             })
             .collect(),
@@ -123,7 +125,7 @@ pub(super) fn table(settings: &Value, metrics: &[&str]) -> [Summary; 2] {
     let row = Row {
         settings: cells
             .into_iter()
-            .map(|(name, content)| (name, cell(content)))
+            .map(|(name, content)| (name.clone(), cell(content)))
             .collect(),
     };
     let summary = |tag, data| {
@@ -134,22 +136,4 @@ pub(super) fn table(settings: &Value, metrics: &[&str]) -> [Summary; 2] {
         summary("_hparams_/experiment", Data::Experiment(columns)),
         summary("_hparams_/session_start_info", Data::SessionStart(row)),
     ]
-}
-
-fn flatten(path: &str, value: &Value, cells: &mut BTreeMap<String, Content>) {
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                let path = match path {
-                    "" => key.clone(),
-                    path => format!("{path}.{key}"),
-                };
-                flatten(&path, value, cells);
-            }
-        }
-        Value::Null => {}
-        _ => {
-            cells.insert(path.to_owned(), Content::of(value));
-        }
-    }
 }

@@ -3,7 +3,7 @@
 mod hyperparameters;
 mod summaries;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::path::Path;
@@ -83,7 +83,11 @@ impl TensorBoard {
     }
 
     /// Writes the run's row in the table of hyperparameters: its settings, and the tags of the metrics beside them.
-    pub(crate) fn hyperparameters(&mut self, settings: &Value, metrics: &[&str]) -> io::Result<()> {
+    pub(crate) fn hyperparameters(
+        &mut self,
+        settings: &BTreeMap<String, Value>,
+        metrics: &[&str],
+    ) -> io::Result<()> {
         self.add(0, hyperparameters::table(settings, metrics))
     }
 
