@@ -32,7 +32,13 @@ def whole(glyphs, tmp_path_factory):
 def start(run, pack, settings=None, **arguments):
     """Start a training that is not waited for."""
     words = [*training(run, pack, settings), "--quiet"]
-    return subprocess.Popen([BINARY, *words], cwd=ROOT, **arguments)
+    return subprocess.Popen([BINARY, *words], cwd=ROOT, preexec_fn=heed_signals, **arguments)
+
+
+def heed_signals():
+    """Undo what a script's background job or nohup has set: the tests may run in one."""
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_DFL)
 
 
 def training(run, pack, settings=None):
@@ -89,6 +95,7 @@ def test_a_run_whose_terminal_goes_away_is_saved(glyphs, whole, tmp_path):
     run = tmp_path / "run"
     process, terminal = pty.fork()
     if process == 0:
+        heed_signals()
         os.chdir(ROOT)
         os.execv(BINARY, [BINARY, *training(run, glyphs)])
     os.set_blocking(terminal, False)

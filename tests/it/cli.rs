@@ -1,5 +1,6 @@
 //! The program as users run it: training, interruption, evaluation, errors.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -99,11 +100,17 @@ fn a_killed_and_resumed_run_gives_the_bits_of_an_uninterrupted_one() {
 fn ctrl_c_saves_a_checkpoint_and_exits_with_130() {
     let folder = tempfile::tempdir().unwrap();
     let endless = train(folder.path(), "run", &["--set", "train.steps=100000"]);
-    let child = hypertransformer_process()
-        .args(endless.get_args())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut program = hypertransformer_process();
+    program.args(endless.get_args()).stderr(Stdio::piped());
+    // SAFETY: `signal` is allowed between fork and exec. The tests may run in a script's background job, which ignores
+    // Ctrl-C, and so would the program.
+    unsafe {
+        program.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        });
+    }
+    let child = program.spawn().unwrap();
     let last = folder.path().join("run/checkpoints/last.safetensors");
     while !last.exists() {
         std::thread::sleep(std::time::Duration::from_millis(2));
