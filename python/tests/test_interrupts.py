@@ -164,14 +164,16 @@ def test_signals_that_were_ignored_at_the_start_stay_ignored(glyphs, whole, tmp_
 
 def test_a_second_signal_ends_a_training_at_once(glyphs, tmp_path):
     run = tmp_path / "run"
-    # A validation of hours, in which a first signal is seen after some episodes.
-    settings = {"validation.every": 1, "validation.episodes": 10_000_000}
-    process = start(run, glyphs, settings, stderr=subprocess.PIPE)
+    # A step of seconds, which the first signal waits for.
+    process = start(run, glyphs, {"train.tasks_per_step": 2000}, stderr=subprocess.PIPE)
     wait_for(lambda: (run / "checkpoints" / "last.safetensors").exists())
+    before = checkpoint(run)
     process.send_signal(signal.SIGTERM)
-    assert b"press Ctrl-C again" in process.stderr.read(200)
+    assert process.stderr.readline() == b"\n"
+    assert b"press Ctrl-C again" in process.stderr.readline()
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 130
+    assert checkpoint(run) == before
 
 
 def test_messages_that_cannot_be_written_stop_nothing(glyphs, whole, tmp_path):
