@@ -118,6 +118,14 @@ class Torture:
             self.faults.append(what)
             print(f"fault: {what}", flush=True)
 
+    def check_run(self, run):
+        """Compare a run with the one that was left alone."""
+        (numbers, files), (expected, whole) = of_run(self.folder / run), self.expected
+        names = [name for name in whole if files.get(name) != whole[name]]
+        self.check(files == whole, f"{run}: other checkpoints: {names or sorted(files)}")
+        lines = [line for line in numbers if line not in expected]
+        self.check(numbers == expected, f"{run}: other numbers: {lines or len(numbers)}")
+
     def kill_trainings(self, kills):
         """Kill trainings until they have ended by themselves, each with `--resume`."""
         number = 0
@@ -128,7 +136,7 @@ class Torture:
                 words = self.training(run, *self.option(self.folder / run))
                 end = self.killed(words, self.random.random() * self.seconds)
             self.check(end == 0, f"{run}: ended with {end}")
-            self.check(of_run(self.folder / run) == self.expected, f"{run}: other bytes or numbers")
+            self.check_run(run)
             self.check(not leftovers(self.folder / run), f"{run}: incomplete files are left")
 
     def option(self, run):
@@ -182,7 +190,7 @@ class Torture:
             plain = found.returncode == 1 and "error: " in found.stderr
             self.check(plain and "bug" not in found.stderr, f"{run}: {found.stderr[-300:]}")
             ended(self.training(run, "--resume"))
-            self.check(of_run(self.folder / run) == self.expected, f"{run}: other bytes or numbers")
+            self.check_run(run)
             self.check(not leftovers(self.folder / run), f"{run}: incomplete files are left")
 
     def close_log(self):
@@ -192,9 +200,7 @@ class Torture:
         process.stderr.readline()
         process.stderr.close()
         self.check(process.wait() == 0, "a closed log ended a training")
-        self.check(
-            of_run(self.folder / "closed") == self.expected, "closed: other bytes or numbers"
-        )
+        self.check_run("closed")
 
     def killed(self, words, seconds):
         """Run a command and kill it after this time; None if it was killed, else its exit code."""
