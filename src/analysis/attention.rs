@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array3, Axis};
 use safetensors::tensor::{Dtype, TensorView};
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use crate::base::atomic;
+use crate::base::device::elements;
 use crate::draw::canvas::write_png;
 use crate::draw::heatmap::{Heatmap, draw};
 use crate::episode::episode::Episode;
@@ -91,12 +92,10 @@ fn sorted_by_label(mut episode: Episode) -> Episode {
 }
 
 fn array(tensor: &Tensor) -> Array3<f32> {
-    let tensor = tensor.to_device(Device::Cpu).to_kind(Kind::Float);
-    let [heads, rows, columns] = sizes(&tensor, "attention weights of one task");
-    let mut values = vec![0.0; tensor.numel()];
-    tensor.contiguous().copy_data(&mut values, tensor.numel());
+    let [heads, rows, columns] = sizes(tensor, "attention weights of one task");
     let shape = [heads, rows, columns].map(|length| length as usize);
-    Array3::from_shape_vec(shape, values).expect("a tensor has as many elements as its shape says")
+    Array3::from_shape_vec(shape, elements(tensor))
+        .expect("a tensor has as many elements as its shape says")
 }
 
 /// Names the tokens of the rows and columns. In the sequence of an encoder, or of an encoder and decoder, weight tokens

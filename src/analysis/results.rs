@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::base::files;
 use crate::evaluate::seeds::OverSeeds;
 use crate::evaluate::summary::{EpisodeRecord, Summary};
 use crate::run::facts::changes_no_step;
@@ -86,12 +87,12 @@ pub struct Difference {
 impl Evaluation {
     fn read(path: &Path) -> anyhow::Result<Evaluation> {
         let context = || format!("could not read {}", path.display());
-        let text = std::fs::read_to_string(path).with_context(context)?;
+        let text = files::read_text(path, files::LARGEST_TABLE).with_context(context)?;
         let episodes: Episodes = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a complete evaluation", path.display()))?;
         let path = path.with_extension("jsonl");
         let context = || format!("could not read {}", path.display());
-        let lines = std::fs::read_to_string(&path).with_context(context)?;
+        let lines = files::read_text(&path, files::LARGEST_TABLE).with_context(context)?;
         let records: Vec<EpisodeRecord> = lines
             .lines()
             .map(serde_json::from_str)

@@ -1,8 +1,9 @@
 //! Converts θ to the layers of a stand-alone CNN and folds batch-norm into the convolutions that it directly follows.
 
 use ndarray::ArrayD;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
+use crate::base::device::elements;
 use crate::export::standalone::{Layer, Operation};
 use crate::model::cnn::batch_norm::Affine;
 use crate::model::cnn::block::LEAK;
@@ -100,9 +101,5 @@ fn array(values: &Tensor) -> ArrayD<f32> {
         .iter()
         .map(|&length| length as usize)
         .collect();
-    let flat = values.detach().to_device(tch::Device::Cpu).contiguous();
-    let mut numbers = vec![0f32; flat.numel()];
-    flat.to_kind(Kind::Float)
-        .copy_data(&mut numbers, flat.numel());
-    ArrayD::from_shape_vec(shape, numbers).expect("as many numbers as the shape says")
+    ArrayD::from_shape_vec(shape, elements(values)).expect("as many numbers as the shape says")
 }

@@ -1,11 +1,12 @@
 //! What a file is, by its name and, where the name says nothing, by its first bytes; and what systems leave in folders.
 
 use std::fmt::Display;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use image::ImageFormat;
+
+use crate::base::files;
 
 /// The formats that the decoder reads, for messages.
 pub(crate) const READ: &str = "JPEG, PNG, BMP, GIF, TIFF or WebP";
@@ -216,7 +217,7 @@ impl Kind {
         Kind::of_name(&name).unwrap_or_else(|| {
             let mut start = Vec::new();
             let read =
-                File::open(path).and_then(|file| file.take(START as u64).read_to_end(&mut start));
+                files::open(path).and_then(|file| file.take(START as u64).read_to_end(&mut start));
             read.map_or(Kind::Other, |_| Kind::of_start(&start))
         })
     }

@@ -6,6 +6,7 @@ use image::imageops::{FilterType, overlay, resize};
 use image::{DynamicImage, GrayImage, Luma};
 use serde::{Deserialize, Serialize};
 
+use crate::base::files;
 use crate::pack::error::DataError;
 use crate::pack::pack::PackMetadata;
 use crate::pack::pixels::channels_first;
@@ -135,7 +136,7 @@ impl Preparation {
                 "has {size} bytes, expected at most {LARGEST_FILE}"
             )));
         }
-        let bytes = std::fs::read(path).map_err(failed)?;
+        let bytes = files::read(path, LARGEST_FILE).map_err(failed)?;
         self.bytes(&bytes, &name)
     }
 

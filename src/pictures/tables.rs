@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::base::files;
 use crate::pack::error::DataError;
 
 /// Reads two columns of a CSV file by their names in its first line. Values are trimmed and in the file's order.
@@ -12,7 +13,7 @@ pub(crate) fn two_columns(
     path: &Path,
     names: [&str; 2],
 ) -> Result<Vec<(String, String)>, DataError> {
-    let text = std::fs::read(path).map_err(DataError::io("read", path))?;
+    let text = files::read(path, files::LARGEST_TABLE).map_err(DataError::io("read", path))?;
     two_columns_of(&text, path, names)
 }
 

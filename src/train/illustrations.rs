@@ -1,8 +1,9 @@
 //! What TensorBoard shows of a training beside its curves.
 
 use ndarray::ArrayView4;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
+use crate::base::device::elements;
 use crate::draw::contact_sheet;
 use crate::draw::kernels::kernel_picture;
 use crate::episode::sampler::EpisodeSampler;
@@ -48,10 +49,10 @@ pub(crate) fn show_kernels(
     let mut averages = Averages::default();
     let (tag, description) = metrics::KERNELS;
     for (layer, (weights, _)) in (1..).zip(&theta.layers) {
-        let (kernel, shape) = on_cpu(&weights.kernel);
+        let kernel = elements(&weights.kernel);
         let norm = weights.kernel.norm().double_value(&[]);
         averages.measure_part(&metrics::KERNEL_NORM, layer, &norm);
-        if let Ok(kernel) = ArrayView4::from_shape(shape, &kernel) {
+        if let Ok(kernel) = ArrayView4::from_shape(last_four(&weights.kernel), &kernel) {
             let picture = kernel_picture(kernel);
             let tag = format!("{tag}{layer}");
             report.show(|board| board.image(step, &tag, description, &picture))?;
@@ -60,21 +61,13 @@ pub(crate) fn show_kernels(
     Ok(averages)
 }
 
-/// Values and shape, `[O, I, k, k]`, of the kernel of a single task.
-fn on_cpu(kernel: &Tensor) -> (Vec<f32>, [usize; 4]) {
-    let size = kernel.size();
+/// The shape `[O, I, k, k]` of the kernel of a single task.
+fn last_four(kernel: &Tensor) -> [usize; 4] {
     let mut shape = [1; 4];
-    for (length, size) in shape.iter_mut().rev().zip(size.iter().rev()) {
+    for (length, size) in shape.iter_mut().rev().zip(kernel.size().iter().rev()) {
         *length = *size as usize;
     }
-    let mut values = vec![0.0; kernel.numel()];
-    kernel
-        .to_device(tch::Device::Cpu)
-        .to_kind(Kind::Float)
-        .contiguous()
-        .view([-1])
-        .copy_data(&mut values, kernel.numel());
-    (values, shape)
+    shape
 }
 
 /// Shows the distribution of the parameters of each group.
@@ -86,9 +79,8 @@ pub(crate) fn show_parameters(
 ) -> Result<(), ReportError> {
     for (group, range) in layout.groups() {
         let values = phi.narrow(0, range.start as i64, range.len() as i64);
-        let (values, _) = on_cpu(&values);
         let tag = format!("{}{group}", metrics::PARAMETERS);
-        report.show(|board| board.histogram(step, &tag, &values))?;
+        report.show(|board| board.histogram(step, &tag, &elements(&values)))?;
     }
     Ok(())
 }

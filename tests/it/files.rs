@@ -73,6 +73,22 @@ fn pipes_devices_and_folders_are_told_by_name_and_nothing_waits_for_them() {
             }
         }
     }
+    let pictures = folder.path().join("pictures");
+    for name in ["a/1", "a/2.png"] {
+        let path = pictures.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::rename(&pipe, &path).unwrap();
+        let mut command = hypertransformer();
+        command.args([
+            "generate",
+            "models/omniglot-20way.safetensors",
+            "--output",
+            "no",
+        ]);
+        command.arg("--support").arg(&pictures).timeout(LONG);
+        command.assert().code(1).stderr(contains("pictures"));
+        fs::rename(&path, &pipe).unwrap();
+    }
     let run = finished_run(folder.path(), "run");
     for name in ["checkpoints/last.safetensors", "run.json", "config.yaml"] {
         let path = run.join(name);

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use flate2::read::MultiGzDecoder;
 use memmap2::Mmap;
 
-use crate::base::atomic;
 use crate::base::resident::release_pages;
+use crate::base::{atomic, files};
 use crate::import::read::passed::Passed;
 use crate::import::read::progress::{Progress, Watch};
 use crate::pack::error::DataError;
@@ -43,7 +43,7 @@ impl Slice {
             path: path.to_path_buf(),
             problem: problem.to_owned(),
         };
-        let file = File::open(path).map_err(DataError::io("open", path))?;
+        let file = files::open(path).map_err(DataError::io("open", path))?;
         let slice = map(&file).map_err(DataError::io("map", path))?;
         let bytes = slice.as_ref();
         if bytes.is_empty() {
