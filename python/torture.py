@@ -234,7 +234,8 @@ def recorded(run):
     path = run / "metrics.jsonl"
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     objects = [json.loads(line) for line in lines]
-    return [{k: v for k, v in found.items() if not k.startswith("speed/")} for found in objects]
+    timed = ("speed/", "time/")
+    return [{k: v for k, v in found.items() if not k.startswith(timed)} for found in objects]
 
 
 def of_run(run):

@@ -61,7 +61,8 @@ def lines(run):
     if not path.exists():
         return []
     objects = [json.loads(line) for line in path.read_text().split("\n")[:-1]]
-    return [{k: v for k, v in found.items() if not k.startswith("speed/")} for found in objects]
+    timed = ("speed/", "time/")
+    return [{k: v for k, v in found.items() if not k.startswith(timed)} for found in objects]
 
 
 def checkpoint(run, name="last"):

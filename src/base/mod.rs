@@ -8,3 +8,4 @@ pub mod interrupt;
 pub mod random;
 pub(crate) mod resident;
 pub(crate) mod seal;
+pub mod spent;

@@ -8,7 +8,8 @@ use crate::pack::pack::Pack;
 use crate::settings::experiment::Experiment;
 
 /// Settings that may differ in a resumed run, because they change no step.
-const FREE: [&str; 6] = [
+const FREE: [&str; 7] = [
+    "data.pack",
     "train.log_every",
     "train.checkpoint_every",
     "train.checkpoint_minutes",
@@ -17,19 +18,19 @@ const FREE: [&str; 6] = [
     "train.log_histograms",
 ];
 
-/// The contents of `run.json`: how a run was started.
-pub(crate) fn facts(device: &str, threads: usize, seed: u64, pack: &Pack) -> Value {
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "git_commit": env!("HYPERTRANSFORMER_GIT_COMMIT"),
-        "libtorch": env!("HYPERTRANSFORMER_LIBTORCH_VERSION"),
-        "device": device,
-        "threads": threads,
-        "seed": seed,
-        "pack": identity(pack),
-        "argv": argv(),
-    })
-}
+/// Settings that a resumed run may change with `--change`.
+pub const CHANGEABLE: [&str; 10] = [
+    "train.steps",
+    "train.phases",
+    "train.learning_rate",
+    "train.generator_rate",
+    "train.convolution_generator_rate",
+    "train.schedule",
+    "train.warmup_steps",
+    "train.decay_rate",
+    "train.decay_steps",
+    "validation.every",
+];
 
 /// The command line of this process. Bytes that are not UTF-8 are replaced.
 pub fn argv() -> Vec<String> {
@@ -50,23 +51,55 @@ pub(crate) fn identity(pack: &Pack) -> Value {
     })
 }
 
+/// A setting that differs between two experiments. A key that one side lacks, e.g. settings of a single layer, is null
+/// there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Its dotted name.
+    pub key: String,
+    /// The value before.
+    pub before: Value,
+    /// The value now.
+    pub after: Value,
+}
+
+impl Difference {
+    /// Whether the setting changes no step that training takes.
+    pub(crate) fn is_free(&self) -> bool {
+        changes_no_step(&self.key)
+    }
+
+    /// Whether the setting may change in a resumed run if the user says so.
+    pub(crate) fn is_changeable(&self) -> bool {
+        CHANGEABLE.contains(&&*self.key)
+    }
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Difference { key, before, after } = self;
+        write!(formatter, "  {key}: started with {before}, now {after}")
+    }
+}
+
 /// Whether this setting may differ between runs that take the same steps.
 pub(crate) fn changes_no_step(key: &str) -> bool {
     FREE.contains(&key)
 }
 
-/// `  key: started with A, now B`, for each setting that differs.
-pub(crate) fn differences(began: &Experiment, now: &Experiment) -> Vec<String> {
-    let (began, now) = (began.by_name(), now.by_name());
-    let keys: BTreeSet<&String> = began.keys().chain(now.keys()).collect();
-    // A key that one side lacks, e.g. settings of a single layer, counts as null there.
+/// The settings that differ.
+pub(crate) fn differences(before: &Experiment, now: &Experiment) -> Vec<Difference> {
+    let (before, now) = (before.by_name(), now.by_name());
+    let keys: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     let of = |settings: &BTreeMap<String, Value>, key: &String| {
         settings.get(key).cloned().unwrap_or_default()
     };
     keys.into_iter()
-        .filter(|key| !changes_no_step(key))
-        .map(|key| (key, of(&began, key), of(&now, key)))
-        .filter(|(_, began, now)| began != now)
-        .map(|(key, began, now)| format!("  {key}: started with {began}, now {now}"))
+        .map(|key| Difference {
+            key: key.clone(),
+            before: of(&before, key),
+            after: of(&now, key),
+        })
+        .filter(|difference| difference.before != difference.after)
         .collect()
 }

@@ -1,5 +1,6 @@
 //! The folder of a run: the names of its files, and what may be overwritten.
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -9,15 +10,16 @@ use thiserror::Error;
 
 use crate::base::{atomic, files};
 use crate::pack::pack::Pack;
-use crate::run::checkpoint::steps;
-use crate::run::facts::{differences, identity};
+use crate::run::checkpoint::{self, CheckpointError, steps};
+use crate::run::facts::{Difference, differences, identity};
+use crate::run::record::{OpenRecord, Record, Session};
 use crate::settings::experiment::Experiment;
 use crate::settings::file::{ConfigError, load, parse, read_text, to_yaml};
 
-/// How the run was started: version, device, seed, pack and command.
+/// What the run is trained with, and the processes that trained it.
 const RUN: &str = "run.json";
 /// The resolved configuration.
-const CONFIG: &str = "config.yaml";
+pub const CONFIG: &str = "config.yaml";
 /// The subfolder of checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
 /// Recorded metrics, one JSON object a line.
@@ -80,9 +82,22 @@ pub enum RunError {
     NotARun(PathBuf),
     /// The run was started with other settings.
     #[error(
-        "{path} was started with another configuration; these keys differ:\n{differences}\nhint: start a new run with --run-dir, or resume with the settings the run was started with"
+        "{path} was started with another configuration; these keys differ:\n{differences}\nhint: start a new run with \
+         --run-dir, or resume with the settings the run was started with; steps, learning rate and schedule may be \
+         changed with --change KEY=VALUE"
     )]
     OtherConfiguration {
+        /// The run's `config.yaml`.
+        path: PathBuf,
+        /// The settings that differ, one per line.
+        differences: String,
+    },
+    /// `config.yaml` does not hold the settings that the run was trained with.
+    #[error(
+        "{path} was edited since the run was trained; these keys differ:\n{differences}\nhint: restore them; steps, \
+         learning rate and schedule may be changed with --change KEY=VALUE"
+    )]
+    Edited {
         /// The run's `config.yaml`.
         path: PathBuf,
         /// The settings that differ, one per line.
@@ -127,6 +142,29 @@ pub enum RunError {
     /// The configuration of the run cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A checkpoint of the run cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// A run that is about to be resumed.
+pub(crate) struct Resumed {
+    pub(crate) folder: RunFolder,
+    pub(crate) record: Record,
+    /// Its settings before.
+    pub(crate) before: Experiment,
+    /// Settings that differ from those before.
+    differences: Vec<Difference>,
+}
+
+impl Resumed {
+    /// The settings that differ, each with its value before and now.
+    pub(crate) fn changes(&self) -> BTreeMap<String, [Value; 2]> {
+        let differences = self.differences.iter().cloned();
+        differences
+            .map(|found| (found.key, [found.before, found.after]))
+            .collect()
+    }
 }
 
 /// The folder of a run.
@@ -138,7 +176,7 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates the folder of a new run, with the resolved configuration and `run.json` (`facts`) in it.
+    /// Creates the folder of a new run, with the resolved configuration and `run.json` in it.
     ///
     /// # Errors
     /// If the folder holds a run and `force` is not set, if it holds other files, if another process trains there, or if
@@ -146,9 +184,10 @@ impl RunFolder {
     pub(crate) fn create(
         path: &Path,
         experiment: &Experiment,
-        facts: &Value,
+        mut record: Record,
+        session: Session,
         force: bool,
-    ) -> Result<RunFolder, RunError> {
+    ) -> Result<(RunFolder, OpenRecord), RunError> {
         let mut folder = RunFolder::at(path);
         let failed = |error| RunError::Write(path.to_path_buf(), error);
         if path.exists() && !RunFolder::is_unborn(path) {
@@ -164,10 +203,11 @@ impl RunFolder {
         folder.clear().map_err(failed)?;
         // If the process is killed between these, the folder is unborn.
         atomic::write(&folder.config(), to_yaml(experiment).as_bytes()).map_err(failed)?;
-        let facts = serde_json::to_vec_pretty(facts).unwrap_or_default();
-        atomic::write(&path.join(RUN), &facts).map_err(failed)?;
+        record.sessions.push(session);
+        let record = OpenRecord::new(path.join(RUN), record);
+        record.write().map_err(failed)?;
         std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
-        Ok(folder)
+        Ok((folder, record))
     }
 
     /// Whether the folder is empty or holds only what a run has written that was killed before its first checkpoint. It
@@ -193,35 +233,96 @@ impl RunFolder {
             && !recorded
     }
 
-    /// Opens the folder of a run to resume it.
+    /// Opens the folder of a run to resume it with the settings `now`, of which `changed`, dotted names, may differ.
     ///
     /// # Errors
-    /// If it holds no run, if the run was started with another configuration or pack, or if another process trains there.
+    /// If it holds no run, if other settings differ or the pack does, if `config.yaml` was edited, or if another process
+    /// trains there.
     pub(crate) fn resume(
         path: &Path,
-        experiment: &Experiment,
+        now: &Experiment,
+        changed: &[&str],
         pack: &Pack,
-    ) -> Result<RunFolder, RunError> {
+    ) -> Result<Resumed, RunError> {
         let mut folder = RunFolder::at(path);
         if !folder.config().exists() {
             return Err(RunError::NothingToResume(path.to_path_buf()));
         }
-        let began = folder.began()?;
-        let differences = differences(&began, experiment);
-        if differences.is_empty() {
-            folder.lock()?;
-            folder.check_pack(pack)?;
-            let failed = |error| RunError::Write(path.to_path_buf(), error);
-            std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
-            for written in [path, &folder.checkpoints(), &path.join(ANALYSIS)] {
-                atomic::sweep(written);
-            }
-            return Ok(folder);
+        let before = folder.configuration()?;
+        let differences = differences(&before, now);
+        let allowed = |difference: &&Difference| {
+            let named = changed.contains(&&*difference.key);
+            difference.is_free() || named && difference.is_changeable()
+        };
+        let refused = lines(differences.iter().filter(|found| !allowed(found)));
+        if !refused.is_empty() {
+            return Err(RunError::OtherConfiguration {
+                path: folder.config(),
+                differences: refused,
+            });
         }
-        Err(RunError::OtherConfiguration {
-            path: folder.config(),
-            differences: differences.join("\n"),
+        folder.lock()?;
+        let last = folder.checkpoint(&CheckpointChoice::Last);
+        if last.exists() {
+            let (trained, _) = checkpoint::described(&last)?;
+            let trained = parse(&trained, &last)?;
+            let edits = lines(folder.edits(&trained, &before)?.iter());
+            if !edits.is_empty() {
+                return Err(RunError::Edited {
+                    path: folder.config(),
+                    differences: edits,
+                });
+            }
+        }
+        folder.check_pack(pack)?;
+        let failed = |error| RunError::Write(path.to_path_buf(), error);
+        std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
+        for written in [path, &folder.checkpoints(), &path.join(ANALYSIS)] {
+            atomic::sweep(written);
+        }
+        Ok(Resumed {
+            record: folder.record()?,
+            folder,
+            before,
+            differences,
         })
+    }
+
+    /// Starts another session of a run, with the settings `now`.
+    ///
+    /// # Errors
+    /// If its files cannot be written.
+    pub(crate) fn start_session(
+        &self,
+        mut record: Record,
+        session: Session,
+        now: &Experiment,
+    ) -> Result<OpenRecord, RunError> {
+        let is_changed = !session.changes.is_empty();
+        record.sessions.push(session);
+        let record = OpenRecord::new(self.path.join(RUN), record);
+        let written = match is_changed {
+            true => atomic::write_set(&[(self.config(), to_yaml(now).into_bytes()), record.file()]),
+            false => record.write(),
+        };
+        let failed = |error| RunError::Write(self.path.clone(), error);
+        written.map_err(failed)?;
+        Ok(record)
+    }
+
+    /// Settings in `config.yaml`, `now`, that neither a checkpoint of the run, `trained`, nor a session accounts for.
+    ///
+    /// # Errors
+    /// If `run.json` cannot be read.
+    pub fn edits(
+        &self,
+        trained: &Experiment,
+        now: &Experiment,
+    ) -> Result<Vec<Difference>, RunError> {
+        let record = self.record()?;
+        let mut found = differences(trained, now);
+        found.retain(|found| !found.is_free() && record.changed(&found.key) != Some(&found.after));
+        Ok(found)
     }
 
     /// Opens the folder of a run to read it; returns its configuration too.
@@ -240,8 +341,8 @@ impl RunFolder {
         Ok((folder, experiment))
     }
 
-    /// The configuration that the run was started with. Keys it lacks get the values of the version that wrote it.
-    fn began(&self) -> Result<Experiment, RunError> {
+    /// The configuration of the run. Keys it lacks get the values of the version that wrote it.
+    fn configuration(&self) -> Result<Experiment, RunError> {
         let path = self.config();
         let text = read_text(&path)?;
         Ok(parse(&text, &path)?)
@@ -271,21 +372,14 @@ impl RunFolder {
     /// # Errors
     /// If they differ.
     pub fn check_pack(&self, pack: &Pack) -> Result<(), RunError> {
-        let path = self.path.join(RUN);
-        let began: Value = match files::read(&path, files::LARGEST_TABLE) {
-            Ok(text) => serde_json::from_slice(&text).map_err(Error::from),
-            // Runs of earlier versions have none.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Value::Null),
-            Err(error) => Err(error),
-        }
-        .map_err(|error| RunError::Facts(path, error))?;
+        let began = self.record()?.pack;
         let now = identity(pack);
         for (key, what) in [
             ("content_hash", "images"),
             ("splits_hash", "splits"),
             ("whole_hash", "class names or notes"),
         ] {
-            if began["pack"][key].is_string() && began["pack"][key] != now[key] {
+            if began[key].is_string() && began[key] != now[key] {
                 return Err(RunError::OtherPack {
                     pack: pack.path().to_path_buf(),
                     what,
@@ -294,6 +388,15 @@ impl RunFolder {
             }
         }
         Ok(())
+    }
+
+    /// What is recorded in `run.json`.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn record(&self) -> Result<Record, RunError> {
+        let path = self.path.join(RUN);
+        Record::read(&path).map_err(|error| RunError::Facts(path, error))
     }
 
     /// Path of the folder.
@@ -356,6 +459,11 @@ impl RunFolder {
         }
         Ok(())
     }
+}
+
+fn lines<'a>(differences: impl Iterator<Item = &'a Difference>) -> String {
+    let lines: Vec<String> = differences.map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 fn remove_folder(path: &Path) -> std::io::Result<()> {

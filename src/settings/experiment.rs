@@ -37,14 +37,15 @@ impl Experiment {
     /// All settings by their dotted names, e.g. `cnn.channels`; lists are values, and settings that are null are left
     /// out.
     pub fn by_name(&self) -> BTreeMap<String, Value> {
-        let mut found = BTreeMap::new();
-        flatten(
-            "",
-            &serde_json::to_value(self).unwrap_or_default(),
-            &mut found,
-        );
-        found
+        by_name(&serde_json::to_value(self).unwrap_or_default())
     }
+}
+
+/// The values in nested sections by their dotted names.
+pub(crate) fn by_name(sections: &Value) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    flatten("", sections, &mut found);
+    found
 }
 
 fn flatten(path: &str, value: &Value, found: &mut BTreeMap<String, Value>) {

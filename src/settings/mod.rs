@@ -8,4 +8,6 @@ pub mod file;
 pub mod generated_layers;
 pub mod generator;
 pub mod model;
+pub mod phases;
 pub mod train;
+mod tree;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_yaml::Mapping;
 
 /// The optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +58,10 @@ pub enum Precision {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Number of optimizer steps.
+    /// Number of optimizer steps, before those of `phases`.
     pub steps: u64,
+    /// Parts of training that follow, each with changed settings.
+    pub phases: Vec<PhaseConfig>,
     /// T, episodes per step.
     pub tasks_per_step: usize,
     /// Number of episodes that a CPU thread computes as one batch. Null: half of `tasks_per_step`, at least 1, at most
@@ -124,6 +127,17 @@ pub struct TrainConfig {
     pub log_histograms: bool,
 }
 
+/// A part of training after the first `steps` steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseConfig {
+    /// Number of optimizer steps of this part.
+    pub steps: u64,
+    /// Settings that differ from those of the experiment, in sections as there.
+    #[serde(default)]
+    pub settings: Mapping,
+}
+
 /// An auxiliary classifier that predicts the real classes of labelled support images from their embeddings s_φ(x).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -160,6 +174,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig {
             steps: 10_000,
+            phases: Vec::new(),
             tasks_per_step: 1,
             tasks_together: None,
             precision: Precision::Full,

@@ -43,6 +43,15 @@ pub enum TrainError {
         /// Path of the pack.
         pack: String,
     },
+    /// The settings of a phase are invalid.
+    #[error("{0}")]
+    Phases(String),
+    /// A change would move the phases of steps that are already taken.
+    #[error(
+        "train.steps or train.phases: the run has already taken {0} steps, expected the same phases for them\nhint: \
+         change only the length of the phase that is not finished, or add phases after it"
+    )]
+    PhaseTaken(u64),
     /// The checkpoint that a run is to start from does not exist.
     #[error(
         "train.start_from: {}: expected a checkpoint, found no such file\nhint: train the run that it belongs to first, or name another checkpoint",

@@ -3,6 +3,7 @@
 
 use tch::Kind;
 
+use crate::base::spent::Spent;
 use crate::evaluate::adaptation::LayerDeviation;
 use crate::evaluate::summary::Summary;
 use crate::model::batch::EpisodeBatch;
@@ -134,6 +135,20 @@ pub(crate) static SPEED: &[Metric<Speed>] = &[
         tag: "speed/loader_wait",
         description: "fraction of the training time spent waiting for episodes",
         measure: |speed| speed.loader_wait,
+    },
+];
+
+/// Written with each line of the log and each validation.
+pub(crate) static TIME: &[Metric<Spent>] = &[
+    Metric {
+        tag: "time/wall_seconds",
+        description: "seconds of training so far, all sessions together, validation included",
+        measure: |spent| spent.wall_seconds,
+    },
+    Metric {
+        tag: "time/cpu_seconds",
+        description: "CPU seconds of training so far, all threads and sessions together, validation included",
+        measure: |spent| spent.cpu_seconds,
     },
 ];
 

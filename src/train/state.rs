@@ -11,6 +11,7 @@ use crate::run::checkpoint::{self, Checkpoint, CheckpointError, Progress};
 use crate::run::folder::{CheckpointChoice, RunError, RunFolder};
 use crate::settings::experiment::Experiment;
 use crate::settings::file::to_yaml;
+use crate::settings::phases::Phase;
 use crate::train::error::TrainError;
 use crate::train::metrics;
 use crate::train::optimizer::Optimizer;
@@ -65,6 +66,7 @@ impl State {
     /// The state in the last checkpoint of a run, or [`fresh`](Self::fresh) if the run was stopped before its first.
     pub(crate) fn resumed(
         experiment: &Experiment,
+        phases: &[Phase],
         model: &HyperTransformer,
         device: Device,
         folder: &RunFolder,
@@ -78,7 +80,10 @@ impl State {
         }
         let saved = checkpoint::load(&last, model)?;
         let tensors = saved.model.to_device(device);
-        let mut optimizer = Optimizer::new(&experiment.train, model.layout(), &tensors.phi);
+        // The phase of the last step; the next one starts with an optimizer of its own.
+        let begun = phases.iter().rev().find(|phase| phase.start < saved.step);
+        let train = begun.map_or(&experiment.train, |phase| &phase.experiment.train);
+        let mut optimizer = Optimizer::new(train, model.layout(), &tensors.phi);
         optimizer.load_state(&saved.optimizer)?;
         Ok(State {
             step: saved.step,

@@ -26,4 +26,5 @@ mod parity;
 mod results;
 mod run_folder;
 mod serve;
+mod sessions;
 mod training_heads;

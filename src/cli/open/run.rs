@@ -12,11 +12,13 @@ use hypertransformer::model::trained::Trained;
 use hypertransformer::pack::error::DataError;
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
+use hypertransformer::report::console::say;
 use hypertransformer::run::assemble::{build_model, evaluation_sampler_with};
 use hypertransformer::run::checkpoint;
-use hypertransformer::run::folder::{CheckpointChoice, RunFolder};
+use hypertransformer::run::folder::{CONFIG, CheckpointChoice, RunFolder};
 use hypertransformer::settings::episode::QuerySampling;
 use hypertransformer::settings::experiment::Experiment;
+use hypertransformer::settings::file::parse;
 use hypertransformer::settings::train::Precision;
 
 use crate::cli::open::pack::PackArguments;
@@ -64,6 +66,14 @@ impl OpenedRun {
         let model = build_model(&experiment, &pack)?;
         let checkpoint = folder.checkpoint(&arguments.checkpoint);
         let saved = checkpoint::load(&checkpoint, &model)?;
+        let trained = parse(&saved.experiment, &checkpoint)?;
+        for edit in folder.edits(&trained, &experiment)? {
+            let config = arguments.run.join(CONFIG);
+            say(format!(
+                "warning: {} was edited since the run was trained:\n{edit}",
+                config.display()
+            ));
+        }
         Ok(OpenedRun {
             state: saved.model.to_device(compute.device),
             step: saved.step,

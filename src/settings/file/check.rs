@@ -16,7 +16,32 @@ pub(crate) fn faults(experiment: &Experiment) -> Vec<String> {
     check_train(experiment, &mut faults);
     faults.at_least("validation.every", validation.every, 1);
     faults.within("validation.episodes", validation.episodes, 2..=10_000_000);
+    if faults.0.is_empty() {
+        faults.0.extend(phase_faults(experiment));
+    }
     faults.0
+}
+
+/// Faults of later phases, each of which inherits the settings of the experiment.
+fn phase_faults(experiment: &Experiment) -> Vec<String> {
+    let phases = match experiment.phases() {
+        Ok(phases) => phases,
+        Err(fault) => return vec![fault],
+    };
+    let mut found = Vec::new();
+    for phase in phases.iter().skip(1) {
+        let path = format!("train.phases[{}]", phase.number);
+        let mut own = phase.experiment.clone();
+        // The heads are trained in the first phase only.
+        own.train.warmup_head_steps = 0;
+        found.extend(faults(&own).into_iter().map(
+            |fault| match fault.strip_prefix("train.steps: ") {
+                Some(rest) => format!("{path}.steps: {rest}"),
+                None => format!("{path}.settings.{fault}"),
+            },
+        ));
+    }
+    found
 }
 
 fn check_episode(episode: &EpisodeConfig, faults: &mut Faults) {
@@ -145,7 +170,7 @@ fn check_train(experiment: &Experiment, faults: &mut Faults) {
         ),
     );
     faults.require(
-        train.warmup_head_steps < train.steps,
+        train.warmup_head_steps == 0 || train.warmup_head_steps < train.steps,
         "train.warmup_head_steps",
         train.warmup_head_steps,
         &format!(

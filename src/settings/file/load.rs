@@ -8,8 +8,9 @@ use crate::base::files::at_home;
 use crate::settings::experiment::Experiment;
 use crate::settings::file::check::faults;
 use crate::settings::file::error::ConfigError;
-use crate::settings::file::read::{LARGEST, read};
-use crate::settings::file::schema::{Schema, merge, nested};
+use crate::settings::file::read::{LARGEST, read, read_text};
+use crate::settings::file::schema::Schema;
+use crate::settings::tree::{merge, nested};
 
 /// Largest number of keys in the path of an override, more than any setting has; bounds recursion.
 const MAX_DEPTH: usize = 8;
@@ -21,21 +22,43 @@ const MAX_DEPTH: usize = 8;
 /// [`ConfigError::Faults`] with all invalid keys and values, or another [`ConfigError`] if a file cannot be used.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment, ConfigError> {
     let (schema, mut all_faults) = (Schema::new(), Vec::new());
-    let mut merged = read(path, &schema, &mut all_faults)?;
+    let merged = read(path, &schema, &mut all_faults)?;
+    let mut tree = Value::Mapping(schema.all.clone());
+    merge(&mut tree, merged);
+    overridden(path, tree, overrides, &schema, all_faults)
+}
+
+/// Reads the complete experiment at `path`, as [`to_yaml`] has written it, and applies `overrides` as [`load`] does. Keys
+/// that it lacks get the values of the version that wrote it.
+///
+/// # Errors
+/// As [`load`].
+pub fn reload(path: &Path, overrides: &[String]) -> Result<Experiment, ConfigError> {
+    let complete = parse(&read_text(path)?, path)?;
+    let tree = serde_yaml::to_value(complete).unwrap_or_default();
+    overridden(path, tree, overrides, &Schema::new(), Vec::new())
+}
+
+/// The experiment of a complete tree and overrides, if all of it is valid.
+fn overridden(
+    path: &Path,
+    mut tree: Value,
+    overrides: &[String],
+    schema: &Schema,
+    mut all_faults: Vec<String>,
+) -> Result<Experiment, ConfigError> {
     for text in overrides {
         match override_value(text) {
             Ok(value) => {
                 let origin = format!("--set {text}");
                 merge(
-                    &mut merged,
+                    &mut tree,
                     schema.keep_valid(value, &origin, &mut all_faults),
                 );
             }
             Err(fault) => all_faults.push(fault),
         }
     }
-    let mut tree = Value::Mapping(schema.all);
-    merge(&mut tree, merged);
     match serde_yaml::from_value::<Experiment>(tree) {
         Ok(mut experiment) => {
             experiment.data.pack = at_home(&experiment.data.pack);

@@ -8,7 +8,8 @@ use serde_yaml::{Mapping, Value};
 
 use crate::base::files;
 use crate::settings::file::error::ConfigError;
-use crate::settings::file::schema::{Schema, merge};
+use crate::settings::file::schema::Schema;
+use crate::settings::tree::merge;
 
 /// The key that names the file or files that a file extends.
 const EXTENDS: &str = "extends";

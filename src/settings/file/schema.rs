@@ -6,6 +6,7 @@ use serde_yaml::{Mapping, Value};
 use crate::settings::cnn::CnnOptions;
 use crate::settings::experiment::Experiment;
 use crate::settings::generator::GeneratorOptions;
+use crate::settings::tree::{merge, nested};
 
 /// The section whose keys are names of layers; each of them holds settings of `generator`.
 const PER_LAYER: &str = "generator.per_layer";
@@ -145,30 +146,6 @@ fn keys(section: &impl Serialize) -> Mapping {
         Ok(Value::Mapping(keys)) => keys,
         _ => Mapping::new(),
     }
-}
-
-/// Merges `changes` into `tree`: mappings key by key; other values are replaced.
-pub(super) fn merge(tree: &mut Value, changes: Value) {
-    match (tree, changes) {
-        (Value::Mapping(tree), Value::Mapping(changes)) => {
-            for (key, value) in changes {
-                match tree.get_mut(&key) {
-                    Some(old) => merge(old, value),
-                    None => {
-                        tree.insert(key, value);
-                    }
-                }
-            }
-        }
-        (tree, changes) => *tree = changes,
-    }
-}
-
-/// Wraps `value` in one mapping per key of the dotted path `path`.
-pub(super) fn nested(path: &str, value: Value) -> Value {
-    path.rsplit('.').fold(value, |value, key| {
-        Value::Mapping(Mapping::from_iter([(Value::String(key.to_owned()), value)]))
-    })
 }
 
 fn dotted(path: &str, key: &str) -> String {
