@@ -1,6 +1,7 @@
 //! What a run folder tells of its run: how it was started, and with which settings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::absolute;
 
 use serde_json::{Value, json};
 
@@ -39,11 +40,12 @@ pub fn argv() -> Vec<String> {
         .collect()
 }
 
-/// What identifies a pack: its images, which class is in which part, and all else that it says.
+/// What identifies a pack: its images, which class is in which part, and all else that it says; and where it is.
 pub(crate) fn identity(pack: &Pack) -> Value {
     let metadata = pack.metadata();
     let splits = serde_json::to_vec(&metadata.splits).unwrap_or_default();
     json!({
+        "path": absolute(pack.path()).unwrap_or_default().to_string_lossy(),
         "content_hash": metadata.content_hash,
         "splits_hash": blake3::hash(&splits).to_hex().to_string(),
         "whole_hash": pack.whole_hash(),

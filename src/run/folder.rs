@@ -105,6 +105,19 @@ pub enum RunError {
         /// The run folder.
         run: PathBuf,
     },
+    /// The pack is not where the configuration says, and not in the usual places.
+    #[error(
+        "the pack {pack} of {run} is missing; no pack with the same images and splits is in {searched}\nhint: copy it into \
+         `data` of the current folder, or name it: `evaluate --pack FILE`, `train --resume --set data.pack=FILE`"
+    )]
+    NoPack {
+        /// The pack that the configuration names.
+        pack: PathBuf,
+        /// The run folder.
+        run: PathBuf,
+        /// The folders that were searched, separated by commas.
+        searched: String,
+    },
     /// The last checkpoint is missing, although the run has others.
     #[error(
         "{last} is missing, but {other} exists\nhint: copy {other} to {last} to continue from it, or replace the run with --force"
@@ -247,7 +260,7 @@ impl RunFolder {
         Ok(parse(&text, &path)?)
     }
 
-    fn at(path: &Path) -> RunFolder {
+    pub(crate) fn at(path: &Path) -> RunFolder {
         RunFolder {
             path: path.to_path_buf(),
             _lock: None,
@@ -271,14 +284,7 @@ impl RunFolder {
     /// # Errors
     /// If they differ.
     pub fn check_pack(&self, pack: &Pack) -> Result<(), RunError> {
-        let path = self.path.join(RUN);
-        let began: Value = match files::read(&path, files::LARGEST_TABLE) {
-            Ok(text) => serde_json::from_slice(&text).map_err(Error::from),
-            // Runs of earlier versions have none.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Value::Null),
-            Err(error) => Err(error),
-        }
-        .map_err(|error| RunError::Facts(path, error))?;
+        let began = self.facts()?;
         let now = identity(pack);
         for (key, what) in [
             ("content_hash", "images"),
@@ -294,6 +300,20 @@ impl RunFolder {
             }
         }
         Ok(())
+    }
+
+    /// The contents of `run.json`: how the run was started; null for runs of earlier versions, which have none.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn facts(&self) -> Result<Value, RunError> {
+        let path = self.path.join(RUN);
+        match files::read(&path, files::LARGEST_TABLE) {
+            Ok(text) => serde_json::from_slice(&text).map_err(Error::from),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Value::Null),
+            Err(error) => Err(error),
+        }
+        .map_err(|error| RunError::Facts(path, error))
     }
 
     /// Path of the folder.

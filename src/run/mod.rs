@@ -4,3 +4,4 @@ pub mod assemble;
 pub mod checkpoint;
 pub mod facts;
 pub mod folder;
+pub mod pack_of;
