@@ -13,7 +13,7 @@ use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::{load, reload};
 use hypertransformer::train::{Outcome, TrainOptions, train};
 
-use crate::cli::open::pack::{PackArguments, ensure_pack};
+use crate::cli::open::pack::{PackArguments, ensure_pack, pack_of_run};
 use crate::cli::shared::{ComputeArguments, default_run_dir};
 
 #[derive(Args)]
@@ -83,7 +83,9 @@ fn experiment(arguments: &TrainArguments) -> anyhow::Result<(Experiment, PathBuf
         config.exists(),
         RunError::NothingToResume(given.to_path_buf())
     );
-    Ok((reload(&config, &overrides)?, given.clone()))
+    let mut experiment = reload(&config, &overrides)?;
+    experiment.data.pack = pack_of_run(&experiment.data.pack, given)?;
+    Ok((experiment, given.clone()))
 }
 
 pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {

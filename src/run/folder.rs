@@ -120,6 +120,19 @@ pub enum RunError {
         /// The run folder.
         run: PathBuf,
     },
+    /// The pack is not where the configuration says, and not in the usual places.
+    #[error(
+        "the pack {pack} of {run} is missing; no pack with the same images and splits is in {searched}\nhint: copy it into \
+         `data` of the current folder, or name it: `evaluate --pack FILE`, `train --resume --set data.pack=FILE`"
+    )]
+    NoPack {
+        /// The pack that the configuration names.
+        pack: PathBuf,
+        /// The run folder.
+        run: PathBuf,
+        /// The folders that were searched, separated by commas.
+        searched: String,
+    },
     /// The last checkpoint is missing, although the run has others.
     #[error(
         "{last} is missing, but {other} exists\nhint: copy {other} to {last} to continue from it, or replace the run with --force"
@@ -348,7 +361,7 @@ impl RunFolder {
         Ok(parse(&text, &path)?)
     }
 
-    fn at(path: &Path) -> RunFolder {
+    pub(crate) fn at(path: &Path) -> RunFolder {
         RunFolder {
             path: path.to_path_buf(),
             _lock: None,

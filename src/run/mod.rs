@@ -4,4 +4,5 @@ pub mod assemble;
 pub mod checkpoint;
 pub mod facts;
 pub mod folder;
+pub mod pack_of;
 pub mod record;

@@ -62,9 +62,17 @@ fn a_moved_run_with_a_moved_pack_goes_on_to_the_same_bits() {
     let moved = folder.path().join("elsewhere/moved");
     fs::create_dir(folder.path().join("elsewhere")).unwrap();
     fs::rename(folder.path().join("part"), &moved).unwrap();
-    let pack = folder.path().join("elsewhere/pack.safetensors");
+    let pack = folder.path().join("elsewhere/data/renamed.safetensors");
+    fs::create_dir(folder.path().join("elsewhere/data")).unwrap();
     fs::copy(glyphs(), &pack).unwrap();
-    let place = format!("data.pack={}", pack.display());
+    let config = fs::read_to_string(moved.join("config.yaml")).unwrap();
+    let gone = config.replace(&glyphs().display().to_string(), "data/gone.safetensors");
+    assert!(config != gone);
+    fs::write(moved.join("config.yaml"), gone).unwrap();
+    resume(&moved, &["--until-step", "12"])
+        .success()
+        .stderr(contains("data/gone.safetensors is missing: using"));
+    let place = format!("data.pack={}", glyphs().display());
     resume(&moved, &["--set", &place]).success();
     assert!(tensors(&whole) == tensors(&moved));
     assert_eq!(numbers(&whole), numbers(&moved));
@@ -79,7 +87,14 @@ fn a_moved_run_with_a_moved_pack_goes_on_to_the_same_bits() {
         assert!(session["wall_seconds"].as_f64().unwrap() > 0.0, "{session}");
         assert!(!session["host"].as_str().unwrap().is_empty(), "{session}");
     }
-    assert!(sessions[1]["changes"]["data.pack"][1] == pack.display().to_string());
+    let [first, second] = [1, 2].map(|number| &sessions[number]["changes"]["data.pack"]);
+    assert!(
+        first[1]
+            .as_str()
+            .unwrap()
+            .ends_with("elsewhere/data/renamed.safetensors")
+    );
+    assert!(second[1] == glyphs().display().to_string());
 }
 
 #[test]

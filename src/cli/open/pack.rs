@@ -1,6 +1,6 @@
 //! The pack of an experiment: drawn if it is the synthetic one, or a hint on what to obtain; and whether it is intact.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
@@ -11,6 +11,8 @@ use hypertransformer::pack::error::DataError;
 use hypertransformer::pack::intact::ensure_intact;
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::report::console::say;
+use hypertransformer::run::folder::RunError;
+use hypertransformer::run::pack_of::find_pack;
 
 #[derive(Args)]
 pub(in crate::cli) struct PackArguments {
@@ -26,6 +28,22 @@ impl PackArguments {
         ensure_intact(&pack, self.verify)?;
         Ok(pack)
     }
+}
+
+/// The pack of the run in the folder `run`, whose configuration names `named`. Says so if it was found elsewhere.
+///
+/// # Errors
+/// If the pack is not found.
+pub(in crate::cli) fn pack_of_run(named: &Path, run: &Path) -> Result<PathBuf, RunError> {
+    let found = find_pack(named, run)?;
+    if found != named {
+        say(format!(
+            "the pack {} is missing: using {}, which has the same images and splits",
+            named.display(),
+            found.display()
+        ));
+    }
+    Ok(found)
 }
 
 /// Makes sure that the pack of an experiment is there: a missing synthetic pack is drawn.

@@ -21,7 +21,7 @@ use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::parse;
 use hypertransformer::settings::train::Precision;
 
-use crate::cli::open::pack::PackArguments;
+use crate::cli::open::pack::{PackArguments, pack_of_run};
 use crate::cli::shared::ComputeArguments;
 
 /// Options for the run and where to compute.
@@ -60,7 +60,8 @@ pub(in crate::cli) struct OpenedRun {
 impl OpenedRun {
     pub(in crate::cli) fn open(arguments: &RunArguments) -> anyhow::Result<OpenedRun> {
         let compute = arguments.compute.start(Precision::Full)?;
-        let (folder, experiment) = RunFolder::open(&arguments.run)?;
+        let (folder, mut experiment) = RunFolder::open(&arguments.run)?;
+        experiment.data.pack = pack_of_run(&experiment.data.pack, folder.path())?;
         let pack = Arc::new(arguments.pack.open(&experiment.data.pack)?);
         folder.check_pack(&pack)?;
         let model = build_model(&experiment, &pack)?;

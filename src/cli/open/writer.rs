@@ -18,6 +18,7 @@ use hypertransformer::settings::experiment::Experiment;
 use hypertransformer::settings::file::parse;
 use hypertransformer::settings::train::Precision;
 
+use crate::cli::open::pack::pack_of_run;
 use crate::cli::shared::ComputeArguments;
 
 /// Path of the model that comes with the program.
@@ -106,13 +107,15 @@ fn from_folder(
     choice: &CheckpointChoice,
 ) -> anyhow::Result<(Experiment, Preparation, PathBuf)> {
     let (folder, experiment) = RunFolder::open(run)?;
-    let pack = Pack::open(&experiment.data.pack).with_context(|| {
+    let needed = || {
         format!(
             "{} needs its pack, which says how pictures are prepared\nhint: use a bundle (`hypertransformer bundle`), \
              which needs no pack",
             run.display()
         )
-    })?;
+    };
+    let path = pack_of_run(&experiment.data.pack, run).with_context(needed)?;
+    let pack = Pack::open(&path).with_context(needed)?;
     folder.check_pack(&pack)?;
     let preparation = Preparation::of_pack(pack.path(), pack.shape(), pack.metadata())?;
     Ok((experiment, preparation, folder.checkpoint(choice)))
