@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.embeddings import activation_embedding
-from baselines.layers import Options, Parameters, layer_norm
-from baselines.transformer import Transformer
+from hypertransformer.embeddings import activation_embedding
+from hypertransformer.layers import Options, Parameters, layer_norm
+from hypertransformer.transformer import Transformer
 
 # Values of options that older checkpoints do not have: what the program did before the option.
 GENERATOR_DEFAULTS: Options = {

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.layers import (
+from hypertransformer.layers import (
     LEAKY_SLOPE,
     Moments,
     Options,

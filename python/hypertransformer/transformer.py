@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.layers import LEAKY_SLOPE, Options, Parameters, dense, layer_norm
+from hypertransformer.layers import LEAKY_SLOPE, Options, Parameters, dense, layer_norm
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,

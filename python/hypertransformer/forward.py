@@ -17,16 +17,16 @@ import yaml
 from safetensors import safe_open
 from torch import Tensor
 
-from baselines.embeddings import image_embedding
-from baselines.generator import (
+from hypertransformer.embeddings import image_embedding
+from hypertransformer.generator import (
     GENERATOR_DEFAULTS,
     ConvolutionGenerator,
     LogitsGenerator,
     Samples,
 )
-from baselines.layers import Moments, Options, Parameters, below, dense, running_moments
-from baselines.support_gradient import directions
-from baselines.target_cnn import (
+from hypertransformer.layers import Moments, Options, Parameters, below, dense, running_moments
+from hypertransformer.support_gradient import directions
+from hypertransformer.target_cnn import (
     CNN_DEFAULTS,
     Theta,
     block,
