@@ -116,6 +116,8 @@ class TrainingData:
 
     def __post_init__(self) -> None:
         """Check the options and look up the classes."""
+        if self.pack.holds_embeddings:
+            raise ValueError(f"{self.pack.path}: expected a pack of images, not of embeddings")
         if self.rotations not in ("none", "per_class"):
             raise ValueError(f"episode.rotations: {self.rotations}: expected none or per_class")
         self.classes = self.pack.classes("train", self.scheme)

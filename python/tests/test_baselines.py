@@ -175,7 +175,7 @@ def maml_gradient(data, second_order):
     for name, value in method.buffers.items():
         method.buffers[name] = value.double()
     episode = data.episode(0)
-    episode.support, episode.query = episode.support.double(), episode.query.double()
+    episode = episode._replace(support=episode.support.double(), query=episode.query.double())
 
     class One:
         def episode(self, index):
