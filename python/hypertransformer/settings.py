@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hypertransformer.layers import Options
+from hypertransformer.transformer import ATTENTION_WEIGHTS, NONLINEARITIES
 
 # Values of options that older checkpoints do not have: what the program did before the option.
 CNN_DEFAULTS: Options = {
@@ -41,8 +42,8 @@ CHOICES = {
     "generator.allocation": ("output", "spatial"),
     "generator.kind": ("encoder", "encoder_decoder", "separate"),
     "generator.logits_features": ("embedded", "flat", "both"),
-    "generator.attention": ("softmax", "sigmoid"),
-    "generator.inner_nonlinearity": ("relu", "leaky_relu", "gelu"),
+    "generator.attention": tuple(ATTENTION_WEIGHTS),
+    "generator.inner_nonlinearity": tuple(NONLINEARITIES),
     "batch_norm": BATCH_NORM_MODES,
 }
 

@@ -15,6 +15,12 @@ NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
 }
 
+ATTENTION_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda scores: scores.softmax(-1),
+    "sigmoid": lambda scores: scores.sigmoid(),
+}
+"""How scores `[heads, S, M]` become attention weights; a score of −∞ must become 0."""
+
 
 class Transformer:
     """A stack of encoder or decoder layers whose parameters share a prefix."""
@@ -91,7 +97,6 @@ class Transformer:
         scores = query @ key.transpose(1, 2) / query.shape[-1] ** 0.5
         if masked is not None:
             scores = scores.masked_fill(masked, float("-inf"))
-        sigmoid = self.settings["attention"] == "sigmoid"
-        weights = scores.sigmoid() if sigmoid else scores.softmax(-1)
+        weights = ATTENTION_WEIGHTS[self.settings["attention"]](scores)
         mixed = (weights @ value).transpose(0, 1).flatten(1)
         return dense(self.phi, f"{name}.output", mixed)

@@ -1,10 +1,6 @@
 """Tests the package that reads runs: it computes what the program records, episode by episode."""
 
-import ast
 import pickle
-import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,7 +8,7 @@ import pytest
 pytest.importorskip("torch", reason="no torch: `make parity` installs it and runs these tests")
 
 import torch  # noqa: E402
-from program import ROOT, program, train  # noqa: E402
+from program import ROOT, export_episodes, program, train  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
@@ -25,7 +21,6 @@ from hypertransformer import (  # noqa: E402
     load_run,
 )
 
-PACKAGE = ROOT / "python" / "hypertransformer"
 WAY, COUNT = 5, 20
 
 VARIANTS = {
@@ -59,18 +54,10 @@ def variant(request, glyphs, tmp_path_factory):
     return train(folder, glyphs, request.param), request.param
 
 
-def export(path, pack, settings=(), *, part="test", count=COUNT):
-    """Write a list of episodes, and open it."""
-    words = ["--split", part, "--way", WAY, "--episodes", count, "--output", path]
-    for name in ("unlabeled", "distractors"):
-        words += [f"--{name}", dict(settings).get(f"episode.{name}", 0)]
-    program("episodes", "export", pack.path, *map(str, words))
-    return Episodes(pack, path)
-
-
 @pytest.fixture(scope="module")
 def episodes(pack, tmp_path_factory):
-    return export(tmp_path_factory.mktemp("episodes") / "episodes.safetensors", pack)
+    path = tmp_path_factory.mktemp("episodes") / "episodes.safetensors"
+    return Episodes(pack, export_episodes(path, pack.path))
 
 
 def assert_as_recorded(logits, labels, record):
@@ -89,13 +76,18 @@ def assert_as_recorded(logits, labels, record):
 def test_every_episode_has_the_accuracy_that_the_program_records(pack, variant, mode, tmp_path):
     run, settings = variant
     model = load_run(run)
-    exported = export(tmp_path / "episodes.safetensors", pack, settings)
+    sizes = [
+        word
+        for name in ("unlabeled", "distractors")
+        for word in (f"--{name}", settings.get(f"episode.{name}", 0))
+    ]
+    path = export_episodes(tmp_path / "episodes.safetensors", pack.path, *sizes)
     program("evaluate", run, "--episodes", str(COUNT), "--batch-norm", mode)
     records = load_evaluation(run, f"evaluation-test-{mode}")
     assert [record["episode"] for record in records] == list(range(COUNT))
     equal = 0
     with torch.no_grad():
-        for episode, record in zip(exported, records, strict=True):
+        for episode, record in zip(Episodes(pack, path), records, strict=True):
             theta = model.theta(episode.support, episode.support_labels, batch_norm=mode)
             logits = model.logits(theta, episode.query)
             equal += assert_as_recorded(logits, episode.query_labels, record)
@@ -264,32 +256,26 @@ def test_images_and_labels_that_do_not_suit_a_run_are_refused(run):
     assert "query_images: images of" in refusal(ValueError, model.logits, theta, images[..., :8])
 
 
-def test_the_package_needs_only_what_it_says():
-    allowed = {"hypertransformer", "numpy", "safetensors", "torch", "yaml"}
-    allowed |= sys.stdlib_module_names
-    for path in PACKAGE.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            assert {name.split(".")[0] for name in names} <= allowed, path
-
-
-def test_the_examples_in_the_documentation_run(run, pack, tmp_path):
-    text = (ROOT / "docs" / "python.md").read_text()
-    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "data").mkdir()
-    (tmp_path / "runs" / "synthetic").symlink_to(run)
-    (tmp_path / "data" / "synthetic.safetensors").symlink_to(pack.path)
-    export(tmp_path / "episodes.safetensors", pack)
-    export(tmp_path / "training.safetensors", pack, part="train")
-    program("evaluate", run, "--episodes", str(COUNT), "--output", run / "evaluation-quick.json")
-    command = [sys.executable, "-c", code]
-    environment = {"PYTHONPATH": str(ROOT / "python"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    here, recorded = re.findall(r"[\d.]+(?= %)", done.stdout)
-    assert here == recorded
-    assert (tmp_path / "tuned.pt").exists()
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"generator.logits_features": "embedded", "initialization": "paper"},
+        {"generator.kind": "separate", "initialization": "paper"},
+        {"cnn.head": "average", "cnn.padding": "valid", "cnn.layers": 2},
+        {"cnn.layers": 0, "generator.image_embedding": 0},
+    ],
+    ids=lambda settings: ", ".join(settings),
+)
+def test_images_of_the_pack_are_accepted_and_larger_ones_only_where_they_fit(
+    settings, glyphs, episodes, tmp_path
+):
+    run = train(tmp_path / "run", glyphs, {**settings, "train.steps": 1, "train.warmup_steps": 0})
+    model, episode = load_run(run), episodes[0]
+    model.theta(episode.support, episode.support_labels)
+    larger = torch.zeros(WAY, 1, 80, 80)
+    if settings.get("cnn.head") == "average":
+        model.theta(larger, episode.support_labels)
+    else:
+        assert "images of 1×80×80" in refusal(
+            ValueError, model.theta, larger, episode.support_labels
+        )
