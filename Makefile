@@ -94,7 +94,7 @@ deny: ## check licences, sources and known vulnerabilities of the crates (instal
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check
 
-parity: setup $(PYTORCH_SETUP) ## compare θ, logits, gradients and training steps with PyTorch (installs it), and test the baselines
+parity: setup $(PYTORCH_SETUP) ## compare θ, logits, gradients and training steps with PyTorch (installs it), and test both Python packages
 	PYTORCH=$(PYTORCH) cargo test --release --test it parity::
 	$(PYTORCH) -m pytest -q python/tests
 

@@ -1,5 +1,5 @@
-"""The HyperTransformer and its rivals in plain PyTorch.
+"""Rivals of the HyperTransformer in plain PyTorch, and the comparison of all on the same episodes.
 
-All methods read the packs and episode lists that the Rust program writes, share one 4-layer CNN and
-one evaluation, and are compared on the same episodes (`compare.py`).
+They share one 4-layer CNN and one evaluation (`compare.py`). The HyperTransformer itself, packs and
+lists of episodes are in the package `hypertransformer`, which knows nothing of this one.
 """

@@ -25,16 +25,17 @@ from typing import Any
 import torch
 
 from baselines import cnn
-from baselines.data import EpisodeList, Pack, TrainingData, exported
+from baselines.data import TrainingData, exported
 from baselines.evaluation import MakeClassifier, evaluate
 from baselines.fine_tune import FineTune
-from baselines.hypertransformer import HyperTransformer
 from baselines.maml import Maml
 from baselines.method import Method
 from baselines.metric import MatchingNet, ProtoNet
 from baselines.report import Result, write_report
 from baselines.rfs import Rfs
 from baselines.training import Budget, train
+from hypertransformer.data import Episodes, Pack
+from hypertransformer.forward import HyperTransformer
 
 HYPERTRANSFORMER = "hypertransformer"
 METHODS = (HYPERTRANSFORMER, "maml++", "protonet", "matching", "rfs", "fine_tune")
@@ -77,7 +78,7 @@ class Comparison:
             sys.exit(found.returncode)
         return found.stdout
 
-    def episodes(self, part: str, count: int) -> EpisodeList:
+    def episodes(self, part: str, count: int) -> Episodes:
         """The list of episodes that `evaluate` uses (seed 0)."""
         path = self.runs / f"episodes-{part}-{count}.safetensors"
         return exported(self.arguments.binary, self.pack, self.experiment, part, count, path)

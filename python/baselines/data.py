@@ -1,10 +1,8 @@
-"""Memory-mapped packs, exported lists of episodes, and episodes to train on."""
+"""Episodes that the program exports, and episodes and batches to train on."""
 
 from __future__ import annotations
 
-import json
 import math
-import mmap
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -14,90 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import Tensor
 
-
-@dataclass
-class Episode:
-    """One few-shot task."""
-
-    support: Tensor
-    """`[N, C, H, W]`, 0 to 1"""
-    support_labels: Tensor
-    """`[N]`, class slots from 0 to n − 1"""
-    query: Tensor
-    """`[Q, C, H, W]`"""
-    query_labels: Tensor
-    """`[Q]`"""
-
-
-class Pack:
-    """A data set as one safetensors file, which is mapped and never read whole."""
-
-    def __init__(self, path: Path) -> None:
-        """Read the header."""
-        with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        length = int.from_bytes(mapped[:8], "little")
-        header = json.loads(mapped[8 : 8 + length])
-        if header["images"]["dtype"] != "U8":
-            raise ValueError(f"{path}: expected a pack of images, not of embeddings")
-
-        def tensor(name: str, kind: type) -> np.ndarray:
-            start = 8 + length + header[name]["data_offsets"][0]
-            shape = header[name]["shape"]
-            return np.frombuffer(mapped, kind, math.prod(shape), start).reshape(shape)
-
-        self.path = path
-        self.images = tensor("images", np.uint8)
-        self.offsets = tensor("class_offsets", np.int64)
-        self.metadata = json.loads(header["__metadata__"]["pack"])
-
-    @property
-    def channels(self) -> int:
-        """1 for grey, 3 for colour."""
-        return self.images.shape[3]
-
-    def tensor(self, indices: np.ndarray) -> Tensor:
-        """Images `[N, C, H, W]`, 0 to 1."""
-        bytes_ = torch.from_numpy(self.images[indices])
-        return bytes_.permute(0, 3, 1, 2).to(torch.float32).contiguous() / 255
-
-    def classes(self, part: str, scheme: str | None = None) -> list[int]:
-        """Classes of `train`, `validation` or `test`."""
-        return self.metadata["splits"][scheme or self.metadata["default_split"]][part]
-
-
-class EpisodeList:
-    """A list of episodes written by `hypertransformer episodes export`."""
-
-    def __init__(self, path: Path, pack: Pack) -> None:
-        """Open the list; raise ValueError if it was drawn from another pack."""
-        with safe_open(path, "np") as file:
-            self.facts: dict[str, Any] = json.loads(file.metadata()["episodes"])
-            self.columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        expected, found = self.facts["pack_content_hash"], pack.metadata["content_hash"]
-        if expected != found:
-            raise ValueError(
-                f"{path} lists images of the pack with content {expected}, but {pack.path} has "
-                f"{found}: export the list again"
-            )
-        self.pack = pack
-
-    def __len__(self) -> int:
-        """Number of episodes."""
-        return len(self.columns["support"])
-
-    def __getitem__(self, index: int) -> Episode:
-        """Read episode `index` with its pixels."""
-        row = {name: values[index] for name, values in self.columns.items()}
-        return Episode(
-            self.pack.tensor(row["support"]),
-            torch.from_numpy(row["support_labels"]),
-            self.pack.tensor(row["query"]),
-            torch.from_numpy(row["query_labels"]),
-        )
+from hypertransformer.data import Episode, Episodes, Pack
 
 
 def exported(
@@ -108,7 +25,7 @@ def exported(
     count: int,
     path: Path,
     *more: str,
-) -> EpisodeList:
+) -> Episodes:
     """Write the list that `evaluate` uses for this experiment (seed 0) to `path`, and open it."""
     episode, scheme = experiment["episode"], experiment["data"]["split"]
     words = ["episodes", "export", str(pack.path), "--split", part]
@@ -120,7 +37,7 @@ def exported(
     code = subprocess.run([str(binary), *words], check=False).returncode
     if code:
         sys.exit(code)
-    return EpisodeList(path, pack)
+    return Episodes(pack, path)
 
 
 @dataclass
@@ -199,6 +116,8 @@ class TrainingData:
 
     def __post_init__(self) -> None:
         """Check the options and look up the classes."""
+        if self.pack.holds_embeddings:
+            raise ValueError(f"{self.pack.path}: expected a pack of images, not of embeddings")
         if self.rotations not in ("none", "per_class"):
             raise ValueError(f"episode.rotations: {self.rotations}: expected none or per_class")
         self.classes = self.pack.classes("train", self.scheme)

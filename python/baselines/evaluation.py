@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from baselines.data import Episode, EpisodeList
 from baselines.method import Classifier
+from hypertransformer.data import Episode, Episodes
 
 MakeClassifier = Callable[[Tensor, Tensor], Classifier]
 
@@ -47,7 +47,7 @@ def accuracy(make: MakeClassifier, episode: Episode) -> tuple[float, float]:
 
 
 def evaluate(
-    make: MakeClassifier, episodes: EpisodeList, count: int | None = None, title: str | None = None
+    make: MakeClassifier, episodes: Episodes, count: int | None = None, title: str | None = None
 ) -> tuple[np.ndarray, float]:
     """Accuracy of each episode, and median CPU milliseconds; `title` shows a progress bar."""
     count = len(episodes) if count is None else min(count, len(episodes))

@@ -27,11 +27,12 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
-from baselines.data import Episode, EpisodeList, Pack, TrainingData, exported
+from baselines.data import TrainingData, exported
 from baselines.evaluation import Interval
-from baselines.hypertransformer import HyperTransformer
-from baselines.support_gradient import SHARPNESS, leave_one_out_loss
-from baselines.target_cnn import block, block_name, learned_weights, logits_features
+from hypertransformer.data import Episode, Episodes, Pack
+from hypertransformer.forward import HyperTransformer
+from hypertransformer.support_gradient import SHARPNESS, leave_one_out_loss
+from hypertransformer.target_cnn import block, block_name, learned_weights, logits_features
 
 EPISODES_PER_STEP = 4
 LEARNING_RATE = 1e-3
@@ -109,7 +110,7 @@ def train(model: Adapting, data: TrainingData, steps: int, title: str) -> None:
 class Answers:
     """For each query, whether it was classified correctly and whether it is a support image too."""
 
-    def __init__(self, model: Adapting, episodes: EpisodeList, title: str) -> None:
+    def __init__(self, model: Adapting, episodes: Episodes, title: str) -> None:
         """Classify all queries."""
         right, known = [], []
         for index in tqdm(range(len(episodes)), desc=title, unit="episode", leave=False):

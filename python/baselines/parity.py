@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from baselines.hypertransformer import HyperTransformer
-from baselines.layers import Options, Parameters, below
+from hypertransformer.forward import HyperTransformer
+from hypertransformer.layers import Options, Parameters, below
 
 PENALTY = 0.01
 

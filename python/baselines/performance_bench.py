@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from baselines.hypertransformer import HyperTransformer
 from baselines.machine import cores, gemm_rate, milliseconds
+from hypertransformer.forward import HyperTransformer
 
 # Time per episode of eager PyTorch divided by that of the authors' TensorFlow 1 graph, both on one
 # thread of the same machine; 28×28, 20-way 1-shot, 60 queries.

@@ -19,9 +19,10 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from baselines.cnn import Parameters
-from baselines.data import EpisodeList, TrainingData
+from baselines.data import TrainingData
 from baselines.evaluation import Interval, evaluate
 from baselines.method import Method
+from hypertransformer.data import Episodes
 
 LOG_SECONDS = 1.0
 
@@ -84,7 +85,7 @@ def load(path: Path, method: Method, optimizer: torch.optim.Adam | None = None) 
 def train(
     method: Method,
     data: TrainingData,
-    validation: EpisodeList,
+    validation: Episodes,
     budget: Budget,
     folder: Path,
     title: str,

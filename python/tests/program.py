@@ -34,3 +34,10 @@ def train(run, pack, settings, *more):
     words = ["--run-dir", run, "--quiet", *overrides(pack, settings), *more]
     program("train", "experiments/synthetic.yaml", *words)
     return run
+
+
+def export_episodes(path, pack, *more):
+    """Write a list of 20 5-way episodes of test classes, unless `more` words say otherwise."""
+    words = ["--way", "5", "--episodes", "20", "--output", path, *more]
+    program("episodes", "export", pack, *map(str, words))
+    return path

@@ -15,16 +15,17 @@ from program import BINARY, ROOT, program  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from baselines import cnn  # noqa: E402
-from baselines.data import EpisodeList, Jitter, Pack, TrainingData  # noqa: E402
+from baselines.data import Jitter, TrainingData  # noqa: E402
 from baselines.evaluation import Interval, evaluate  # noqa: E402
 from baselines.fine_tune import FineTune  # noqa: E402
-from baselines.hypertransformer import HyperTransformer  # noqa: E402
 from baselines.maml import Maml, MamlOptions  # noqa: E402
 from baselines.metric import MatchingNet, ProtoNet  # noqa: E402
 from baselines.paper import paper_accuracy  # noqa: E402
 from baselines.report import Result, difference  # noqa: E402
 from baselines.rfs import Rfs, RfsOptions  # noqa: E402
 from baselines.training import Budget, train  # noqa: E402
+from hypertransformer.data import Episodes, Pack  # noqa: E402
+from hypertransformer.forward import HyperTransformer  # noqa: E402
 
 CHANNELS, WAY = 4, 5
 LENGTH = cnn.feature_length(CHANNELS, 28)
@@ -46,7 +47,7 @@ def episode_list(pack, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def episodes(episode_list, pack):
-    return EpisodeList(episode_list, pack)
+    return Episodes(pack, episode_list)
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_a_list_of_another_pack_is_refused(episode_list, tmp_path):
     path = tmp_path / "other.safetensors"
     program("data", "import", "synthetic", "--seed", "1", "--output", path)
     with pytest.raises(ValueError, match="export the list again"):
-        EpisodeList(episode_list, Pack(path))
+        Episodes(Pack(path), episode_list)
 
 
 def test_the_program_s_evaluation_and_pytorch_s_agree_on_every_episode(pack, run, tmp_path):
@@ -95,7 +96,7 @@ def test_the_program_s_evaluation_and_pytorch_s_agree_on_every_episode(pack, run
         both = ["--episodes", "30", *drawn, "--output"]
         program("evaluate", run, *both, tmp_path / "found.json")
         program("episodes", "export", pack.path, "--way", str(WAY), *both, path)
-        exported = EpisodeList(path, pack)
+        exported = Episodes(pack, path)
         assert exported.facts["query_sampling"] == ("overlapping" if drawn else "balanced")
         found, _ = evaluate(model.classifier, exported)
         lines = (tmp_path / "found.jsonl").read_text().splitlines()
@@ -174,7 +175,7 @@ def maml_gradient(data, second_order):
     for name, value in method.buffers.items():
         method.buffers[name] = value.double()
     episode = data.episode(0)
-    episode.support, episode.query = episode.support.double(), episode.query.double()
+    episode = episode._replace(support=episode.support.double(), query=episode.query.double())
 
     class One:
         def episode(self, index):

@@ -11,10 +11,11 @@ pytest.importorskip("torch", reason="no torch: `make parity` installs it and run
 import torch  # noqa: E402
 from program import BINARY, ROOT, train  # noqa: E402
 
-from baselines.data import Pack, TrainingData  # noqa: E402
+from baselines.data import TrainingData  # noqa: E402
 from baselines.gradient_adaptation import Adapting  # noqa: E402
-from baselines.hypertransformer import HyperTransformer  # noqa: E402
-from baselines.support_gradient import leave_one_out_loss  # noqa: E402
+from hypertransformer.data import Pack  # noqa: E402
+from hypertransformer.forward import HyperTransformer  # noqa: E402
+from hypertransformer.support_gradient import leave_one_out_loss  # noqa: E402
 
 WAY, SHOT = 5, 3
 

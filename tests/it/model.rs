@@ -238,11 +238,14 @@ fn an_unlabelled_sample_carries_no_trace_of_its_class() {
 fn without_gradient(setup: &Setup, variant: &Variant) -> Vec<String> {
     let specs = setup.model.layout().specs();
     let names = specs.iter().map(|spec| &spec.name);
-    let sigmoid = variant.overrides.contains(&"generator.attention=sigmoid");
+    let softmax = !variant
+        .overrides
+        .iter()
+        .any(|setting| setting.starts_with("generator.attention="));
     // A key's bias adds the same number to the scores of all keys of a query.
     let keys = names
         .clone()
-        .filter(|name| name.ends_with("attention.key.bias") && !sigmoid);
+        .filter(|name| name.ends_with("attention.key.bias") && softmax);
     // The bias of the last norm is shared by the rows of all classes.
     let last = names
         .clone()

@@ -1,5 +1,5 @@
 //! θ, logits, gradients and training steps of every variant against an independent implementation in plain PyTorch
-//! (`python/baselines/hypertransformer.py`), in double precision.
+//! (`python/hypertransformer/`), in double precision.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -7,13 +7,19 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.layers import LEAKY_SLOPE, Options, Parameters, dense, layer_norm
+from hypertransformer.layers import LEAKY_SLOPE, Options, Parameters, dense, layer_norm
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "leaky_relu": lambda values: F.leaky_relu(values, LEAKY_SLOPE),
     "gelu": F.gelu,
 }
+
+ATTENTION_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda scores: scores.softmax(-1),
+    "sigmoid": lambda scores: scores.sigmoid(),
+}
+"""How scores `[heads, S, M]` become attention weights; a score of −∞ must become 0."""
 
 
 class Transformer:
@@ -91,7 +97,6 @@ class Transformer:
         scores = query @ key.transpose(1, 2) / query.shape[-1] ** 0.5
         if masked is not None:
             scores = scores.masked_fill(masked, float("-inf"))
-        sigmoid = self.settings["attention"] == "sigmoid"
-        weights = scores.sigmoid() if sigmoid else scores.softmax(-1)
+        weights = ATTENTION_WEIGHTS[self.settings["attention"]](scores)
         mixed = (weights @ value).transpose(0, 1).flatten(1)
         return dense(self.phi, f"{name}.output", mixed)

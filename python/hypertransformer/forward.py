@@ -8,26 +8,23 @@ program, so that this code can read its checkpoints and the two can be compared 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from safetensors import safe_open
 from torch import Tensor
 
-from baselines.embeddings import image_embedding
-from baselines.generator import (
-    GENERATOR_DEFAULTS,
+from hypertransformer.checkpoint import read_checkpoint
+from hypertransformer.embeddings import image_embedding
+from hypertransformer.generator import (
     ConvolutionGenerator,
     LogitsGenerator,
     Samples,
 )
-from baselines.layers import Moments, Options, Parameters, below, dense, running_moments
-from baselines.support_gradient import directions
-from baselines.target_cnn import (
-    CNN_DEFAULTS,
+from hypertransformer.layers import Moments, Options, Parameters, dense, running_moments
+from hypertransformer.settings import CNN_DEFAULTS, GENERATOR_DEFAULTS
+from hypertransformer.support_gradient import directions
+from hypertransformer.target_cnn import (
     Theta,
     block,
     block_name,
@@ -63,12 +60,8 @@ class HyperTransformer:
     @staticmethod
     def load(checkpoint: Path) -> HyperTransformer:
         """Read a checkpoint of the Rust program."""
-        with safe_open(checkpoint, "pt") as file:
-            facts = json.loads(file.metadata()["checkpoint"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return HyperTransformer(
-            yaml.safe_load(facts["experiment"]), below(tensors, "phi."), below(tensors, "buffers.")
-        )
+        read = read_checkpoint(checkpoint)
+        return HyperTransformer(read.experiment, read.phi, read.buffers)
 
     def with_phi(self, phi: Parameters) -> HyperTransformer:
         """The same model with other values of φ."""
@@ -93,11 +86,10 @@ class HyperTransformer:
         batch-norm mode: `query`, `support` or `running`; in training `running` normalises each set
         with its own batch.
         """
-        mode = mode or self.batch_norm
-        running = mode == "running" and not training
-        theta, supports, samples = self.generate(support, labels, running, visible)
-        own_moments = mode == "query" or (mode == "running" and training)
-        queries = query_activations(self.cnn, theta, query, own_moments)
+        theta, supports, samples = self.generate(
+            support, labels, mode, training=training, visible=visible
+        )
+        queries = query_activations(self.cnn, theta, query)
         logits = logits_features(self.cnn, queries[-1]) @ theta.weight.T + theta.bias
         warm_up: list[Tensor] = []
         real_classes = None
@@ -114,23 +106,30 @@ class HyperTransformer:
 
     def classifier(self, support: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
         """The CNN generated from a support set: query images `[Q, C, H, W]` → logits `[Q, n]`."""
-        theta, _, _ = self.generate(support, labels, self.batch_norm == "running", None)
-        own_moments = self.batch_norm == "query"
+        theta, _, _ = self.generate(support, labels)
+        return lambda query: self.classify(theta, query)
 
-        def classify(query: Tensor) -> Tensor:
-            activations = query_activations(self.cnn, theta, query, own_moments)
-            return logits_features(self.cnn, activations[-1]) @ theta.weight.T + theta.bias
-
-        return classify
+    def classify(self, theta: Theta, query: Tensor) -> Tensor:
+        """Query images `[Q, C, H, W]` → logits `[Q, n]`, by the CNN with weights θ."""
+        features = logits_features(self.cnn, query_activations(self.cnn, theta, query)[-1])
+        return features @ theta.weight.T + theta.bias
 
     def generate(
-        self, support: Tensor, labels: Tensor, running: bool, visible: Tensor | None
+        self,
+        support: Tensor,
+        labels: Tensor,
+        mode: str | None = None,
+        *,
+        training: bool = False,
+        visible: Tensor | None = None,
     ) -> tuple[Theta, list[Tensor], Samples]:
         """θ, each layer from the support activations that the layers before it produce.
 
         Also the support images followed by the output of each block, and what the generators know
-        of each image. `running` normalises with moving averages.
+        of each image. Arguments are those of `forward`.
         """
+        mode = mode or self.batch_norm
+        running = mode == "running" and not training
         embeddings = image_embedding(self.phi, self.buffers, support, running, visible)
         samples = Samples(labels, embeddings, visible)
         generators = [
@@ -138,7 +137,7 @@ class HyperTransformer:
             for index in range(self.cnn["layers"])
         ]
         slice_directions = self.slice_directions(generators, support, samples, running)
-        theta, supports = Theta(), [support]
+        theta, supports = Theta(own_moments=mode != "support" and not running), [support]
         for index, (generator, direction) in enumerate(
             zip(generators, slice_directions, strict=True)
         ):

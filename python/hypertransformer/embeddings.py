@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.layers import Parameters, batch_moments, batch_norm, running_moments
+from hypertransformer.layers import Parameters, batch_moments, batch_norm, running_moments
 
 
 def image_embedding(

@@ -8,24 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.embeddings import activation_embedding
-from baselines.layers import Options, Parameters, layer_norm
-from baselines.transformer import Transformer
-
-# Values of options that older checkpoints do not have: what the program did before the option.
-GENERATOR_DEFAULTS: Options = {
-    "allocation": "output",
-    "generate_bias": False,
-    "generate_batch_norm": False,
-    "support_gradient": False,
-    "kind": "encoder",
-    "pre_norm": False,
-    "logits_features": "embedded",
-    "attention": "softmax",
-    "inner_nonlinearity": "relu",
-    "skip_last_nonlinearity": False,
-    "per_layer": {},
-}
+from hypertransformer.embeddings import activation_embedding
+from hypertransformer.layers import Options, Parameters, layer_norm
+from hypertransformer.transformer import Transformer
 
 
 @dataclass
@@ -170,3 +155,22 @@ class LogitsGenerator(Generator):
             # The initialisation of Appendix A: logits start no larger than with 8 features.
             slices = slices * min(1.0, 3.0 / length**0.5)
         return slices[:, :-1], slices[:, -1]
+
+    def fits(self, length: int) -> bool:
+        """Whether the Transformer has the token width of a layer with `length` features."""
+        phi, name = self.phi, self.name
+
+        def outputs(convolution: str) -> int:
+            kernel = phi.get(f"{convolution}.kernel")
+            return 0 if kernel is None else kernel.shape[0]
+
+        features = outputs("image_embedding.layer4")
+        if self.settings["logits_features"] != "embedded":
+            features += length
+        if self.settings["logits_features"] != "flat":
+            features += outputs(f"{name}.activation_embedding.convolution1")
+        separate = self.settings["kind"] == "separate"
+        width = length + 1 if separate else max(length + 1, features)
+        stack = "decoder" if separate else "encoder"
+        found = phi[f"{name}.{stack}.layer1.attention.query.weight"].shape[1]
+        return found == phi[f"{name}.placeholders"].shape[1] + width

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.layers import (
+from hypertransformer.layers import (
     LEAKY_SLOPE,
     Moments,
     Options,
@@ -16,16 +16,6 @@ from baselines.layers import (
     batch_moments,
     batch_norm,
 )
-
-# Values of options that older checkpoints do not have: what the program did before the option.
-CNN_DEFAULTS: Options = {
-    "stride": 1,
-    "padding": "same",
-    "pooling": "max",
-    "pooled_layers": None,
-    "activation": "relu",
-    "head": "flatten",
-}
 
 
 @dataclass
@@ -36,6 +26,8 @@ class Theta:
     """For each block `kernel`, `gamma`, `beta` and, if it has one, `bias`."""
     moments: list[Moments | None] = field(default_factory=list)
     """For each block what its support activations were normalised with."""
+    own_moments: bool = False
+    """Whether queries are normalised with their own moments instead."""
     weight: Tensor = field(default_factory=lambda: torch.empty(0))
     """The logits layer, `[n, length]`."""
     bias: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -79,6 +71,11 @@ def learned_weights(phi: Parameters, index: int) -> Parameters:
     }
 
 
+def pools(cnn: Options, index: int) -> bool:
+    """Whether the pooling of block `index` takes place."""
+    return cnn["pooled_layers"] is None or index < cnn["pooled_layers"]
+
+
 def block(
     cnn: Options,
     index: int,
@@ -105,22 +102,17 @@ def block(
         elif operation == "activation":
             leaky = cnn["activation"] == "leaky_relu"
             images = F.leaky_relu(images, LEAKY_SLOPE) if leaky else F.relu(images)
-        elif cnn["pooled_layers"] is None or index < cnn["pooled_layers"]:
+        elif pools(cnn, index):
             pool = F.max_pool2d if cnn["pooling"] == "max" else F.avg_pool2d
             images = pool(images, 2)
     return images, moments
 
 
-def query_activations(
-    cnn: Options, theta: Theta, images: Tensor, own_moments: bool
-) -> list[Tensor]:
-    """Query images, then the output of each block.
-
-    Batch-norm uses the moments of the queries themselves (`own_moments`) or those in θ.
-    """
+def query_activations(cnn: Options, theta: Theta, images: Tensor) -> list[Tensor]:
+    """Query images, then the output of each block."""
     activations = [images]
     for index, weights in enumerate(theta.layers):
-        moments = None if own_moments else theta.moments[index]
+        moments = None if theta.own_moments else theta.moments[index]
         activations.append(block(cnn, index, activations[-1], weights, moments)[0])
     return activations
 
@@ -129,3 +121,22 @@ def logits_features(cnn: Options, activations: Tensor) -> Tensor:
     """Output of the last block `[N, C, H, W]` → features of the logits layer `[N, length]`."""
     average = cnn["head"] == "average"
     return activations.mean((2, 3)) if average else activations.flatten(1)
+
+
+def feature_length(cnn: Options, channels: int, height: int, width: int) -> int:
+    """Number of features of the logits layer for images `[C, H, W]`; 0 if a map is empty."""
+    size = cnn["kernel_size"]
+    padding = size // 2 if cnn["padding"] == "same" else 0
+    for index in range(cnn["layers"]):
+        channels = cnn["channels"]
+        for operation in cnn["block"]:
+            if operation == "convolution":
+                height, width = (
+                    max(0, (side + 2 * padding - size) // cnn["stride"] + 1)
+                    for side in (height, width)
+                )
+            elif operation == "pool" and pools(cnn, index):
+                height, width = height // 2, width // 2
+            if not (height and width):
+                return 0
+    return channels if cnn["head"] == "average" else channels * height * width
