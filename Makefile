@@ -17,7 +17,9 @@ MINUTES ?= 10
 READERS ?=
 EPISODES ?= 1000
 KILLS ?= 200
-RUN ?= runs/$(shell file=$$(basename -- $(call quoted,EXPERIMENT)); echo "$${file%.*}")
+# The recipe beneath EXPERIMENT; without it the one that the file names.
+PRESET ?=
+RUN ?= runs/$(shell file=$$(basename -- $(call quoted,EXPERIMENT)); echo "$${file%.*}")$(if $(PRESET),-$(PRESET))
 BINARY := target/release/hypertransformer
 PYTORCH ?= .venv-baselines/bin/python
 PYTORCH_SETUP := $(if $(filter .venv-baselines/bin/python,$(PYTORCH)),.venv-baselines/ready)
@@ -26,7 +28,7 @@ RESUME = $(if $(filter --force --resume,$(ARGS)),,$(shell test ! -e $(call quote
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
-	@echo "variables: DATASET=$(subst $(SPACE),|,$(TRAINABLE))  EXPERIMENT=FILE.yaml  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH  CHANNELS='4 8 16'  MINUTES=10  EPISODES=1000  KILLS=200"
+	@echo "variables: DATASET=$(subst $(SPACE),|,$(TRAINABLE))  EXPERIMENT=FILE.yaml  PRESET=paper|fast  RUN=runs/NAME  ARGS='--set train.steps=1000'  FROM=PATH  CHANNELS='4 8 16'  MINUTES=10  EPISODES=1000  KILLS=200"
 
 setup: ## find libtorch 2.13, or install it into .venv (instant the second time)
 	@command -v cargo >/dev/null || { echo "error: cargo is missing: install Rust, see https://rustup.rs" >&2; exit 1; }
@@ -39,7 +41,7 @@ experiment-known:
 	@test -n $(call quoted,EXPERIMENT) || { echo "error: DATASET=$(DATASET): expected one of $(subst $(SPACE),$(COMMA)$(SPACE),$(TRAINABLE))" >&2; exit 2; }
 
 train: experiment-known build ## train DATASET (or EXPERIMENT), evaluate, print the run folder
-	$(BINARY) train $(call quoted,EXPERIMENT) --run-dir $(call quoted,RUN) $(RESUME) $(ARGS)
+	$(BINARY) train $(call quoted,EXPERIMENT) $(if $(PRESET),--preset $(call quoted,PRESET)) --run-dir $(call quoted,RUN) $(RESUME) $(ARGS)
 	$(BINARY) evaluate $(call quoted,RUN) --split test --episodes 1000 --output $(call quoted,RUN)/evaluation-quick.json
 	@echo "run folder:" $(call quoted,RUN)"; show it with: make tensorboard"
 

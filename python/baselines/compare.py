@@ -1,6 +1,6 @@
 """Trains every method with the same budget and evaluates all on the same episodes.
 
-    python -m baselines.compare experiments/table1/omniglot-1shot-8ch-fast.yaml --channels 4 8 16
+    python -m baselines.compare experiments/table1/omniglot-1shot-8ch.yaml --channels 4 8 16
 
 The experiment defines pack, episodes and augmentation. The HyperTransformer is trained by the Rust
 program, its rivals here. Budgets are CPU minutes on one thread, validation included. After an

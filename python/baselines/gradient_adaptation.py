@@ -1,6 +1,6 @@
 """Estimates what task-specific convolutions could gain, with gradient steps on the support set.
 
-    python -m baselines.gradient_adaptation runs/omniglot-5shot-4ch-logits-fast
+    python -m baselines.gradient_adaptation runs/omniglot-5shot-4ch-logits
 
 Takes a trained run that generates only its logits layer and trains it further, twice, on the same
 episodes: once unchanged, and once with a few gradient steps of the convolutions on the support set

@@ -14,14 +14,13 @@ use hypertransformer::pack::pack::Pack;
 use hypertransformer::pack::part::Part;
 use hypertransformer::report::console::{OutputError, tell};
 use hypertransformer::run::assemble::{build_model, evaluation_sampler, training_sampler};
-use hypertransformer::settings::file::load;
 use hypertransformer::train::gradient::{Objective, step_gradient};
 use hypertransformer::train::training_loader;
 use serde_json::json;
 use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::cli::open::pack::ensure_pack;
-use crate::cli::shared::ComputeArguments;
+use crate::cli::shared::{ComputeArguments, SettingsArguments};
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum What {
@@ -53,9 +52,8 @@ pub(super) struct BenchArguments {
     /// The experiment to time
     #[arg(long, default_value = "experiments/synthetic.yaml")]
     experiment: PathBuf,
-    /// Override a key of the experiment (repeatable)
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    overrides: Vec<String>,
+    #[command(flatten)]
+    settings: SettingsArguments,
     /// Number of episodes to time, after a tenth as many to warm up
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     episodes: u64,
@@ -67,7 +65,7 @@ pub(super) struct BenchArguments {
 }
 
 pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
-    let experiment = load(&arguments.experiment, &arguments.overrides)?;
+    let experiment = arguments.settings.load(&arguments.experiment)?.experiment;
     let compute = arguments.compute.start(experiment.train.precision)?;
     if arguments.what == What::Products {
         products(compute.device, arguments.json)?;

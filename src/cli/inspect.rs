@@ -12,17 +12,18 @@ use hypertransformer::model::summary::{LayerSummary, ModelSummary};
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::report::console::{OutputError, say, tell};
 use hypertransformer::settings::experiment::Experiment;
-use hypertransformer::settings::file::{load, to_yaml};
+use hypertransformer::settings::file::{Loaded, to_yaml};
 use hypertransformer::settings::model::ModelOptions;
 use serde_json::json;
+
+use crate::cli::shared::SettingsArguments;
 
 #[derive(Args)]
 pub(super) struct InspectArguments {
     /// The experiment, a YAML file (see experiments/)
     experiment: PathBuf,
-    /// Override a key of the experiment, e.g. --set cnn.channels=16 (repeatable)
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    overrides: Vec<String>,
+    #[command(flatten)]
+    settings: SettingsArguments,
     /// Channels, height and width of the images [default: as in the pack of the experiment]
     #[arg(long, value_name = "CxHxW", value_parser = image)]
     image: Option<MapSize>,
@@ -32,12 +33,13 @@ pub(super) struct InspectArguments {
 }
 
 pub(super) fn run(arguments: &InspectArguments) -> anyhow::Result<ExitCode> {
-    let experiment = load(&arguments.experiment, &arguments.overrides)?;
+    let loaded = arguments.settings.load(&arguments.experiment)?;
+    let experiment = &loaded.experiment;
     let image = match arguments.image {
         Some(image) => image,
-        None => image_of_pack(&experiment)?,
+        None => image_of_pack(experiment)?,
     };
-    let model = HyperTransformer::new(&ModelOptions::from(&experiment), image)?;
+    let model = HyperTransformer::new(&ModelOptions::from(experiment), image)?;
     let episode = &experiment.episode;
     let unlabeled = (episode.way + episode.distractors) * episode.unlabeled;
     let support = episode.way * episode.shot + unlabeled;
@@ -46,12 +48,38 @@ pub(super) fn run(arguments: &InspectArguments) -> anyhow::Result<ExitCode> {
         say(note);
     }
     if arguments.json {
-        tell(json!({ "experiment": experiment, "model": summary }))?;
+        tell(json!({
+            "experiment": experiment,
+            "origins": loaded.origins,
+            "model": summary,
+        }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    tell(to_yaml(&experiment))?;
+    tell(with_origins(&loaded))?;
     print(&summary)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Column of the origins, if the value leaves space.
+const ORIGIN_COLUMN: usize = 40;
+
+/// The experiment as YAML, with the origin of each value that is not a default as a comment.
+fn with_origins(loaded: &Loaded) -> String {
+    let mut text = String::new();
+    // The keys that the line is below, with their indentation.
+    let mut open: Vec<(usize, String)> = Vec::new();
+    for line in to_yaml(&loaded.experiment).lines() {
+        let indentation = line.len() - line.trim_start().len();
+        let key = line.trim_start().split(':').next().unwrap_or_default();
+        open.retain(|(outer, _)| *outer < indentation);
+        open.push((indentation, key.to_owned()));
+        let keys: Vec<&str> = open.iter().map(|(_, key)| key.as_str()).collect();
+        match loaded.origins.get(&keys.join(".")) {
+            Some(origin) => text.push_str(&format!("{line:ORIGIN_COLUMN$} # {origin}\n")),
+            None => text.push_str(&format!("{line}\n")),
+        }
+    }
+    text
 }
 
 fn image(text: &str) -> Result<MapSize, String> {

@@ -10,22 +10,21 @@ use hypertransformer::report::console::say;
 use hypertransformer::run::facts::CHANGEABLE;
 use hypertransformer::run::folder::{CONFIG, RunError};
 use hypertransformer::settings::experiment::Experiment;
-use hypertransformer::settings::file::{load, reload};
+use hypertransformer::settings::file::{load_with, reload};
 use hypertransformer::train::{Outcome, TrainOptions, train};
 
 use crate::cli::open::pack::{PackArguments, ensure_pack, pack_of_run};
-use crate::cli::shared::{ComputeArguments, default_run_dir};
+use crate::cli::shared::{ComputeArguments, SettingsArguments, default_run_dir};
 
 #[derive(Args)]
 pub(super) struct TrainArguments {
     /// The experiment, a YAML file (see experiments/); with --resume the folder of a run is enough
     experiment: PathBuf,
-    /// The run folder [default: runs/<experiment file's stem>]
+    /// The run folder [default: runs/<experiment file's stem>, with --preset runs/<stem>-<preset>]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Override a key of the experiment, e.g. --set train.steps=1000 (repeatable)
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    overrides: Vec<String>,
+    #[command(flatten)]
+    settings: SettingsArguments,
     #[command(flatten)]
     pack: PackArguments,
     #[command(flatten)]
@@ -67,16 +66,22 @@ fn key(text: &str) -> &str {
 /// The experiment and the folder of its run.
 fn experiment(arguments: &TrainArguments) -> anyhow::Result<(Experiment, PathBuf)> {
     let given = &arguments.experiment;
-    let overrides = [&arguments.overrides[..], &arguments.changes].concat();
+    let settings = &arguments.settings;
+    let preset = settings.preset.as_deref();
+    let overrides = [&settings.overrides[..], &arguments.changes].concat();
     if !given.is_dir() {
-        let run = || default_run_dir(given);
+        let run = || default_run_dir(given, preset);
         let run = arguments.run_dir.clone().unwrap_or_else(run);
-        return Ok((load(given, &overrides)?, run));
+        return Ok((load_with(given, preset, &overrides)?.experiment, run));
     }
     let (folder, program) = (given.display(), "hypertransformer train");
     ensure!(
         arguments.resume && arguments.run_dir.is_none(),
         "{folder} is a folder, expected an experiment\nhint: if it holds a run, continue it with `{program} {folder} --resume`"
+    );
+    ensure!(
+        preset.is_none(),
+        "--preset: the run in {folder} has its settings, expected an experiment"
     );
     let config = given.join(CONFIG);
     ensure!(

@@ -42,7 +42,7 @@ pub static DATA_SETS: &[DataSet] = &[
         default_size: Some(28),
         partial: false,
         importer: omniglot::import,
-        experiment: Some("experiments/table1/omniglot-1shot-8ch-fast.yaml"),
+        experiment: Some("experiments/table1/omniglot-1shot-8ch.yaml"),
     },
     DataSet {
         name: "mini-imagenet",
@@ -65,7 +65,7 @@ pub static DATA_SETS: &[DataSet] = &[
         default_size: Some(84),
         partial: true,
         importer: mini_imagenet::import,
-        experiment: Some("experiments/table1/mini-imagenet-1shot-8ch-fast.yaml"),
+        experiment: Some("experiments/table1/mini-imagenet-1shot-8ch.yaml"),
     },
     DataSet {
         name: "tiered-imagenet",
@@ -88,7 +88,7 @@ pub static DATA_SETS: &[DataSet] = &[
         default_size: Some(84),
         partial: true,
         importer: tiered_imagenet::import,
-        experiment: Some("experiments/table1/tiered-imagenet-1shot-8ch-fast.yaml"),
+        experiment: Some("experiments/table1/tiered-imagenet-1shot-8ch.yaml"),
     },
     DataSet {
         name: "cifar-fs",

@@ -319,7 +319,7 @@ fn errors_in_a_configuration_exit_with_code_2_and_without_a_backtrace() {
 fn the_error_for_a_missing_pack_names_the_files_and_the_import_command() {
     for (experiment, pack, files, source) in [
         (
-            "omniglot-1shot-8ch-fast",
+            "omniglot-1shot-8ch",
             "omniglot",
             "images_background.zip",
             "omniglot",
@@ -366,7 +366,7 @@ fn inspect_shows_sizes_and_costs_without_a_pack() {
     let output = hypertransformer()
         .args([
             "inspect",
-            "experiments/table1/omniglot-1shot-8ch-fast.yaml",
+            "experiments/table1/omniglot-1shot-8ch.yaml",
             "--json",
         ])
         .args(["--image", "1x28x28", "--set", "generator.generates=last 1"])

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hypertransformer::settings::experiment::Experiment;
-use hypertransformer::settings::file::{load, to_yaml};
+use hypertransformer::settings::file::{Loaded, load, load_with, to_yaml};
 use hypertransformer::settings::generator::GeneratorOptions;
 
 fn file(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
@@ -289,5 +289,83 @@ fn a_file_without_a_key_is_refused() {
     for text in ["", "\n", "# nothing yet\n", "---\n"] {
         let error = error(text, &[]);
         assert!(error.contains("x.yaml is empty"), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn a_preset_lies_beneath_the_file_and_the_files_that_it_extends() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = "train: {steps: 9, seed: 1}\ngenerator: {heads: 8, layers: 8}\n";
+    file(folder.path(), "slow.yaml", slow);
+    file(
+        folder.path(),
+        "base.yaml",
+        "generator: {heads: 4}\npreset: slow\npresets:\n  slow: {extends: slow.yaml}\n  quick: {train: {steps: 3}}\n",
+    );
+    let path = file(
+        folder.path(),
+        "x.yaml",
+        "extends: base.yaml\ntrain: {seed: 2}\npresets:\n  slow: {generator: {label_dim: 16}}\n  quick: {train: {seed: 5}}\n",
+    );
+    let of = |preset: Option<&str>| load_with(&path, preset, &["cnn.layers=3".to_owned()]).unwrap();
+    let values = |loaded: &Loaded| {
+        let (train, generator) = (&loaded.experiment.train, &loaded.experiment.generator);
+        (
+            train.steps,
+            train.seed,
+            generator.heads,
+            generator.layers,
+            generator.label_dim,
+        )
+    };
+    let (named, quick) = (of(None), of(Some("quick")));
+    assert_eq!(values(&named), (9, 2, 4, 8, 16));
+    assert_eq!(values(&quick), (3, 2, 4, 3, 32));
+    let ends =
+        |key: &str, end: &str| assert!(named.origins[key].ends_with(end), "{:?}", named.origins);
+    ends("train.steps", "slow.yaml");
+    ends("train.seed", "x.yaml");
+    ends("generator.heads", "base.yaml");
+    ends("generator.label_dim", "x.yaml, preset slow");
+    ends("cnn.layers", "--set");
+    assert!(!named.origins.contains_key("cnn.channels"));
+}
+
+#[test]
+fn presets_that_do_not_exist_are_named_with_those_that_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = "presets: {paper: {}, fast: {train: {stepz: 1}}}\n";
+    for (text, preset, expected) in [
+        (
+            with,
+            Some("fats"),
+            "preset: fats: expected one of fast, paper",
+        ),
+        (with, None, "preset: none: expected one of fast, paper"),
+        (with, Some("paper"), "train.stepz: unknown key"),
+        (
+            "train: {steps: 1}\n",
+            Some("fast"),
+            "the experiment has no presets",
+        ),
+        (
+            "preset: [fast]\n",
+            None,
+            "preset: expected the name of a preset",
+        ),
+        (
+            "presets: fast\n",
+            None,
+            "presets: expected names of presets",
+        ),
+        (
+            "presets: {fast: 3}\n",
+            None,
+            "presets: expected names of presets",
+        ),
+    ] {
+        let path = file(folder.path(), "x.yaml", text);
+        let error = load_with(&path, preset, &[]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
     }
 }

@@ -9,7 +9,7 @@ use hypertransformer::model::hypertransformer::HyperTransformer;
 use hypertransformer::model::map_size::MapSize;
 use hypertransformer::pack::shape::Element;
 use hypertransformer::settings::experiment::Experiment;
-use hypertransformer::settings::file::load;
+use hypertransformer::settings::file::{load, load_with};
 use hypertransformer::settings::model::ModelOptions;
 use hypertransformer::settings::train::TrainConfig;
 use hypertransformer::train::gradient::{Objective, Prepared, step_gradient};
@@ -128,6 +128,19 @@ fn each_experiment_takes_a_finite_step() {
         let experiment = load(&path, &[]).unwrap();
         if taken.insert(settings_of_a_step(&experiment)) {
             take_a_step(&path.display().to_string(), &experiment);
+        }
+    }
+}
+
+/// Whatever the recipe, what a file itself says holds.
+#[test]
+fn each_experiment_is_valid_with_both_presets() {
+    for path in experiments() {
+        for preset in ["paper", "fast"] {
+            let loaded = load_with(&path, Some(preset), &[]).unwrap();
+            let recipe = |(_, origin): &(&String, &String)| origin.contains("presets/");
+            let from_recipe: Vec<_> = loaded.origins.iter().filter(recipe).collect();
+            assert!(!from_recipe.is_empty(), "{}", path.display());
         }
     }
 }

@@ -13,22 +13,20 @@ use hypertransformer::pack::part::Part;
 use hypertransformer::report::console::tell;
 use hypertransformer::run::assemble::evaluation_sampler;
 use hypertransformer::run::facts::argv;
-use hypertransformer::settings::file::load;
 use hypertransformer::settings::train::Precision;
 use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::cli::open::pack::{PackArguments, ensure_pack};
 use crate::cli::output::{ensure_replaceable, has_key};
-use crate::cli::shared::ComputeArguments;
+use crate::cli::shared::{ComputeArguments, SettingsArguments};
 
 #[derive(Args)]
 pub(in crate::cli) struct OracleArguments {
     /// The experiment, whose CNN, pack and number of classes are used
     experiment: PathBuf,
-    /// Override a key of the experiment, e.g. --set cnn.channels=6 (repeatable)
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    overrides: Vec<String>,
+    #[command(flatten)]
+    settings: SettingsArguments,
     /// Part of the classes to draw from: train, validation or test
     #[arg(long, default_value = "train")]
     split: Part,
@@ -62,7 +60,7 @@ pub(in crate::cli) fn run(arguments: &OracleArguments) -> anyhow::Result<ExitCod
     if let Some(output) = &arguments.output {
         ensure_replaceable(output, "a summary of oracles", |head| has_key(head, "sets"))?;
     }
-    let experiment = load(&arguments.experiment, &arguments.overrides)?;
+    let experiment = arguments.settings.load(&arguments.experiment)?.experiment;
     let compute = arguments.compute.start(Precision::Full)?;
     ensure_pack(&experiment.data.pack, false)?;
     let pack = Arc::new(arguments.pack.open(&experiment.data.pack)?);

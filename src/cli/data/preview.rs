@@ -12,10 +12,10 @@ use hypertransformer::pack::part::Part;
 use hypertransformer::pack::shape::Element;
 use hypertransformer::report::console::{say, tell};
 use hypertransformer::run::assemble::{evaluation_sampler, training_sampler};
-use hypertransformer::settings::file::load;
 
 use crate::cli::open::pack::ensure_pack;
 use crate::cli::output::{ensure_replaceable, is_png};
+use crate::cli::shared::SettingsArguments;
 
 #[derive(Args)]
 pub(in crate::cli) struct PreviewArguments {
@@ -25,9 +25,8 @@ pub(in crate::cli) struct PreviewArguments {
     /// Show an episode of this experiment, as the model gets it
     #[arg(long, value_name = "FILE.yaml")]
     experiment: Option<PathBuf>,
-    /// Override a key of the experiment, e.g. --set episode.shot=5 (repeatable)
-    #[arg(long = "set", value_name = "KEY=VALUE", requires = "experiment")]
-    overrides: Vec<String>,
+    #[command(flatten)]
+    settings: SettingsArguments,
     /// Number of the episode
     #[arg(long, default_value_t = 0, requires = "experiment")]
     episode: u64,
@@ -53,6 +52,12 @@ pub(in crate::cli) fn run(arguments: &PreviewArguments) -> anyhow::Result<ExitCo
         path.display()
     );
     ensure_replaceable(path, "a PNG", is_png)?;
+    let settings = &arguments.settings;
+    ensure!(
+        arguments.experiment.is_some()
+            || settings.preset.is_none() && settings.overrides.is_empty(),
+        "--preset and --set change an experiment: expected one with --experiment"
+    );
     let rows = match (&arguments.pack, &arguments.experiment) {
         (Some(pack), _) => {
             let pack = pictures(pack)?;
@@ -64,7 +69,7 @@ pub(in crate::cli) fn run(arguments: &PreviewArguments) -> anyhow::Result<ExitCo
             class_rows(&pack, &classes, arguments.images)
         }
         (None, Some(experiment)) => {
-            let experiment = load(experiment, &arguments.overrides)?;
+            let experiment = settings.load(experiment)?.experiment;
             ensure_pack(&experiment.data.pack, false)?;
             let pack = Arc::new(pictures(&experiment.data.pack)?);
             let sampler = match arguments.split {

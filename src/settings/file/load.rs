@@ -1,31 +1,70 @@
 //! Loads an experiment: its files, then overrides, then checks of the whole.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_yaml::Value;
 
 use crate::base::files::at_home;
-use crate::settings::experiment::Experiment;
+use crate::settings::experiment::{Experiment, by_name};
 use crate::settings::file::check::faults;
 use crate::settings::file::error::ConfigError;
-use crate::settings::file::read::{LARGEST, read, read_text};
+use crate::settings::file::read::{LARGEST, of_preset, read, read_text};
 use crate::settings::file::schema::Schema;
 use crate::settings::tree::{merge, nested};
 
 /// Largest number of keys in the path of an override, more than any setting has; bounds recursion.
 const MAX_DEPTH: usize = 8;
 
-/// Reads the experiment at `path` with the files that it extends, applies `overrides`, each in the form
-/// `KEY.PATH=VALUE`, and validates the result.
+/// An experiment with the origin of each value.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// The file or option that each setting comes from, by its dotted name. The others have their default.
+    pub origins: BTreeMap<String, String>,
+}
+
+/// Reads the experiment at `path` as [`load_with`] does, with the preset that it names.
+///
+/// # Errors
+/// As [`load_with`].
+pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment, ConfigError> {
+    Ok(load_with(path, None, overrides)?.experiment)
+}
+
+/// Reads the experiment at `path` with the files that it extends, above the settings of a preset: `preset`, or else the
+/// one that the files name. Applies `overrides`, each in the form `KEY.PATH=VALUE`, and validates the result.
 ///
 /// # Errors
 /// [`ConfigError::Faults`] with all invalid keys and values, or another [`ConfigError`] if a file cannot be used.
-pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment, ConfigError> {
+pub fn load_with(
+    path: &Path,
+    preset: Option<&str>,
+    overrides: &[String],
+) -> Result<Loaded, ConfigError> {
     let (schema, mut all_faults) = (Schema::new(), Vec::new());
-    let merged = read(path, &schema, &mut all_faults)?;
+    let files = read(path, &schema, &mut all_faults)?;
+    let recipe = of_preset(&files, preset).unwrap_or_else(|fault| {
+        all_faults.push(fault);
+        Vec::new()
+    });
+    let mut origins = BTreeMap::new();
     let mut tree = Value::Mapping(schema.all.clone());
-    merge(&mut tree, merged);
-    overridden(path, tree, overrides, &schema, all_faults)
+    for layer in recipe.into_iter().chain(files) {
+        origins.extend(names(&layer.settings).map(|name| (name, layer.origin.clone())));
+        merge(&mut tree, layer.settings);
+    }
+    for value in overrides
+        .iter()
+        .filter_map(|text| override_value(text).ok())
+    {
+        origins.extend(names(&value).map(|name| (name, "--set".to_owned())));
+    }
+    Ok(Loaded {
+        experiment: overridden(path, tree, overrides, &schema, all_faults)?,
+        origins,
+    })
 }
 
 /// Reads the complete experiment at `path`, as [`to_yaml`] has written it, and applies `overrides` as [`load`] does. Keys
@@ -37,6 +76,11 @@ pub fn reload(path: &Path, overrides: &[String]) -> Result<Experiment, ConfigErr
     let complete = parse(&read_text(path)?, path)?;
     let tree = serde_yaml::to_value(complete).unwrap_or_default();
     overridden(path, tree, overrides, &Schema::new(), Vec::new())
+}
+
+/// The dotted names of the settings in a tree.
+fn names(tree: &Value) -> impl Iterator<Item = String> + use<> {
+    by_name(&serde_json::to_value(tree).unwrap_or_default()).into_keys()
 }
 
 /// The experiment of a complete tree and overrides, if all of it is valid.

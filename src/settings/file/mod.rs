@@ -9,5 +9,5 @@ mod read;
 mod schema;
 
 pub use error::ConfigError;
-pub use load::{load, parse, reload, to_yaml};
+pub use load::{Loaded, load, load_with, parse, reload, to_yaml};
 pub(crate) use read::read_text;

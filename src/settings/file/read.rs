@@ -1,18 +1,21 @@
-//! Reads experiment files and merges each into the files that it extends.
+//! Reads experiment files: the settings of each, of the files that it extends, and of its presets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{Error, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_yaml::{Mapping, Value};
 
 use crate::base::files;
 use crate::settings::file::error::ConfigError;
 use crate::settings::file::schema::Schema;
-use crate::settings::tree::merge;
 
 /// The key that names the file or files that a file extends.
 const EXTENDS: &str = "extends";
+/// The key that names the preset whose settings lie beneath those of the file.
+const PRESET: &str = "preset";
+/// The key below which each preset has settings of its own.
+const PRESETS: &str = "presets";
 
 /// Size in bytes of the largest experiment. One that sets every key of every layer is smaller, and aliases in a larger
 /// one could take gigabytes.
@@ -41,20 +44,75 @@ pub(crate) fn read_text(path: &Path) -> Result<String, ConfigError> {
     String::from_utf8(bytes).map_err(|_| failed(Error::new(ErrorKind::InvalidData, problem)))
 }
 
-/// Reads the file at `path` and merges it into the files that it extends.
+/// What one file sets, or one preset in it.
+#[derive(Clone)]
+pub(super) struct Layer {
+    /// The file, its links resolved, and the preset.
+    source: (PathBuf, String),
+    /// The file as it was named, and the preset.
+    pub(super) origin: String,
+    /// The settings.
+    pub(super) settings: Value,
+    /// The preset that is used if the user names none.
+    preset: Option<String>,
+    /// The layers of each preset that the file has settings for.
+    presets: BTreeMap<String, Vec<Layer>>,
+}
+
+/// Reads the file at `path` and those that it extends. Later layers replace settings of earlier ones.
 pub(super) fn read(
     path: &Path,
     schema: &Schema,
     faults: &mut Vec<String>,
-) -> Result<Value, ConfigError> {
+) -> Result<Vec<Layer>, ConfigError> {
     let mut files = Files {
         schema,
         faults,
         open: Vec::new(),
-        merged: HashMap::new(),
+        layers: HashMap::new(),
         named: 0,
     };
     files.read(path)
+}
+
+/// The layers of the preset `chosen`, or else of the one that the files name, which lie beneath all others.
+///
+/// # Errors
+/// A fault, if the files have no such preset or name none of theirs.
+pub(super) fn of_preset(layers: &[Layer], chosen: Option<&str>) -> Result<Vec<Layer>, String> {
+    let known: BTreeSet<&str> = layers
+        .iter()
+        .flat_map(|layer| layer.presets.keys().map(String::as_str))
+        .collect();
+    let known: Vec<&str> = known.into_iter().collect();
+    let mut named = layers.iter().rev();
+    let named = named.find_map(|layer| layer.preset.as_deref());
+    match chosen.or(named) {
+        None if known.is_empty() => Ok(Vec::new()),
+        Some(name) if known.contains(&name) => {
+            let of_layer = layers.iter().filter_map(|layer| layer.presets.get(name));
+            Ok(last_of_each(of_layer.flatten().cloned().collect()))
+        }
+        Some(name) if known.is_empty() => {
+            Err(format!("{PRESET}: {name}: the experiment has no presets"))
+        }
+        name => {
+            let (name, known) = (name.unwrap_or("none"), known.join(", "));
+            Err(format!("{PRESET}: {name}: expected one of {known}"))
+        }
+    }
+}
+
+/// The layers, of equal ones only the last: it replaces what the others set.
+fn last_of_each(layers: Vec<Layer>) -> Vec<Layer> {
+    let mut seen = HashSet::new();
+    let mut kept: Vec<Layer> = layers
+        .into_iter()
+        .rev()
+        .filter(|layer| seen.insert(layer.source.clone()))
+        .collect();
+    kept.reverse();
+    kept
 }
 
 struct Files<'a> {
@@ -63,12 +121,12 @@ struct Files<'a> {
     /// The files that are being read: each extends the one after it.
     open: Vec<PathBuf>,
     /// What was read from each file, so that a file that several extend is read once.
-    merged: HashMap<PathBuf, Value>,
+    layers: HashMap<PathBuf, Vec<Layer>>,
     named: usize,
 }
 
 impl Files<'_> {
-    fn read(&mut self, path: &Path) -> Result<Value, ConfigError> {
+    fn read(&mut self, path: &Path) -> Result<Vec<Layer>, ConfigError> {
         let failed = |error| ConfigError::Read(path.to_path_buf(), error);
         let canonical = path.canonicalize().map_err(failed)?;
         if self.open.contains(&canonical) {
@@ -80,40 +138,118 @@ impl Files<'_> {
         if self.named > MOST_FILES || self.open.len() > DEEPEST {
             return Err(ConfigError::TooMany(path.to_path_buf()));
         }
-        if let Some(merged) = self.merged.get(&canonical) {
-            return Ok(merged.clone());
+        if let Some(layers) = self.layers.get(&canonical) {
+            return Ok(layers.clone());
         }
-        let mut own = mapping(&read_text(path)?, path)?;
-        let bases = self.bases(&mut own, path);
+        let own = mapping(&read_text(path)?, path)?;
         self.open.push(canonical.clone());
-        let mut merged = Value::Mapping(Mapping::new());
-        for base in bases {
-            let base = path
-                .parent()
-                .unwrap_or(Path::new(""))
-                .join(files::at_home(Path::new(&base)));
-            match self.read(&base) {
-                Ok(value) => merge(&mut merged, value),
-                Err(ConfigError::Read(base, error)) => {
-                    let (base, origin) = (base.display(), path.display());
-                    let fault = format!("{EXTENDS}: {base}: {error} ({origin})");
-                    self.faults.push(fault.replace("\nhint: ", "; "));
-                }
-                Err(error) => return Err(error),
+        let layers = self.section(own, path, &canonical, "")?;
+        self.open.pop();
+        self.layers.insert(canonical, layers.clone());
+        Ok(layers)
+    }
+
+    /// The layers of a file, or of a preset in it: those that it extends, then its own.
+    fn section(
+        &mut self,
+        mut own: Mapping,
+        path: &Path,
+        canonical: &Path,
+        preset: &str,
+    ) -> Result<Vec<Layer>, ConfigError> {
+        let origin = match preset {
+            "" => shown(path),
+            preset => format!("{}, preset {preset}", shown(path)),
+        };
+        let mut layers = Vec::new();
+        for base in self.bases(&mut own, &origin) {
+            layers.extend(self.base(&base, path)?);
+        }
+        if !preset.is_empty() {
+            // A preset has no presets.
+            for layer in &mut layers {
+                layer.presets.clear();
             }
         }
-        self.open.pop();
-        let origin = path.display().to_string();
-        let own = self
-            .schema
-            .keep_valid(Value::Mapping(own), &origin, self.faults);
-        merge(&mut merged, own);
-        self.merged.insert(canonical, merged.clone());
-        Ok(merged)
+        let (named, presets) = match preset {
+            "" => (
+                self.named_preset(&mut own, &origin),
+                self.presets(&mut own, path, canonical)?,
+            ),
+            _ => (None, BTreeMap::new()),
+        };
+        let settings = Value::Mapping(own);
+        layers.push(Layer {
+            source: (canonical.to_path_buf(), preset.to_owned()),
+            settings: self.schema.keep_valid(settings, &origin, self.faults),
+            origin,
+            preset: named,
+            presets,
+        });
+        Ok(last_of_each(layers))
+    }
+
+    /// The layers of a file that the file `path` extends.
+    fn base(&mut self, base: &str, path: &Path) -> Result<Vec<Layer>, ConfigError> {
+        let base = path
+            .parent()
+            .unwrap_or(Path::new(""))
+            .join(files::at_home(Path::new(base)));
+        match self.read(&base) {
+            Ok(layers) => Ok(layers),
+            Err(ConfigError::Read(base, error)) => {
+                let (base, origin) = (base.display(), path.display());
+                let fault = format!("{EXTENDS}: {base}: {error} ({origin})");
+                self.faults.push(fault.replace("\nhint: ", "; "));
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the name of the preset that a file uses out of it.
+    fn named_preset(&mut self, own: &mut Mapping, origin: &str) -> Option<String> {
+        let name = own.remove(PRESET)?;
+        let text = name.as_str().map(str::to_owned);
+        if text.is_none() {
+            let fault = format!("{PRESET}: expected the name of a preset ({origin})");
+            self.faults.push(fault);
+        }
+        text
+    }
+
+    /// Takes the settings that belong to presets out of a file.
+    fn presets(
+        &mut self,
+        own: &mut Mapping,
+        path: &Path,
+        canonical: &Path,
+    ) -> Result<BTreeMap<String, Vec<Layer>>, ConfigError> {
+        let mut found = BTreeMap::new();
+        let Some(presets) = own.remove(PRESETS) else {
+            return Ok(found);
+        };
+        let named = match presets {
+            Value::Mapping(presets) => presets,
+            _ => Mapping::from_iter([(Value::Null, Value::Null)]),
+        };
+        for (name, settings) in named {
+            match (name, settings) {
+                (Value::String(name), Value::Mapping(settings)) if !name.is_empty() => {
+                    let layers = self.section(settings, path, canonical, &name)?;
+                    found.insert(name, layers);
+                }
+                _ => self.faults.push(format!(
+                    "{PRESETS}: expected names of presets with settings below each ({})",
+                    path.display()
+                )),
+            }
+        }
+        Ok(found)
     }
 
     /// Takes the names of the files that a file extends out of it.
-    fn bases(&mut self, own: &mut Mapping, path: &Path) -> Vec<String> {
+    fn bases(&mut self, own: &mut Mapping, origin: &str) -> Vec<String> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let bases = match own.remove(EXTENDS) {
             None => Some(Vec::new()),
@@ -122,12 +258,26 @@ impl Files<'_> {
         };
         bases.unwrap_or_else(|| {
             self.faults.push(format!(
-                "{EXTENDS}: expected a file or a list of files ({})",
-                path.display()
+                "{EXTENDS}: expected a file or a list of files ({origin})"
             ));
             Vec::new()
         })
     }
+}
+
+/// A path without detours over folders that are left again.
+fn shown(path: &Path) -> String {
+    let mut kept = PathBuf::new();
+    for part in path.components() {
+        let leaves = part == Component::ParentDir;
+        if !(leaves
+            && matches!(kept.components().next_back(), Some(Component::Normal(_)))
+            && kept.pop())
+        {
+            kept.push(part);
+        }
+    }
+    kept.display().to_string()
 }
 
 /// The top level of an experiment.
