@@ -135,7 +135,6 @@ fn another_pack_is_named_in_the_result() {
         classes,
         seed,
         size,
-        ..SyntheticOptions::default()
     };
     let new = pack(folder.path().join("new.safetensors"), other(60, 1, 28));
     on(&new, &[]).success().stdout(contains(
