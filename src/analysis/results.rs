@@ -1,58 +1,17 @@
 //! Tables of many runs: runs that differ only in their seed are averaged.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use anyhow::ensure;
+use serde::Serialize;
 
-use crate::base::files;
+use crate::analysis::measured::{Evaluation, Measured, SEED, Settings};
+use crate::analysis::paper::{Published, published};
+use crate::analysis::training_log::Cost;
 use crate::evaluate::seeds::OverSeeds;
 use crate::evaluate::summary::{EpisodeRecord, Summary};
 use crate::run::facts::changes_no_step;
-use crate::run::folder::RunFolder;
-
-/// Settings by their dotted names.
-pub type Settings = BTreeMap<String, Value>;
-
-/// The seed of a run, over which groups are averaged.
-const SEED: &str = "train.seed";
-
-/// What must be equal for two evaluations to have measured the same episodes.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-struct Episodes {
-    split: String,
-    batch_norm: String,
-    query_sampling: String,
-    seed: u64,
-    scheme: String,
-    pack_content_hash: String,
-    way: usize,
-    shot: usize,
-    unlabeled: usize,
-    distractors: usize,
-    query: usize,
-    episodes: usize,
-}
-
-/// One evaluation of a run.
-#[derive(Clone, Debug)]
-struct Evaluation {
-    path: PathBuf,
-    episodes: Episodes,
-    records: Vec<EpisodeRecord>,
-}
-
-/// A run and its evaluations.
-#[derive(Clone, Debug)]
-pub struct Measured {
-    path: PathBuf,
-    settings: Settings,
-    test: Evaluation,
-    /// On training classes, if it was measured.
-    train: Option<Evaluation>,
-}
 
 /// Runs that are averaged, with their accuracies in percent.
 #[derive(Clone, Debug, Serialize)]
@@ -69,10 +28,45 @@ pub struct Group {
     pub episodes: usize,
     /// Statistics of batch-norm.
     pub batch_norm: String,
-    /// Accuracy on training classes over seeds, if each run has it.
-    pub train: Option<OverSeeds>,
+    /// Accuracy on training classes, if each run has it.
+    pub train: Option<TrainingAccuracy>,
+    /// What training cost, averaged over the runs, if each recorded it.
+    pub cost: Option<Cost>,
+    /// The paper's accuracies of this system.
+    pub paper: Vec<Published>,
     /// Against the runs that were named for comparison, over the seeds that both have.
     pub difference: Option<Difference>,
+}
+
+/// Accuracy on training classes over seeds.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainingAccuracy {
+    /// Over seeds, in percent.
+    pub over_seeds: OverSeeds,
+    /// How it was measured.
+    pub source: TrainingSource,
+}
+
+/// How accuracy on training classes was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainingSource {
+    /// By `evaluate --split train`, as on test classes.
+    Evaluation,
+    /// By the training itself, on its own episodes, over the last 5 % of its steps.
+    Log,
+}
+
+/// What a difference over several seeds says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The interval over seeds is above 0.
+    Ahead,
+    /// The interval over seeds is below 0.
+    Behind,
+    /// The interval over seeds contains 0.
+    Open,
 }
 
 /// The difference between two groups on the same episodes, in percentage points.
@@ -82,96 +76,15 @@ pub struct Difference {
     pub over_seeds: OverSeeds,
     /// Half width of the 95 % interval over pairs of episodes within a pair of runs, averaged.
     pub episodes_ci95: f64,
-}
-
-impl Evaluation {
-    fn read(path: &Path) -> anyhow::Result<Evaluation> {
-        let context = || format!("could not read {}", path.display());
-        let text = files::read_text(path, files::LARGEST_TABLE).with_context(context)?;
-        let episodes: Episodes = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a complete evaluation", path.display()))?;
-        let path = path.with_extension("jsonl");
-        let context = || format!("could not read {}", path.display());
-        let lines = files::read_text(&path, files::LARGEST_TABLE).with_context(context)?;
-        let records: Vec<EpisodeRecord> = lines
-            .lines()
-            .map(serde_json::from_str)
-            .collect::<Result<_, _>>()
-            .with_context(|| format!("{} is not a list of episodes", path.display()))?;
-        ensure!(
-            records.len() == episodes.episodes && !records.is_empty(),
-            "{} has {} episodes, its summary says {}\nhint: evaluate the run again",
-            path.display(),
-            records.len(),
-            episodes.episodes
-        );
-        Ok(Evaluation {
-            path,
-            episodes,
-            records,
-        })
-    }
-
-    fn summary(&self) -> Summary {
-        Summary::of(&self.records)
-    }
-}
-
-impl Measured {
-    /// Reads the evaluation of test episodes with the run's own statistics of batch-norm, or the one called `name`,
-    /// without its ending.
-    ///
-    /// # Errors
-    /// If the folder holds no run or the run has no such evaluation.
-    pub fn read(path: &Path, name: Option<&str>) -> anyhow::Result<Measured> {
-        let (_, experiment) = RunFolder::open(path)?;
-        let name = match name {
-            Some(name) => name.to_owned(),
-            None => format!("evaluation-test-{}", experiment.batch_norm),
-        };
-        let file = path.join(format!("{name}.json"));
-        ensure!(
-            file.exists(),
-            "{} has no {name}.json; it has {}\nhint: run `hypertransformer evaluate {}`, or name another with --evaluation",
-            path.display(),
-            evaluations(path),
-            path.display()
-        );
-        let train = path.join(name.replacen("-test-", "-train-", 1) + ".json");
-        Ok(Measured {
-            path: path.to_path_buf(),
-            settings: experiment.by_name(),
-            test: Evaluation::read(&file)?,
-            train: match train.exists() && train != file {
-                true => Some(Evaluation::read(&train)?),
-                false => None,
-            },
-        })
-    }
-
-    fn seed(&self) -> &Value {
-        self.settings.get(SEED).unwrap_or(&Value::Null)
-    }
-}
-
-fn evaluations(path: &Path) -> String {
-    let names = path.read_dir().into_iter().flatten().flatten();
-    let mut names: Vec<String> = names
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with("evaluation-") && name.ends_with(".json"))
-        .collect();
-    names.sort();
-    match names.is_empty() {
-        true => "no evaluation".to_owned(),
-        false => names.join(", "),
-    }
+    /// None for a single seed, which tells nothing of others.
+    pub verdict: Option<Verdict>,
 }
 
 /// Averages runs that have the same settings but for the seed, or, with `by`, the same values of these settings.
 /// Differences are to the runs `against`.
 ///
 /// # Errors
-/// If evaluations are not of the same episodes, if a group has a seed twice, or if `by` names no setting.
+/// If evaluations are not of the same episodes, if a group or `against` has a seed twice, or if `by` names no setting.
 pub fn groups(
     runs: &[Measured],
     by: &[String],
@@ -184,6 +97,7 @@ pub fn groups(
             "--by {key}: no run has this setting\nhint: settings are written as in `--set`, e.g. cnn.channels"
         );
     }
+    each_seed_once(against, "name the runs of one system after --against")?;
     let mut found: Vec<(Settings, Vec<&Measured>)> = Vec::new();
     for run in runs {
         let key = distinguishing(&run.settings, by);
@@ -232,26 +146,14 @@ fn differing(all: &[&Settings]) -> BTreeSet<String> {
 
 fn group(settings: Settings, members: &[&Measured], against: &[Measured]) -> anyhow::Result<Group> {
     let first = &members[0].test;
-    for (index, run) in members.iter().enumerate() {
+    for run in members {
         same_episodes(first, &run.test)?;
-        let twice = members[..index]
-            .iter()
-            .find(|other| other.seed() == run.seed());
-        if let Some(other) = twice {
-            anyhow::bail!(
-                "{} and {} have the same seed, {}, and would count as two\nhint: leave one out, or tell them apart with --by",
-                other.path.display(),
-                run.path.display(),
-                run.seed()
-            );
-        }
     }
-    let percent = |evaluation: &Evaluation| 100.0 * evaluation.summary().accuracy_mean;
+    each_seed_once(
+        members.iter().copied(),
+        "leave one out, or tell them apart with --by",
+    )?;
     let tests: Vec<f64> = members.iter().map(|run| percent(&run.test)).collect();
-    let trains: Option<Vec<f64>> = members
-        .iter()
-        .map(|run| run.train.as_ref().map(percent))
-        .collect();
     let intervals = members
         .iter()
         .map(|run| 100.0 * run.test.summary().accuracy_ci95);
@@ -262,9 +164,72 @@ fn group(settings: Settings, members: &[&Measured], against: &[Measured]) -> any
         episodes_ci95: intervals.sum::<f64>() / members.len() as f64,
         episodes: first.episodes.episodes,
         batch_norm: first.episodes.batch_norm.clone(),
-        train: trains.map(|trains| OverSeeds::of(&trains)),
+        train: training_accuracy(members),
+        cost: cost(members),
+        paper: paper(members),
         difference: difference(members, against)?,
     })
+}
+
+/// Checks that no seed counts twice.
+fn each_seed_once<'a>(
+    runs: impl IntoIterator<Item = &'a Measured>,
+    hint: &str,
+) -> anyhow::Result<()> {
+    let mut earlier: Vec<&Measured> = Vec::new();
+    for run in runs {
+        if let Some(other) = earlier.iter().find(|other| other.seed() == run.seed()) {
+            anyhow::bail!(
+                "{} and {} have the same seed, {}, and would count as two\nhint: {hint}",
+                other.path.display(),
+                run.path.display(),
+                run.seed()
+            );
+        }
+        earlier.push(run);
+    }
+    Ok(())
+}
+
+fn percent(evaluation: &Evaluation) -> f64 {
+    100.0 * evaluation.summary().accuracy_mean
+}
+
+/// By evaluation if all runs have it, or else by their logs.
+fn training_accuracy(members: &[&Measured]) -> Option<TrainingAccuracy> {
+    let evaluated = |run: &&Measured| run.train.as_ref().map(percent);
+    let logged = |run: &&Measured| run.log.accuracy;
+    let all = |of: &dyn Fn(&&Measured) -> Option<f64>, source| {
+        let values: Option<Vec<f64>> = members.iter().map(of).collect();
+        let over_seeds = OverSeeds::of(&values?);
+        Some(TrainingAccuracy { over_seeds, source })
+    };
+    all(&evaluated, TrainingSource::Evaluation).or_else(|| all(&logged, TrainingSource::Log))
+}
+
+/// Averaged over runs, if all recorded it.
+fn cost(members: &[&Measured]) -> Option<Cost> {
+    let costs: Option<Vec<Cost>> = members.iter().map(|run| run.log.cost).collect();
+    let costs = costs?;
+    let count = costs.len() as f64;
+    let wall: Option<f64> = costs.iter().map(|cost| cost.wall_seconds).sum();
+    Some(Cost {
+        cpu_seconds: costs.iter().map(|cost| cost.cpu_seconds).sum::<f64>() / count,
+        wall_seconds: wall.map(|seconds| seconds / count),
+    })
+}
+
+/// The paper's accuracies of the system of all these runs; none if they are several systems.
+fn paper(members: &[&Measured]) -> Vec<Published> {
+    let of = |run: &Measured| match run.data_set() {
+        Some(data_set) => published(&data_set, &run.settings),
+        None => Vec::new(),
+    };
+    let first = of(members[0]);
+    match members.iter().all(|run| of(run) == first) {
+        true => first,
+        false => Vec::new(),
+    }
 }
 
 fn same_episodes(one: &Evaluation, other: &Evaluation) -> anyhow::Result<()> {
@@ -295,8 +260,18 @@ fn difference(members: &[&Measured], against: &[Measured]) -> anyhow::Result<Opt
             intervals.push(100.0 * summary.accuracy_ci95);
         }
     }
-    Ok((!means.is_empty()).then(|| Difference {
-        over_seeds: OverSeeds::of(&means),
+    if means.is_empty() {
+        return Ok(None);
+    }
+    let over_seeds = OverSeeds::of(&means);
+    let verdict = over_seeds.ci95.map(|interval| match over_seeds.mean {
+        mean if mean > interval => Verdict::Ahead,
+        mean if mean < -interval => Verdict::Behind,
+        _ => Verdict::Open,
+    });
+    Ok(Some(Difference {
+        over_seeds,
         episodes_ci95: intervals.iter().sum::<f64>() / intervals.len() as f64,
+        verdict,
     }))
 }

@@ -43,9 +43,10 @@ struct Cli {
 enum Command {
     /// Train an experiment; metrics, TensorBoard events and checkpoints go to its run folder
     Train(train::TrainArguments),
-    /// Measure the accuracy of a run on a fixed list of episodes, with its 95 % interval
+    /// Measure the accuracy of runs on a fixed list of episodes, with its 95 % interval
     Evaluate(evaluate::EvaluateArguments),
-    /// Print a table of evaluated runs, averaged over seeds with 95 % intervals
+    /// Print a table of evaluated runs, averaged over seeds with 95 % intervals, beside training accuracy, cost and the
+    /// paper's numbers
     Results(results::ResultsArguments),
     /// Show an experiment without training it: configuration, layers, tokens, parameters, multiply-adds, memory
     Inspect(inspect::InspectArguments),

@@ -4,7 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use hypertransformer::analysis::results::{Difference, Group, Measured, groups};
+use hypertransformer::analysis::measured::Measured;
+use hypertransformer::analysis::paper::Published;
+use hypertransformer::analysis::results::{
+    Difference, Group, TrainingAccuracy, TrainingSource, Verdict, groups,
+};
+use hypertransformer::analysis::training_log::Cost;
 use hypertransformer::evaluate::seeds::OverSeeds;
 use hypertransformer::report::console::tell;
 use serde_json::Value;
@@ -18,7 +23,7 @@ pub(super) struct ResultsArguments {
     /// but the seed]
     #[arg(long, value_name = "KEY")]
     by: Vec<String>,
-    /// Runs to compare with: differences are over the same episodes, between runs of the same seed
+    /// Runs of one system to compare with: differences are over the same episodes, between runs of the same seed
     #[arg(long, value_name = "RUN", num_args = 1..)]
     against: Vec<PathBuf>,
     /// Which evaluation, the file's name without .json [default: evaluation-test-MODE with the run's mode of batch-norm]
@@ -59,6 +64,11 @@ pub(super) fn run(arguments: &ResultsArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What stands where a group does not have a number.
+const NONE: &str = "–";
+const COST: &str = "minutes, CPU / clock";
+const PAPER: &str = "the paper (query), test / training, %";
+
 /// A table of text.
 struct Table {
     header: Vec<String>,
@@ -74,31 +84,33 @@ impl Table {
         settings.sort();
         settings.dedup();
         let compared = groups.iter().any(|group| group.difference.is_some());
-        let trained = groups.iter().any(|group| group.train.is_some());
         let mut header: Vec<String> = settings.iter().map(|key| (*key).clone()).collect();
         header.push("test accuracy, %".to_owned());
         header.push("± over episodes".to_owned());
-        if trained {
-            header.push("training classes, %".to_owned());
-        }
+        header.push("training classes, %".to_owned());
         if compared {
             header.push("difference, points".to_owned());
         }
-        header.extend(["seeds", "episodes", "batch-norm"].map(str::to_owned));
+        header.extend(["seeds", "episodes", "batch-norm", COST, PAPER].map(str::to_owned));
         let row = |group: &Group| {
             let value = |key: &String| group.settings.get(key).map_or(String::new(), plain);
             let mut row: Vec<String> = settings.iter().map(|key| value(key)).collect();
             row.push(over_seeds(&group.test));
             row.push(format!("{:.2}", group.episodes_ci95));
-            if trained {
-                row.push(group.train.as_ref().map_or(String::new(), over_seeds));
-            }
+            row.push(group.train.as_ref().map_or(NONE.to_owned(), training));
             if compared {
-                row.push(group.difference.as_ref().map_or(String::new(), difference));
+                row.push(
+                    group
+                        .difference
+                        .as_ref()
+                        .map_or(NONE.to_owned(), difference),
+                );
             }
             row.push(group.test.seeds.to_string());
             row.push(group.episodes.to_string());
             row.push(group.batch_norm.clone());
+            row.push(group.cost.as_ref().map_or(NONE.to_owned(), minutes));
+            row.push(paper(&group.paper));
             row
         };
         Table {
@@ -152,6 +164,7 @@ fn latex(text: &str) -> String {
     let escape = |letter: char| match letter {
         '±' => "$\\pm$".to_owned(),
         '−' => "$-$".to_owned(),
+        '–' => "--".to_owned(),
         '%' | '_' | '&' | '#' | '$' | '{' | '}' => format!("\\{letter}"),
         _ => letter.to_string(),
     };
@@ -166,14 +179,49 @@ fn over_seeds(found: &OverSeeds) -> String {
     }
 }
 
+/// Accuracy on training classes, with a word if it is not measured as that on test classes is.
+fn training(found: &TrainingAccuracy) -> String {
+    let text = over_seeds(&found.over_seeds);
+    match found.source {
+        TrainingSource::Evaluation => text,
+        TrainingSource::Log => format!("{text}, by the log"),
+    }
+}
+
+fn minutes(cost: &Cost) -> String {
+    let minutes = |seconds: f64| format!("{:.1}", seconds / 60.0);
+    let wall = cost.wall_seconds.map_or(NONE.to_owned(), minutes);
+    format!("{} / {wall}", minutes(cost.cpu_seconds))
+}
+
+/// `94.7 (Table 1); 94.4 / 95.8 (Table 4)`
+fn paper(found: &[Published]) -> String {
+    let text = |number: &Published| {
+        let train = number
+            .train
+            .map_or(String::new(), |train| format!(" / {train:.1}"));
+        format!("{:.1}{train} (Table {})", number.test, number.table)
+    };
+    match found.is_empty() {
+        true => NONE.to_owned(),
+        false => found.iter().map(text).collect::<Vec<_>>().join("; "),
+    }
+}
+
 /// A difference over seeds. One seed tells nothing about the recipe, whatever the interval over episodes.
 fn difference(found: &Difference) -> String {
     let mean = format!("{:+.2}", found.over_seeds.mean).replace('-', "−");
+    let (seeds, episodes) = (found.over_seeds.seeds, found.episodes_ci95);
+    let verdict = match found.verdict {
+        Some(Verdict::Ahead) => "ahead",
+        Some(Verdict::Behind) => "behind",
+        Some(Verdict::Open) => "open",
+        None => "no finding",
+    };
     match found.over_seeds.ci95 {
-        Some(interval) => format!("{mean} ± {interval:.2} ({} seeds)", found.over_seeds.seeds),
-        None => format!(
-            "{mean} ± {:.2} over episodes, one seed: no finding",
-            found.episodes_ci95
+        Some(interval) => format!(
+            "{mean} ± {interval:.2} over {seeds} seeds, ± {episodes:.2} over episodes: {verdict}"
         ),
+        None => format!("{mean} ± {episodes:.2} over episodes, one seed: {verdict}"),
     }
 }

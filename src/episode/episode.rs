@@ -131,3 +131,17 @@ pub struct Episode {
     /// The query set.
     pub query: ImageSet,
 }
+
+impl Episode {
+    /// The episode for a model with `slots` class slots, at least n, of which it uses the first n: the label of
+    /// unlabelled images becomes that of the model.
+    #[must_use]
+    pub fn for_slots(mut self, slots: usize) -> Episode {
+        let unlabeled = self.classes.len() as i64;
+        let labels = self.support.labels.iter_mut();
+        labels
+            .filter(|label| **label == unlabeled)
+            .for_each(|label| *label = slots as i64);
+        self
+    }
+}

@@ -79,7 +79,7 @@ impl EpisodeSampler {
             };
             return refuse(format!(
                 "the episodes need {way} classes{and}, but there are {available}\n\
-                 hint: lower `episode.way` or `episode.distractors`"
+                 hint: lower `episode.way` (`evaluate --way`) or `episode.distractors`"
             ));
         }
         let support = shot + unlabeled;
@@ -102,7 +102,7 @@ impl EpisodeSampler {
                 };
                 return refuse(format!(
                     "each class needs {shot} shots{and} and {query} queries, but class `{name}` has {images} images\n\
-                     hint: lower the numbers of images in `episode`"
+                     hint: lower the numbers of images in `episode` (`evaluate --shot`, `--query`)"
                 ));
             }
         }

@@ -19,6 +19,9 @@ const BATCH_SIZE: BatchSize = BatchSize { cpu: 4, gpu: 16 };
 
 /// Evaluates episodes 0 … `episodes` − 1 of `sampler` and returns one record each, in order. `advance` gets the records so
 /// far after every 64 episodes; if it returns false, evaluation stops and these records are returned.
+///
+/// Episodes may have fewer classes than the model has slots, as CNNs written by `generate` may: they use the first slots,
+/// and the logits of the others do not count.
 pub fn evaluate(
     compute: &Compute,
     trained: &Trained,
@@ -30,6 +33,8 @@ pub fn evaluate(
     let mut records = Vec::with_capacity(episodes as usize);
     let model = trained.model;
     let device = compute.device;
+    let (slots, classes) = (model.way(), sampler.shape().way as i64);
+    let episode = |index: &u64| sampler.episode(*index).for_slots(slots);
     for start in (0..episodes).step_by(ROUND as usize) {
         let indices: Vec<u64> = (start..(start + ROUND).min(episodes)).collect();
         let state = || trained.state.shallow_clone();
@@ -37,17 +42,15 @@ pub fn evaluate(
             tch::no_grad(|| {
                 // For a GPU all cores draw episodes; on a CPU each worker draws its own.
                 let drawn: Vec<_> = match device {
-                    Device::Cpu => group.iter().map(|&index| sampler.episode(index)).collect(),
-                    _ => compute.in_parallel(|| {
-                        let indices = group.par_iter();
-                        indices.map(|&index| sampler.episode(index)).collect()
-                    }),
+                    Device::Cpu => group.iter().map(episode).collect(),
+                    _ => compute.in_parallel(|| group.par_iter().map(episode).collect()),
                 };
                 let batch = EpisodeBatch::new(&drawn, device);
                 let views = model.views(&state);
                 let logits = model
                     .forward(&views, &batch, batch_norm, Mode::Infer, Hooks::default())
                     .logits;
+                let logits = logits.narrow(-1, 0, classes);
                 EpisodeRecord::of(group, &logits, &batch.query_labels)
             })
         });

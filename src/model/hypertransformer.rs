@@ -241,6 +241,11 @@ impl HyperTransformer {
         self.convolutions[layer].generated().is_some()
     }
 
+    /// Number of class slots: the largest number of classes.
+    pub fn way(&self) -> usize {
+        self.logits.tokens.slices
+    }
+
     /// The target CNN, without weights.
     pub fn cnn(&self) -> &Cnn {
         &self.cnn
@@ -264,7 +269,7 @@ impl HyperTransformer {
     fn generate(&self, pass: &Pass, batch: &EpisodeBatch, observed: &mut Observed) -> Generated {
         let support = batch.support.flatten(0, 1);
         let embedded = self.embed_images(pass, &support, observed);
-        let way = self.logits.tokens.slices;
+        let way = self.way();
         let gradients = support_gradients(pass, batch, &self.cnn, &self.convolutions, way);
         let mut activations = vec![support];
         let mut layers = Vec::with_capacity(self.convolutions.len());

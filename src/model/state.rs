@@ -6,7 +6,7 @@ use crate::model::kernels::tape::Tape;
 use crate::model::parameters::Parameters;
 
 /// φ and the moving averages of batch normalisation, both flat, on one device.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct ModelState {
     /// φ, `[φ]`.
     pub phi: Tensor,

@@ -110,7 +110,7 @@ impl ModelSummary {
             })
             .collect();
         let length = cnn.feature_length();
-        let way = model.logits.tokens.slices;
+        let way = model.way();
         let last = layers
             .last()
             .map_or([length, 1, 1].into(), |layer| layer.output);

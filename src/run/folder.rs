@@ -441,6 +441,18 @@ impl RunFolder {
         })
     }
 
+    /// The checkpoints that exist, each `step-N` in the order of steps, then the best and the last.
+    pub fn all_checkpoints(&self) -> Vec<PathBuf> {
+        let steps = steps(&self.checkpoints()).unwrap_or_default();
+        let named = [CheckpointChoice::Best, CheckpointChoice::Last];
+        let named = named.iter().map(|choice| self.checkpoint(choice));
+        steps
+            .into_iter()
+            .map(|(_, path)| path)
+            .chain(named.filter(|path| path.exists()))
+            .collect()
+    }
+
     /// A checkpoint other than the last: the newest `step-N`, or else the best.
     pub(crate) fn any_checkpoint(&self) -> Option<PathBuf> {
         let newest = steps(&self.checkpoints()).ok()?.pop().map(|(_, path)| path);

@@ -16,5 +16,6 @@ mod validation;
 
 pub use error::TrainError;
 pub use loader::training_loader;
+pub(crate) use metrics::ACCURACY as TRAINING_ACCURACY;
 pub use steps::Outcome;
 pub use training::{TrainOptions, train};

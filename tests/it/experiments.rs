@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use hypertransformer::analysis::paper::published;
 use hypertransformer::base::compute::{Compute, DeviceChoice};
 use hypertransformer::episode::episode::{Episode, ImageSet};
 use hypertransformer::model::hypertransformer::HyperTransformer;
@@ -178,5 +179,33 @@ fn each_experiment_file_states_its_commands() {
         let evaluate = format!("# hypertransformer evaluate runs/{stem} ");
         assert!(text.starts_with('#') && text.contains(&train), "{file}");
         assert!(text.contains(&evaluate), "{file}");
+    }
+}
+
+/// What the comments of Tables 1 to 4 say of the paper agrees with the numbers that `results` prints.
+#[test]
+fn the_papers_accuracy_of_each_table_is_known_to_results() {
+    for path in experiments() {
+        let folder = path.parent().unwrap().file_name().unwrap();
+        let table = folder.to_str().unwrap().strip_prefix("table");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let comment: String = text
+            .lines()
+            .take_while(|line| line.starts_with('#'))
+            .collect();
+        let comment = comment.replace("# ", " ");
+        let accuracy = ["accuracy is ", "accuracies are "]
+            .iter()
+            .find_map(|words| comment.split(&format!("paper's {words}")).nth(1))
+            .and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+        if let (Some(table), Some(accuracy)) = (table, accuracy) {
+            let experiment = load(&path, &[]).unwrap();
+            let data_set = experiment.data.pack.file_stem().unwrap().to_str().unwrap();
+            let found = published(data_set, &experiment.by_name());
+            let known = found
+                .iter()
+                .any(|known| known.table.to_string() == table && known.test == accuracy);
+            assert!(known, "{}: {accuracy} {found:?}", path.display());
+        }
     }
 }

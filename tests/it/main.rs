@@ -8,6 +8,7 @@ mod common;
 mod config;
 mod data;
 mod episodes;
+mod evaluate;
 mod experiments;
 mod export;
 mod files;

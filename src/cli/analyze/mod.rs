@@ -69,11 +69,11 @@ impl AnalyzeArguments {
 }
 
 fn attention(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
-    let run = OpenedRun::open(&arguments.run)?;
+    let (_, run, loaded) = arguments.run.open()?;
     let sampler = run.sampler(arguments.split, arguments.overlapping, arguments.seed)?;
     let episodes = arguments.episodes.unwrap_or(1);
     let maps = attention_maps(
-        &run.trained(),
+        &run.trained(&loaded),
         &run.experiment.generator,
         &sampler,
         episodes,
@@ -84,7 +84,7 @@ fn attention(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("could not write to {}", folder.display()))?;
     say(format!(
         "{episodes} {} episodes, checkpoint step {}; rows attend to columns: W weight slices, numbers class slots, U unlabelled",
-        arguments.split, run.step
+        arguments.split, loaded.step
     ));
     for path in paths {
         tell(path.display())?;
@@ -93,9 +93,9 @@ fn attention(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
 }
 
 fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
-    let run = OpenedRun::open(&arguments.run)?;
+    let (compute, run, loaded) = arguments.run.open()?;
     let sampler = run.sampler(arguments.split, arguments.overlapping, arguments.seed)?;
-    let (trained, mode) = (run.trained(), run.experiment.batch_norm);
+    let (trained, mode) = (run.trained(&loaded), run.experiment.batch_norm);
     let episodes = arguments.episodes.unwrap_or(200);
     if episodes < 2 {
         bail!("--episodes {episodes}: expected at least 2, because tasks are compared");
@@ -116,7 +116,7 @@ fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
             found.layer, found.norm, found.deviation
         ))?;
     }
-    let own = evaluate(&run.compute, &trained, &sampler, episodes, mode, |_| true);
+    let own = evaluate(&compute, &trained, &sampler, episodes, mode, |_| true);
     let shared = means.evaluate(&trained, &sampler, episodes, mode);
     let gain = Summary::of(&differences(&own, &shared));
     let points = |share: f64| 100.0 * share;
@@ -127,14 +127,14 @@ fn adaptation(arguments: &AnalyzeArguments) -> anyhow::Result<ExitCode> {
         points(gain.accuracy_mean),
         points(gain.accuracy_ci95),
         overlap_note(arguments.overlapping),
-        run.step
+        loaded.step
     ))?;
     let path = arguments.folder(&run).join("adaptation.json");
     let object = json!({
         "split": arguments.split,
         "query_sampling": sampler.draw().query_sampling,
         "seed": arguments.seed,
-        "step": run.step,
+        "step": loaded.step,
         "batch_norm": mode,
         "layers": means.deviations,
         "own": own,
