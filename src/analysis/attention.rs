@@ -14,7 +14,7 @@ use crate::draw::heatmap::{Heatmap, draw};
 use crate::episode::episode::Episode;
 use crate::episode::sampler::EpisodeSampler;
 use crate::model::batch::EpisodeBatch;
-use crate::model::parameters::ParameterGroup;
+use crate::model::parameter_group::ParameterGroup;
 use crate::model::tensor_sizes::sizes;
 use crate::model::trained::Trained;
 use crate::settings::cnn::BatchNormMode;

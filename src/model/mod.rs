@@ -9,6 +9,7 @@ pub mod hypertransformer;
 pub mod kernels;
 pub mod layers;
 pub mod map_size;
+pub mod parameter_group;
 pub mod parameters;
 pub mod part_cost;
 pub mod pass;

@@ -7,7 +7,8 @@ use crate::model::generator::convolution::Convolution;
 use crate::model::generator::generator::WeightGenerator;
 use crate::model::hypertransformer::HyperTransformer;
 use crate::model::map_size::MapSize;
-use crate::model::parameters::{ParameterGroup, ParameterLayout};
+use crate::model::parameter_group::ParameterGroup;
+use crate::model::parameters::ParameterLayout;
 use crate::model::part_cost::PartCost;
 
 /// Bytes of a single-precision number.

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
-use thiserror::Error;
+use tch::{Device, Tensor};
 
 use crate::base::{atomic, files, seal};
 use crate::model::hypertransformer::HyperTransformer;
-use crate::model::parameters::{ParameterLayout, ParameterSpec, concatenated};
+use crate::model::parameters::{ParameterLayout, concatenated};
 use crate::model::state::ModelState;
 use crate::pictures::preparation::Preparation;
+use crate::run::entries::{entry, flat, missing, named, parameter, tensor};
+use crate::run::error::CheckpointError;
 
 /// Size in bytes of the largest accepted file.
 const LARGEST: u64 = 8 << 30;
@@ -73,58 +74,6 @@ pub struct Checkpoint {
     pub preparation: Option<Preparation>,
     /// What was measured since the last line of the log.
     pub progress: Progress,
-}
-
-/// A checkpoint that cannot be read or written.
-#[derive(Debug, Error)]
-pub enum CheckpointError {
-    /// The file does not exist.
-    #[error("{0} does not exist: the run has no such checkpoint")]
-    Missing(PathBuf),
-    /// The file could not be read.
-    #[error("could not read {0}")]
-    Read(PathBuf, #[source] std::io::Error),
-    /// The file could not be written.
-    #[error("could not write {0}")]
-    Write(PathBuf, #[source] std::io::Error),
-    /// Surplus checkpoints could not be removed.
-    #[error("could not remove old checkpoints in {0}")]
-    Prune(PathBuf, #[source] std::io::Error),
-    /// The file is incomplete or not a checkpoint.
-    #[error(
-        "{0} is not a complete checkpoint ({1})\nhint: replace it by another checkpoint of its run, or name one with --checkpoint"
-    )]
-    Damaged(PathBuf, String),
-    /// Another version of this program wrote the file.
-    #[error(
-        "{path} has format version {found}, expected {FORMAT_VERSION}: another version of this program wrote it"
-    )]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// The format version of the file.
-        found: u32,
-    },
-    /// The file was written for another model.
-    #[error("{path}: tensor `{tensor}` {problem}: the checkpoint belongs to another configuration")]
-    OtherModel {
-        /// The file.
-        path: PathBuf,
-        /// The tensor at fault.
-        tensor: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// φ holds values that are not finite.
-    #[error("{0} was not written: φ holds values that are not finite")]
-    NotFinite(PathBuf),
-}
-
-struct Entry {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
 }
 
 /// Writes a checkpoint of `model`. The file is written completely or not at all.
@@ -275,6 +224,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, Facts), CheckpointError> {
         return Err(CheckpointError::Version {
             path: path.to_path_buf(),
             found: facts.format_version,
+            expected: FORMAT_VERSION,
         });
     }
     if facts.format_version > 1 && !sealed {
@@ -316,107 +266,4 @@ pub(crate) fn steps(folder: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
         .collect();
     steps.sort();
     Ok(steps)
-}
-
-fn named(prefix: &str, layout: &ParameterLayout, flat: &Tensor) -> Vec<Entry> {
-    let mut start = 0;
-    layout
-        .specs()
-        .iter()
-        .map(|spec| {
-            let values = flat.narrow(0, start, spec.len() as i64);
-            start += spec.len() as i64;
-            let shape = spec.shape.iter().map(|&length| length as usize).collect();
-            entry(name_of(prefix, spec), shape, &values)
-        })
-        .collect()
-}
-
-/// Name of a parameter in the file.
-fn name_of(prefix: &str, spec: &ParameterSpec) -> String {
-    format!("{prefix}.{}", spec.name)
-}
-
-fn entry(name: String, shape: Vec<usize>, value: &Tensor) -> Entry {
-    let value = value.detach().contiguous().view([-1]);
-    let length = value.numel();
-    let (dtype, bytes) = if value.kind() == Kind::Int64 {
-        let mut numbers = vec![0i64; length];
-        value.copy_data(&mut numbers, length);
-        (
-            Dtype::I64,
-            numbers
-                .iter()
-                .flat_map(|number| number.to_le_bytes())
-                .collect(),
-        )
-    } else {
-        let mut numbers = vec![0f32; length];
-        value.to_kind(Kind::Float).copy_data(&mut numbers, length);
-        (
-            Dtype::F32,
-            numbers
-                .iter()
-                .flat_map(|number| number.to_le_bytes())
-                .collect(),
-        )
-    };
-    Entry {
-        name,
-        dtype,
-        shape,
-        bytes,
-    }
-}
-
-fn tensor(view: &TensorView) -> Tensor {
-    let shape: Vec<i64> = view.shape().iter().map(|&length| length as i64).collect();
-    let kind = if view.dtype() == Dtype::I64 {
-        Kind::Int64
-    } else {
-        Kind::Float
-    };
-    Tensor::from_data_size(view.data(), &shape, kind)
-}
-
-fn flat(
-    path: &Path,
-    file: &SafeTensors,
-    prefix: &str,
-    layout: &ParameterLayout,
-) -> Result<Tensor, CheckpointError> {
-    let of = |spec| parameter(path, file, prefix, spec)?.ok_or_else(|| missing(path, prefix, spec));
-    let parts: Result<Vec<_>, _> = layout.specs().iter().map(of).collect();
-    Ok(concatenated(&parts?, Device::Cpu))
-}
-
-/// The values of a parameter, flattened, or `None` if the file lacks it.
-fn parameter(
-    path: &Path,
-    file: &SafeTensors,
-    prefix: &str,
-    spec: &ParameterSpec,
-) -> Result<Option<Tensor>, CheckpointError> {
-    let name = name_of(prefix, spec);
-    let Ok(view) = file.tensor(&name) else {
-        return Ok(None);
-    };
-    let shape: Vec<i64> = view.shape().iter().map(|&length| length as i64).collect();
-    if shape != spec.shape || view.dtype() != Dtype::F32 {
-        let (dtype, expected) = (view.dtype(), &spec.shape);
-        return Err(CheckpointError::OtherModel {
-            path: path.to_path_buf(),
-            tensor: name,
-            problem: format!("is {dtype:?} {shape:?}, expected F32 {expected:?}"),
-        });
-    }
-    Ok(Some(tensor(&view).view([-1])))
-}
-
-fn missing(path: &Path, prefix: &str, spec: &ParameterSpec) -> CheckpointError {
-    CheckpointError::OtherModel {
-        path: path.to_path_buf(),
-        tensor: name_of(prefix, spec),
-        problem: "is missing".to_owned(),
-    }
 }

@@ -1,20 +1,17 @@
 //! The folder of a run: the names of its files, and what may be overwritten.
 
-use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::io::{Error, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-use thiserror::Error;
-
-use crate::base::{atomic, files};
+use crate::base::atomic;
 use crate::pack::pack::Pack;
-use crate::run::checkpoint::{self, CheckpointError, steps};
-use crate::run::facts::{Difference, differences, identity};
+use crate::run::checkpoint::steps;
+use crate::run::error::RunError;
+use crate::run::facts::identity;
 use crate::run::record::{OpenRecord, Record, Session};
 use crate::settings::experiment::Experiment;
-use crate::settings::file::{ConfigError, load, parse, read_text, to_yaml};
+use crate::settings::file::{load, parse, read_text, to_yaml};
 
 /// What the run is trained with, and the processes that trained it.
 const RUN: &str = "run.json";
@@ -53,130 +50,6 @@ impl std::str::FromStr for CheckpointChoice {
                 .map(CheckpointChoice::Step)
                 .ok_or_else(|| format!("`{text}`: expected best, last or step-N")),
         }
-    }
-}
-
-/// A run folder that cannot be used.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// The folder holds a run, and the caller asked neither to resume nor to replace it.
-    #[error(
-        "{0} already holds a run\nhint: continue it with --resume, replace it with --force, or name another folder with --run-dir"
-    )]
-    Exists(PathBuf),
-    /// The folder holds files, but no run.
-    #[error("{0} is not empty and holds no run\nhint: name another folder with --run-dir")]
-    NotEmpty(PathBuf),
-    /// The folder holds no run that could be resumed.
-    #[error(
-        "{0} holds no run to resume: it has no config.yaml\nhint: leave out --resume to start a run"
-    )]
-    NothingToResume(PathBuf),
-    /// There is nothing of this name.
-    #[error("{0} does not exist{place}\nhint: name the folder of a run, or where a command takes it a bundle", place = files::place(.0))]
-    Missing(PathBuf),
-    /// The folder holds no run that could be opened.
-    #[error(
-        "{0} is not a run folder: it has no config.yaml\nhint: `hypertransformer train` creates run folders"
-    )]
-    NotARun(PathBuf),
-    /// The run was started with other settings.
-    #[error(
-        "{path} was started with another configuration; these keys differ:\n{differences}\nhint: start a new run with \
-         --run-dir, or resume with the settings the run was started with; steps, learning rate and schedule may be \
-         changed with --change KEY=VALUE"
-    )]
-    OtherConfiguration {
-        /// The run's `config.yaml`.
-        path: PathBuf,
-        /// The settings that differ, one per line.
-        differences: String,
-    },
-    /// `config.yaml` does not hold the settings that the run was trained with.
-    #[error(
-        "{path} was edited since the run was trained; these keys differ:\n{differences}\nhint: restore them; steps, \
-         learning rate and schedule may be changed with --change KEY=VALUE"
-    )]
-    Edited {
-        /// The run's `config.yaml`.
-        path: PathBuf,
-        /// The settings that differ, one per line.
-        differences: String,
-    },
-    /// Another process trains in the folder.
-    #[error(
-        "{0} is in use: another process trains there\nhint: wait for it, or name another folder with --run-dir"
-    )]
-    Busy(PathBuf),
-    /// The images or splits of the pack have changed since the run was started.
-    #[error(
-        "{pack} has changed since {run} started: its {what} differ\nhint: restore it or start a new run"
-    )]
-    OtherPack {
-        /// The pack.
-        pack: PathBuf,
-        /// What differs: images, splits, or class names and notes.
-        what: &'static str,
-        /// The run folder.
-        run: PathBuf,
-    },
-    /// The pack is not where the configuration says, and not in the usual places.
-    #[error(
-        "the pack {pack} of {run} is missing; no pack with the same images and splits is in {searched}\nhint: copy it into \
-         `data` of the current folder, or name it: `evaluate --pack FILE`, `train --resume --set data.pack=FILE`"
-    )]
-    NoPack {
-        /// The pack that the configuration names.
-        pack: PathBuf,
-        /// The run folder.
-        run: PathBuf,
-        /// The folders that were searched, separated by commas.
-        searched: String,
-    },
-    /// The last checkpoint is missing, although the run has others.
-    #[error(
-        "{last} is missing, but {other} exists\nhint: copy {other} to {last} to continue from it, or replace the run with --force"
-    )]
-    LastMissing {
-        /// The checkpoint that a resumed run starts from.
-        last: PathBuf,
-        /// Another checkpoint of the run.
-        other: PathBuf,
-    },
-    /// What is known of the start of the run cannot be read.
-    #[error(
-        "could not read {0}, which says what pack the run was started with\nhint: restore it, or remove it to go on \
-         without that check"
-    )]
-    Facts(PathBuf, #[source] Error),
-    /// A file or folder of the run could not be written.
-    #[error("could not write {0}")]
-    Write(PathBuf, #[source] std::io::Error),
-    /// The configuration of the run cannot be read.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A checkpoint of the run cannot be read.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-}
-
-/// A run that is about to be resumed.
-pub(crate) struct Resumed {
-    pub(crate) folder: RunFolder,
-    pub(crate) record: Record,
-    /// Its settings before.
-    pub(crate) before: Experiment,
-    /// Settings that differ from those before.
-    differences: Vec<Difference>,
-}
-
-impl Resumed {
-    /// The settings that differ, each with its value before and now.
-    pub(crate) fn changes(&self) -> BTreeMap<String, [Value; 2]> {
-        let differences = self.differences.iter().cloned();
-        differences
-            .map(|found| (found.key, [found.before, found.after]))
-            .collect()
     }
 }
 
@@ -246,98 +119,6 @@ impl RunFolder {
             && !recorded
     }
 
-    /// Opens the folder of a run to resume it with the settings `now`, of which `changed`, dotted names, may differ.
-    ///
-    /// # Errors
-    /// If it holds no run, if other settings differ or the pack does, if `config.yaml` was edited, or if another process
-    /// trains there.
-    pub(crate) fn resume(
-        path: &Path,
-        now: &Experiment,
-        changed: &[&str],
-        pack: &Pack,
-    ) -> Result<Resumed, RunError> {
-        let mut folder = RunFolder::at(path);
-        if !folder.config().exists() {
-            return Err(RunError::NothingToResume(path.to_path_buf()));
-        }
-        let before = folder.configuration()?;
-        let differences = differences(&before, now);
-        let allowed = |difference: &&Difference| {
-            let named = changed.contains(&&*difference.key);
-            difference.is_free() || named && difference.is_changeable()
-        };
-        let refused = lines(differences.iter().filter(|found| !allowed(found)));
-        if !refused.is_empty() {
-            return Err(RunError::OtherConfiguration {
-                path: folder.config(),
-                differences: refused,
-            });
-        }
-        folder.lock()?;
-        let last = folder.checkpoint(&CheckpointChoice::Last);
-        if last.exists() {
-            let (trained, _) = checkpoint::described(&last)?;
-            let trained = parse(&trained, &last)?;
-            let edits = lines(folder.edits(&trained, &before)?.iter());
-            if !edits.is_empty() {
-                return Err(RunError::Edited {
-                    path: folder.config(),
-                    differences: edits,
-                });
-            }
-        }
-        folder.check_pack(pack)?;
-        let failed = |error| RunError::Write(path.to_path_buf(), error);
-        std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
-        for written in [path, &folder.checkpoints(), &path.join(ANALYSIS)] {
-            atomic::sweep(written);
-        }
-        Ok(Resumed {
-            record: folder.record()?,
-            folder,
-            before,
-            differences,
-        })
-    }
-
-    /// Starts another session of a run, with the settings `now`.
-    ///
-    /// # Errors
-    /// If its files cannot be written.
-    pub(crate) fn start_session(
-        &self,
-        mut record: Record,
-        session: Session,
-        now: &Experiment,
-    ) -> Result<OpenRecord, RunError> {
-        let is_changed = !session.changes.is_empty();
-        record.sessions.push(session);
-        let record = OpenRecord::new(self.path.join(RUN), record);
-        let written = match is_changed {
-            true => atomic::write_set(&[(self.config(), to_yaml(now).into_bytes()), record.file()]),
-            false => record.write(),
-        };
-        let failed = |error| RunError::Write(self.path.clone(), error);
-        written.map_err(failed)?;
-        Ok(record)
-    }
-
-    /// Settings in `config.yaml`, `now`, that neither a checkpoint of the run, `trained`, nor a session accounts for.
-    ///
-    /// # Errors
-    /// If `run.json` cannot be read.
-    pub fn edits(
-        &self,
-        trained: &Experiment,
-        now: &Experiment,
-    ) -> Result<Vec<Difference>, RunError> {
-        let record = self.record()?;
-        let mut found = differences(trained, now);
-        found.retain(|found| !found.is_free() && record.changed(&found.key) != Some(&found.after));
-        Ok(found)
-    }
-
     /// Opens the folder of a run to read it; returns its configuration too.
     ///
     /// # Errors
@@ -355,7 +136,7 @@ impl RunFolder {
     }
 
     /// The configuration of the run. Keys it lacks get the values of the version that wrote it.
-    fn configuration(&self) -> Result<Experiment, RunError> {
+    pub(crate) fn configuration(&self) -> Result<Experiment, RunError> {
         let path = self.config();
         let text = read_text(&path)?;
         Ok(parse(&text, &path)?)
@@ -369,7 +150,7 @@ impl RunFolder {
     }
 
     /// Locks the folder, on file systems that have locks.
-    fn lock(&mut self) -> Result<(), RunError> {
+    pub(crate) fn lock(&mut self) -> Result<(), RunError> {
         let Ok(folder) = File::open(&self.path) else {
             return Ok(());
         };
@@ -408,7 +189,7 @@ impl RunFolder {
     /// # Errors
     /// If it cannot be read.
     pub fn record(&self) -> Result<Record, RunError> {
-        let path = self.path.join(RUN);
+        let path = self.run_json();
         Record::read(&path).map_err(|error| RunError::Facts(path, error))
     }
 
@@ -425,6 +206,11 @@ impl RunFolder {
     /// Path of the folder of checkpoints.
     pub(crate) fn checkpoints(&self) -> PathBuf {
         self.path.join(CHECKPOINTS)
+    }
+
+    /// Path of the record of the run.
+    pub(crate) fn run_json(&self) -> PathBuf {
+        self.path.join(RUN)
     }
 
     /// Path of the recorded metrics.
@@ -484,11 +270,6 @@ impl RunFolder {
         }
         Ok(())
     }
-}
-
-fn lines<'a>(differences: impl Iterator<Item = &'a Difference>) -> String {
-    let lines: Vec<String> = differences.map(ToString::to_string).collect();
-    lines.join("\n")
 }
 
 fn remove_folder(path: &Path) -> std::io::Result<()> {

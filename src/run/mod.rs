@@ -2,7 +2,10 @@
 
 pub mod assemble;
 pub mod checkpoint;
+mod entries;
+pub mod error;
 pub mod facts;
 pub mod folder;
 pub mod pack_of;
 pub mod record;
+pub(crate) mod resume;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf, absolute};
 
 use crate::pack::pack::Pack;
-use crate::run::folder::{RunError, RunFolder};
+use crate::run::error::RunError;
+use crate::run::folder::RunFolder;
 
 /// Folder of packs, in the current folder or in one that contains the run.
 const DATA: &str = "data";

@@ -8,8 +8,7 @@ use crate::base::compute::ComputeError;
 use crate::pack::error::DataError;
 use crate::report::ReportError;
 use crate::run::assemble::AssembleError;
-use crate::run::checkpoint::CheckpointError;
-use crate::run::folder::RunError;
+use crate::run::error::{CheckpointError, RunError};
 use crate::train::optimizer::OptimizerError;
 
 /// An error that stops training.

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use tch::{Kind, Tensor};
 use thiserror::Error;
 
-use crate::model::parameters::{ParameterGroup, ParameterKind, ParameterLayout, ParameterSpec};
+use crate::model::parameter_group::ParameterGroup;
+use crate::model::parameters::{ParameterKind, ParameterLayout, ParameterSpec};
 use crate::settings::train::{OptimizerKind, TrainConfig, WeightDecayOn};
 
 const MOMENTUM: f64 = 0.9;

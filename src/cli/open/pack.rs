@@ -11,7 +11,7 @@ use hypertransformer::pack::error::DataError;
 use hypertransformer::pack::intact::ensure_intact;
 use hypertransformer::pack::pack::Pack;
 use hypertransformer::report::console::say;
-use hypertransformer::run::folder::RunError;
+use hypertransformer::run::error::RunError;
 use hypertransformer::run::pack_of::find_pack;
 
 #[derive(Args)]

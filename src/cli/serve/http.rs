@@ -3,7 +3,7 @@
 //! `/` and `/model` are answered here at once. `/generate` and `/onnx` go through a bounded queue to the thread that
 //! owns the model; while the queue is full they are refused as "busy".
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -27,8 +27,10 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::cli::serve::connections::{Client, Connections};
 
 /// Largest header of a request in bytes: browsers send less than 2 KiB.
 const LARGEST_HEADER: usize = 16 << 10;
@@ -112,51 +114,6 @@ impl Content {
 
 /// Why a request gets no result: the status of the response, and a message that the page shows.
 pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
-
-/// What the server keeps of an open connection.
-struct Client {
-    /// Since when the client has to send or to read; `None` while the model works for it.
-    waiting_since: Cell<Option<Instant>>,
-    /// Bytes of a body that is being received.
-    received: Cell<usize>,
-}
-
-/// Open connections, and the tasks that serve them.
-#[derive(Default)]
-struct Connections(RefCell<Vec<(Rc<Client>, JoinHandle<()>)>>);
-
-impl Connections {
-    fn add(&self, client: Rc<Client>, task: JoinHandle<()>) {
-        self.0.borrow_mut().push((client, task));
-    }
-
-    fn count(&self) -> usize {
-        let mut open = self.0.borrow_mut();
-        open.retain(|(_, task)| !task.is_finished());
-        open.len()
-    }
-
-    fn received(&self) -> usize {
-        let open = self.0.borrow();
-        open.iter().map(|(client, _)| client.received.get()).sum()
-    }
-
-    /// Closes the connection that has kept the server waiting longest among those for which `may_close` holds; whether
-    /// there was one.
-    fn close_longest_waiting(&self, may_close: impl Fn(&Rc<Client>) -> bool) -> bool {
-        let mut open = self.0.borrow_mut();
-        let waiting = open.iter().enumerate().filter_map(|(index, (client, _))| {
-            let since = client.waiting_since.get().filter(|_| may_close(client))?;
-            Some((since, index))
-        });
-        let Some((_, index)) = waiting.min() else {
-            return false;
-        };
-        let (_, task) = open.swap_remove(index);
-        task.abort();
-        true
-    }
-}
 
 /// The network side, shared by all connections.
 struct Server {

@@ -3,6 +3,7 @@
 //! Two threads: one (`http`) talks to clients and never waits for the model. The main thread owns the model, because
 //! its tensors have to stay on one thread, and answers requests in turn from a bounded queue.
 mod answer;
+mod connections;
 mod http;
 
 use std::net::{Ipv4Addr, TcpListener};

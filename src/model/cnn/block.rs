@@ -7,6 +7,7 @@ use crate::model::cnn::batch_norm::{Affine, MovingAverages, shifted};
 use crate::model::cnn::learned::batch_norm_name;
 use crate::model::cnn::shapes::CnnConfig;
 use crate::model::kernels::convolution::{convolve, is_image_on_cpu};
+use crate::model::kernels::lanes::KERNEL_SIZE;
 use crate::model::kernels::pooled_convolution;
 use crate::model::parameters::ParameterLayout;
 use crate::model::pass::Pass;
@@ -191,7 +192,7 @@ fn is_fusable(
 ) -> bool {
     use BlockOperation::{Activation as Activate, Pool};
     options.stride == 1
-        && options.kernel_size == pooled_convolution::KERNEL_SIZE
+        && options.kernel_size == KERNEL_SIZE
         && options.pooling == Pooling::Max
         && options.activation == Activation::Relu
         && before_norm.is_empty()

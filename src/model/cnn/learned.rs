@@ -2,9 +2,8 @@
 
 use crate::model::cnn::batch_norm::GammaBeta;
 use crate::model::cnn::shapes::KernelSize;
-use crate::model::parameters::{
-    Initial, ParameterGroup, ParameterId, ParameterKind, ParameterLayout, Parameters,
-};
+use crate::model::parameter_group::ParameterGroup;
+use crate::model::parameters::{Initial, ParameterId, ParameterKind, ParameterLayout, Parameters};
 use crate::model::weights::LayerWeights;
 
 /// A block whose weights are all learned.

@@ -5,9 +5,8 @@ use tch::Tensor;
 use crate::model::cnn::batch_norm::BatchNorm;
 use crate::model::kernels::convolution::{convolve_shared, mean_of_convolved};
 use crate::model::map_size::MapSize;
-use crate::model::parameters::{
-    Initial, ParameterGroup, ParameterId, ParameterKind, ParameterLayout, Parameters,
-};
+use crate::model::parameter_group::ParameterGroup;
+use crate::model::parameters::{Initial, ParameterId, ParameterKind, ParameterLayout, Parameters};
 use crate::model::part_cost::PartCost;
 use crate::model::pass::{Observed, Pass};
 

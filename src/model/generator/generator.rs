@@ -9,9 +9,8 @@ use crate::model::generator::tokens::Tokens;
 use crate::model::generator::transformer::Stack;
 use crate::model::layers::LayerNorm;
 use crate::model::map_size::MapSize;
-use crate::model::parameters::{
-    Initial, ParameterGroup, ParameterId, ParameterKind, ParameterLayout, Parameters,
-};
+use crate::model::parameter_group::ParameterGroup;
+use crate::model::parameters::{Initial, ParameterId, ParameterKind, ParameterLayout, Parameters};
 use crate::model::part_cost::PartCost;
 use crate::model::pass::{Hooks, Pass};
 use crate::model::tensor_sizes::sizes;

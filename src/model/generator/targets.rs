@@ -5,7 +5,7 @@ use crate::model::generator::embedding::ActivationEmbeddingConfig;
 use crate::model::generator::generator::{OutputScale, Target};
 use crate::model::generator::slices::ConvolutionSlices;
 use crate::model::map_size::MapSize;
-use crate::model::parameters::ParameterGroup;
+use crate::model::parameter_group::ParameterGroup;
 use crate::settings::generator::{GeneratorOptions, LogitsFeatures};
 
 /// The target of the generator of convolution `layer`. Generated kernels that are added to learned ones are initially a

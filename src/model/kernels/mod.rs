@@ -2,6 +2,7 @@
 
 pub mod convolution;
 mod elements;
+pub(crate) mod lanes;
 pub mod pooled_convolution;
 pub mod tape;
 pub(crate) mod tasks_as_channels;

@@ -8,15 +8,9 @@ use pulp::{Arch, NullaryFnOnce};
 use tch::Tensor;
 
 use crate::model::kernels::elements::{Elements, elements_of, tensor_of};
-use crate::model::tensor_sizes::sizes;
-
-/// Height and width of the kernel.
-pub const KERNEL_SIZE: usize = 3;
-const AREA: usize = KERNEL_SIZE * KERNEL_SIZE;
-
-/// Output channels in one vector register.
-const LANES: usize = 8;
-type Lanes = [f32; LANES];
+use crate::model::kernels::lanes::{
+    AREA, KERNEL_SIZE, LANES, Lanes, Shape, in_lanes, out_of_lanes, with_padding,
+};
 
 /// Selected position of an output that the ReLU set to 0; otherwise 0 … 3, the position in the pooling window.
 const INACTIVE: u8 = 4;
@@ -29,67 +23,6 @@ pub struct Saved {
     padded: Tensor,
     /// The position in the pooling window that each output comes from, or [`INACTIVE`]: `[T·N, H', W', O]`.
     selected: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    tasks: usize,
-    images: usize,
-    planes: usize,
-    /// Height and width with padding.
-    padded: (usize, usize),
-    /// Height and width of the output.
-    pooled: (usize, usize),
-    outputs: usize,
-}
-
-impl Shape {
-    /// Blocks of `LANES` output channels.
-    fn blocks(&self) -> usize {
-        self.outputs.div_ceil(LANES)
-    }
-
-    /// Weights of one output channel.
-    fn taps(&self) -> usize {
-        self.planes * AREA
-    }
-
-    /// Index of the first block of an image's task among the blocks of all tasks.
-    fn first_block(&self, image: usize) -> usize {
-        image * self.tasks / self.images * self.blocks()
-    }
-
-    /// Elements of one padded image.
-    fn image_length(&self) -> usize {
-        self.planes * self.padded.0 * self.padded.1
-    }
-
-    /// Outputs of one image.
-    fn output_length(&self) -> usize {
-        self.pooled.0 * self.pooled.1 * self.outputs
-    }
-
-    /// Output channels of a block.
-    #[inline(always)]
-    fn lanes(&self, block: usize) -> usize {
-        LANES.min(self.outputs - block * LANES)
-    }
-
-    /// The rows of a plane that the kernel covers at the four positions of a pooling window.
-    #[inline(always)]
-    fn window<'a>(
-        &self,
-        image: &'a [f32],
-        plane: usize,
-        (row, column): (usize, usize),
-    ) -> [&'a [f32]; KERNEL_SIZE + 1] {
-        let (height, width) = self.padded;
-        let start = (plane * height + 2 * row) * width + 2 * column;
-        std::array::from_fn(
-            #[inline(always)]
-            |down| &image[start + down * width..][..=KERNEL_SIZE],
-        )
-    }
 }
 
 /// relu(maxpool(images ∗ kernel) + shift), `[T·N, O, H', W']`, with zero padding. `images`: `[T·N, I, H, W]`; `kernel`
@@ -127,26 +60,6 @@ pub fn forward(images: &Tensor, kernel: &Tensor, shift: &Tensor, padding: i64) -
         selected,
     };
     (output, saved)
-}
-
-/// Adds `padding` rows and columns of zeros around images, `[T·N, I, H, W]`, in one pass.
-fn with_padding(images: &Tensor, padding: i64) -> Tensor {
-    let images = images.contiguous();
-    let [count, planes, height, width] = sizes(&images, "images");
-    let shape = [count, planes, height + 2 * padding, width + 2 * padding];
-    let zero_columns = vec![0.0; padding as usize];
-    let zero_rows = vec![0.0; (padding * shape[3]) as usize];
-    tensor_of(&shape, |elements| {
-        for plane in elements_of(&images).chunks_exact((height * width) as usize) {
-            elements.extend_from_slice(&zero_rows);
-            for row in plane.chunks_exact(width as usize) {
-                elements.extend_from_slice(&zero_columns);
-                elements.extend_from_slice(row);
-                elements.extend_from_slice(&zero_columns);
-            }
-            elements.extend_from_slice(&zero_rows);
-        }
-    })
 }
 
 /// Gradients of the kernel, `[T, O, I, 3, 3]`, and of the shift, `[T, O]`, from the gradient of the output,
@@ -348,27 +261,6 @@ fn add_patches(
             }
         }
     }
-}
-
-/// `[T, O, taps]` → the taps of each task and block of channels, one channel per lane, zeros after the last channel.
-fn in_lanes(values: &Tensor, shape: &Shape) -> Vec<Lanes> {
-    let (tasks, blocks) = (shape.tasks as i64, shape.blocks() as i64);
-    let missing = blocks * LANES as i64 - shape.outputs as i64;
-    let lanes = values
-        .constant_pad_nd([0, 0, 0, missing])
-        .view([tasks, blocks, LANES as i64, -1])
-        .transpose(2, 3);
-    elements_of(&lanes.contiguous()).as_chunks().0.to_vec()
-}
-
-/// The inverse of [`in_lanes`].
-fn out_of_lanes(values: &[Lanes], shape: &Shape) -> Tensor {
-    let (tasks, blocks) = (shape.tasks as i64, shape.blocks() as i64);
-    Tensor::from_slice(values.as_flattened())
-        .view([tasks, blocks, -1, LANES as i64])
-        .transpose(2, 3)
-        .reshape([tasks, blocks * LANES as i64, -1])
-        .narrow(1, 0, shape.outputs as i64)
 }
 
 #[cfg(test)]
