@@ -6,3 +6,4 @@ pub mod facts;
 pub mod folder;
 pub mod pack_of;
 pub mod record;
+pub mod sweep;
