@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use hypertransformer::base::interrupt;
+use hypertransformer::base::{files, interrupt};
 use hypertransformer::run::folder::{RunError, SWEEP_LOG};
 use hypertransformer::run::sweep::standing::{Standing, recorded_step};
 
@@ -238,7 +238,7 @@ impl<'a> Job<'a> {
         if status.success() {
             return Ending::Success;
         }
-        let text = fs::read(&self.log).unwrap_or_default();
+        let text = files::read(&self.log, files::LARGEST_TABLE).unwrap_or_default();
         let start = usize::try_from(self.log_start).unwrap_or_default();
         let text = String::from_utf8_lossy(text.get(start..).unwrap_or_default());
         // Both are said by `train`; a run may have appeared after this sweep found none.

@@ -43,7 +43,7 @@ pub(super) fn named(keys: &[&str], values: &[String], settings: &[String], seed:
 
 /// A text of letters that every file system and shell takes as they are, and whether it shows all of `text`.
 fn shown(text: &str) -> (String, bool) {
-    let (mut found, mut is_whole, mut gap) = (String::new(), true, false);
+    let (mut found, mut gap) = (String::new(), false);
     for letter in text.chars() {
         let letter = match letter {
             ' ' => '+',
@@ -59,8 +59,10 @@ fn shown(text: &str) -> (String, bool) {
             gap = true;
         }
     }
-    is_whole &= found == text.replace(' ', "+") && !text.contains('+');
-    (found, is_whole)
+    match found == text.replace(' ', "+") && !text.contains('+') {
+        true => (found, true),
+        false => (found.replace("-+", "-").replace("+-", "-"), false),
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +85,7 @@ mod tests {
         assert_eq!(name("rate", "-0.001"), "rate=-0.001-seed0");
         assert_eq!(name("generates", "last 2"), "generates=last+2-seed0");
         let list = name("block", "[convolution, pool]");
-        assert!(list.starts_with("block=convolution-+pool-"), "{list}");
+        assert!(list.starts_with("block=convolution-pool-"), "{list}");
         let alike = [
             "[1, 2]", "[1, 2.0]", "[12]", "last+2", "[", "]", "é", "../../x", "a/b",
         ];
