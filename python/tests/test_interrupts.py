@@ -37,7 +37,7 @@ def start(run, pack, settings=None, **arguments):
 
 def heed_signals():
     """Undo what a script's background job or nohup has set: the tests may run in one."""
-    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(one, signal.SIG_DFL)
 
 
@@ -116,7 +116,7 @@ def test_a_run_whose_terminal_goes_away_is_saved(glyphs, whole, tmp_path):
     assert_same(run, whole)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_in_a_validation_saves_the_step_and_its_resume_validates(glyphs, sent, tmp_path):
     settings = {"train.steps": 40, "validation.every": 7, "validation.episodes": 400}
     whole = train(tmp_path / "whole", glyphs, SETTINGS | settings)
@@ -175,6 +175,20 @@ def test_a_second_signal_ends_a_training_at_once(glyphs, tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 130
     assert checkpoint(run) == before
+
+
+def test_a_sweep_that_tells_a_training_too_does_not_make_a_second_signal(glyphs, tmp_path):
+    run = tmp_path / "run"
+    # A step of seconds, in which all signals come.
+    process = start(run, glyphs, {"train.tasks_per_step": 2000}, stderr=subprocess.PIPE)
+    last = run / "checkpoints" / "last.safetensors"
+    wait_for(last.exists)
+    before = checkpoint(run)
+    for sent in (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1):
+        process.send_signal(sent)
+        time.sleep(0.05)
+    assert process.wait() == 130
+    assert checkpoint(run) != before
 
 
 def test_messages_that_cannot_be_written_stop_nothing(glyphs, whole, tmp_path):

@@ -1,4 +1,4 @@
-//! Requests to stop: Ctrl-C, SIGTERM (Slurm, Kubernetes, `kill`) and SIGHUP (the terminal is gone).
+//! Requests to stop: Ctrl-C, SIGTERM (Slurm, Kubernetes, `kill`), SIGHUP (the terminal is gone) and SIGUSR1 ([`PLEA`]).
 
 use std::io;
 use std::sync::Arc;
@@ -7,13 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGBUS, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGBUS, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::base::atomic;
 
 /// Exit code after an interrupt.
 pub const INTERRUPTED: u8 = 130;
+
+/// A request that never counts as the second one, which would end the process at once. A program sends it to those that
+/// it started: it cannot know whether the user's Ctrl-C or Slurm's SIGTERM has reached them too.
+pub const PLEA: i32 = SIGUSR1;
 
 /// Said when a mapped file has become shorter than it was.
 const CUT_FILE: &str = "error: a file became shorter while it was read, e.g. a pack that was copied over\n\
@@ -33,7 +37,7 @@ struct Stopping {
 }
 
 /// Handles the signals from now on. The first ends the process with code 130, at once or as [`stops_within_a_second`] or
-/// [`stops_by_itself`] arranged; the second ends it at once. A signal that is ignored at the start, as by `nohup` and for
+/// [`stops_by_itself`] arranged; the second, unless it is a [`PLEA`], ends it at once. A signal that is ignored at the start, as by `nohup` and for
 /// background jobs of scripts, stays ignored. `say` prints a line on stderr.
 ///
 /// # Errors
@@ -52,18 +56,23 @@ pub fn handle_signals(say: impl Fn(&str) + Send + 'static) -> io::Result<()> {
             signal_hook::low_level::exit(1);
         })
     }?;
-    let asking = [SIGINT, SIGTERM, SIGHUP]
+    let asking = [SIGINT, SIGTERM, SIGHUP, PLEA]
         .into_iter()
         .filter(|&signal| !is_ignored(signal));
     let mut signals = Signals::new(asking)?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            for _ in signals.forever() {
-                let Some(stopping) = ANNOUNCED.get().filter(|_| !asked()) else {
+            let mut told = false;
+            for signal in signals.forever() {
+                let counts = signal != PLEA;
+                let Some(stopping) = ANNOUNCED.get().filter(|_| !(counts && told)) else {
                     leave();
                 };
-                ASKED.store(true, Ordering::Relaxed);
+                told |= counts;
+                if ASKED.swap(true, Ordering::Relaxed) {
+                    continue;
+                }
                 say(&format!(
                     "\n{} (press Ctrl-C again to leave at once)",
                     stopping.message

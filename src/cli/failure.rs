@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use hypertransformer::base::interrupt::INTERRUPTED;
 use hypertransformer::pack::error::DataError;
 use hypertransformer::report::console::{OutputError, say};
+use hypertransformer::run::sweep::grid::GridError;
 use hypertransformer::settings::file::ConfigError;
 
 use crate::cli::panics::print_panics_briefly;
@@ -39,7 +40,9 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
         ExitCode::from(INTERRUPTED)
     } else if nobody_reads(error) {
         ExitCode::from(141)
-    } else if error.downcast_ref::<ConfigError>().is_some() {
+    } else if error.downcast_ref::<ConfigError>().is_some()
+        || error.downcast_ref::<GridError>().is_some()
+    {
         ExitCode::from(2)
     } else {
         ExitCode::FAILURE

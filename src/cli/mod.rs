@@ -18,6 +18,7 @@ mod panics;
 mod results;
 mod serve;
 mod shared;
+mod sweep;
 mod train;
 
 use std::ffi::OsString;
@@ -45,6 +46,8 @@ enum Command {
     Train(train::TrainArguments),
     /// Measure the accuracy of runs on a fixed list of episodes, with its 95 % interval
     Evaluate(evaluate::EvaluateArguments),
+    /// Train and evaluate the runs of a grid of settings and seeds, on one machine or as a Slurm array
+    Sweep(sweep::SweepArguments),
     /// Print a table of evaluated runs, averaged over seeds with 95 % intervals, beside training accuracy, cost and the
     /// paper's numbers
     Results(results::ResultsArguments),
@@ -101,6 +104,7 @@ pub(crate) fn run() -> ExitCode {
         match command {
             Command::Train(arguments) => train::run(&arguments),
             Command::Evaluate(arguments) => evaluate::run(&arguments),
+            Command::Sweep(arguments) => sweep::run(&arguments),
             Command::Results(arguments) => results::run(&arguments),
             Command::Inspect(arguments) => inspect::run(&arguments),
             Command::Data(command) => data::run(&command),

@@ -204,6 +204,29 @@ pub fn described(path: &Path) -> Result<(String, Option<Preparation>), Checkpoin
     Ok((facts.experiment, facts.preparation))
 }
 
+/// How far the run of a checkpoint was.
+pub(crate) struct Reached {
+    /// Optimizer steps done.
+    pub(crate) step: u64,
+    /// Whether the log line and the validation of that step are done, if it has them.
+    pub(crate) reported: bool,
+    /// The step of the best validation.
+    pub(crate) best_step: Option<u64>,
+}
+
+/// Reads how far the run of a checkpoint was.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub(crate) fn reached(path: &Path) -> Result<Reached, CheckpointError> {
+    let (_, facts) = read(path)?;
+    Ok(Reached {
+        step: facts.step,
+        reported: !facts.progress.unreported,
+        best_step: facts.best_step,
+    })
+}
+
 fn read(path: &Path) -> Result<(Vec<u8>, Facts), CheckpointError> {
     let damaged = |problem: String| CheckpointError::Damaged(path.to_path_buf(), problem);
     let bytes = files::read(path, LARGEST).map_err(|error| match error.kind() {

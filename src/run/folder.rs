@@ -23,6 +23,8 @@ const CHECKPOINTS: &str = "checkpoints";
 const METRICS: &str = "metrics.jsonl";
 /// How the names of TensorBoard's files begin.
 const EVENTS: &str = "events.out.tfevents.";
+/// What the processes of a sweep print that train and evaluate the run.
+pub const SWEEP_LOG: &str = "sweep.log";
 /// Name of the subfolder with the results of `analyze`.
 pub const ANALYSIS: &str = "analysis";
 
@@ -96,8 +98,8 @@ impl RunFolder {
         Ok((folder, record))
     }
 
-    /// Whether the folder is empty or holds only what a run has written that was killed before its first checkpoint. It
-    /// holds no step, so a run may start there as in a new folder.
+    /// Whether the folder is empty or holds only what a run, and the sweep that it belongs to, have written before its
+    /// first checkpoint. It holds no step, so a run may start there as in a new folder.
     pub(crate) fn is_unborn(path: &Path) -> bool {
         let folder = RunFolder::at(path);
         let names = |path: &Path| -> Option<Vec<String>> {
@@ -110,7 +112,7 @@ impl RunFolder {
         let partial = |name: &String| name.starts_with(atomic::PARTIAL_PREFIX);
         let of_a_start = |name: &String| {
             partial(name)
-                || [CONFIG, RUN, CHECKPOINTS, METRICS].contains(&name.as_str())
+                || [CONFIG, RUN, CHECKPOINTS, METRICS, SWEEP_LOG].contains(&name.as_str())
                 || name.starts_with(EVENTS)
         };
         let recorded = std::fs::metadata(folder.metrics()).is_ok_and(|file| file.len() > 0);

@@ -9,3 +9,4 @@ pub mod folder;
 pub mod pack_of;
 pub mod record;
 pub(crate) mod resume;
+pub mod sweep;

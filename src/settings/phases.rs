@@ -87,7 +87,7 @@ fn changed(whole: &Experiment, config: &PhaseConfig) -> Result<Experiment, Strin
     let names = by_name(&serde_json::to_value(&settings).map_err(|error| error.to_string())?);
     let changeable = |name: &str| {
         let is = |known: &&str| name == *known || known.ends_with('.') && name.starts_with(*known);
-        CHANGEABLE.iter().any(|known| is(&known))
+        CHANGEABLE.iter().any(is)
     };
     if let Some(name) = names.keys().find(|name| !changeable(name)) {
         let known = CHANGEABLE.map(|name| match name.strip_suffix('.') {

@@ -28,4 +28,5 @@ mod results;
 mod run_folder;
 mod serve;
 mod sessions;
+mod sweep;
 mod training_heads;
