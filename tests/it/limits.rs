@@ -111,6 +111,11 @@ fn aliases_that_multiply_are_refused() {
     .unwrap();
     let error = error_of(&path);
     assert!(error.contains("repetition limit exceeded"), "{error}");
+    // What is left to the reader's own limit.
+    let (ones, aliases) = (vec!["1"; 10_000].join(","), vec!["*a"; 90].join(","));
+    fs::write(&path, format!("a: &a [{ones}]\nb: [{aliases}]\n")).unwrap();
+    let error = error_of(&path);
+    assert!(error.contains("more than 100000 values"), "{error}");
     let text = "x: 1\n".repeat(20_000);
     let error = parse(&text, &path).unwrap_err().to_string();
     assert!(

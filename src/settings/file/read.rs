@@ -20,6 +20,9 @@ const PRESETS: &str = "presets";
 /// Size in bytes of the largest experiment. One that sets every key of every layer is smaller, and aliases in a larger
 /// one could take gigabytes.
 pub(super) const LARGEST: u64 = 64 << 10;
+/// Largest number of values in an experiment. One that sets every key of every layer has fewer; aliases in a short text
+/// can stand for millions.
+const MOST_VALUES: usize = 100_000;
 /// How often files may be named by `extends`, all files together.
 const MOST_FILES: usize = 100;
 /// Length of the longest chain of files that extend each other.
@@ -283,9 +286,29 @@ fn shown(path: &Path) -> String {
 /// The top level of an experiment.
 fn mapping(text: &str, path: &Path) -> Result<Mapping, ConfigError> {
     let wrong = |problem: String| ConfigError::Syntax(path.to_path_buf(), problem);
-    match serde_yaml::from_str(text).map_err(|error| wrong(error.to_string()))? {
+    let tree = serde_yaml::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    if count(&tree, MOST_VALUES) > MOST_VALUES {
+        return Err(wrong(format!(
+            "it has more than {MOST_VALUES} values with its aliases"
+        )));
+    }
+    match tree {
         Value::Mapping(mapping) => Ok(mapping),
         Value::Null => Err(ConfigError::Empty(path.to_path_buf())),
         _ => Err(wrong("expected `key: value` lines".to_owned())),
+    }
+}
+
+/// Number of values in a tree, at least `most` + 1 if there are more than that.
+fn count(tree: &Value, most: usize) -> usize {
+    let add = |total: usize, value: &Value| match total > most {
+        true => total,
+        false => total + count(value, most),
+    };
+    match tree {
+        Value::Sequence(values) => values.iter().fold(1, add),
+        Value::Mapping(values) => values.values().fold(1, add),
+        Value::Tagged(tagged) => count(&tagged.value, most),
+        _ => 1,
     }
 }
