@@ -10,6 +10,7 @@ import math
 import random
 import struct
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 SIDE = 48
@@ -45,7 +46,7 @@ def draw(sign, picture):
         for x, y in ((x + chance.gauss(0, 0.02), y + chance.gauss(0, 0.02)) for x, y in corners)
     ]
     rows = [bytearray(paper * SIDE) for _ in range(SIDE)]
-    for (x, y), (to_x, to_y) in zip(points[:-1], points[1:], strict=True):
+    for (x, y), (to_x, to_y) in pairwise(points):
         for step in range(2 * SIDE):
             part = step / (2 * SIDE)
             column, row = x + part * (to_x - x), y + part * (to_y - y)

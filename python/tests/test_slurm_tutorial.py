@@ -1,4 +1,4 @@
-"""Runs the commands of the tutorials that are marked as tested, with small settings."""
+"""Runs the commands of the Slurm tutorial that need no cluster, with small settings."""
 
 import os
 import re
@@ -7,25 +7,22 @@ import subprocess
 import pytest
 from program import BINARY, ROOT, overrides
 
-TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+TUTORIAL = ROOT / "docs" / "tutorials" / "slurm-sweep.md"
 
 
-def marked_commands(path):
-    """The shell commands of a tutorial that are marked as tested."""
-    return re.findall(r"<!-- tested -->\n```sh\n(.*?)```", path.read_text(), re.DOTALL)
+def marked_commands():
+    """The shell commands that are marked as tested."""
+    return re.findall(r"<!-- tested -->\n```sh\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
-def test_the_commands_of_a_tutorial_run(path, glyphs, tmp_path):
+def test_the_commands_of_the_slurm_tutorial_run(glyphs, tmp_path):
     if not BINARY.exists():
         pytest.skip(f"{BINARY} is not built: run `make build`")
     for name in ("target", "experiments"):
         (tmp_path / name).symlink_to(ROOT / name)
     small = overrides(glyphs, {"train.steps": 6, "train.warmup_steps": 2})
-    commands = marked_commands(path)
-    assert commands
     shown = []
-    for command in commands:
+    for command in marked_commands():
         assert "--set train.steps=2000" in command or " results " in command
         short = " ".join([*small, "--episodes 10"])
         command = command.replace("--set train.steps=2000", short)
@@ -40,8 +37,7 @@ def test_the_commands_of_a_tutorial_run(path, glyphs, tmp_path):
         )
         assert done.returncode == 0, done.stderr
         shown.append(done.stdout)
-    if path.stem == "slurm-sweep":
-        planned, _, left, tables = shown
-        assert len(planned.splitlines()) == 6
-        assert not left
-        assert "| 3 | 10 | support |" in tables and r"\begin{tabular}" in tables
+    planned, _, left, tables = shown
+    assert len(planned.splitlines()) == 6
+    assert not left
+    assert "| 3 | 10 | support |" in tables and r"\begin{tabular}" in tables

@@ -21,9 +21,9 @@ pub(crate) const SEED: &str = "train.seed";
 /// What must be equal for two evaluations to have measured the same episodes.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(crate) struct Episodes {
-    split: String,
+    pub(crate) split: String,
     pub(crate) batch_norm: String,
-    query_sampling: String,
+    pub(crate) query_sampling: String,
     seed: u64,
     scheme: String,
     pack_content_hash: String,

@@ -26,8 +26,12 @@ pub struct Group {
     pub episodes_ci95: f64,
     /// Number of episodes of each run.
     pub episodes: usize,
+    /// The part of the classes.
+    pub split: String,
     /// Statistics of batch-norm.
     pub batch_norm: String,
+    /// Whether support images were among the queries.
+    pub overlapping: bool,
     /// Accuracy on training classes, if each run has it.
     pub train: Option<TrainingAccuracy>,
     /// What training cost, averaged over the runs, if each recorded it.
@@ -163,7 +167,9 @@ fn group(settings: Settings, members: &[&Measured], against: &[Measured]) -> any
         test: OverSeeds::of(&tests),
         episodes_ci95: intervals.sum::<f64>() / members.len() as f64,
         episodes: first.episodes.episodes,
+        split: first.episodes.split.clone(),
         batch_norm: first.episodes.batch_norm.clone(),
+        overlapping: first.episodes.query_sampling == "overlapping",
         train: training_accuracy(members),
         cost: cost(members),
         paper: paper(members),

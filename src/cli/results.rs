@@ -69,6 +69,15 @@ const NONE: &str = "–";
 const COST: &str = "minutes, CPU / clock";
 const PAPER: &str = "the paper (query), test / training, %";
 
+/// Heading of the accuracy, by the part of the classes on which all groups were measured.
+fn accuracy(groups: &[Group]) -> String {
+    let mut splits = groups.iter().map(|group| &group.split);
+    match splits.next() {
+        Some(first) if splits.all(|split| split == first) => format!("{first} accuracy, %"),
+        _ => "accuracy, %".to_owned(),
+    }
+}
+
 /// A table of text.
 struct Table {
     header: Vec<String>,
@@ -85,7 +94,7 @@ impl Table {
         settings.dedup();
         let compared = groups.iter().any(|group| group.difference.is_some());
         let mut header: Vec<String> = settings.iter().map(|key| (*key).clone()).collect();
-        header.push("test accuracy, %".to_owned());
+        header.push(accuracy(groups));
         header.push("± over episodes".to_owned());
         header.push("training classes, %".to_owned());
         if compared {
@@ -108,7 +117,10 @@ impl Table {
             }
             row.push(group.test.seeds.to_string());
             row.push(group.episodes.to_string());
-            row.push(group.batch_norm.clone());
+            row.push(match group.overlapping {
+                true => format!("{}, overlapping", group.batch_norm),
+                false => group.batch_norm.clone(),
+            });
             row.push(group.cost.as_ref().map_or(NONE.to_owned(), minutes));
             row.push(paper(&group.paper));
             row

@@ -139,13 +139,13 @@ pub(super) fn run(arguments: &TrainArguments) -> anyhow::Result<ExitCode> {
         }
         Outcome::Stopped(step) => {
             inform(format!(
-                "stopped after step {step}, checkpoint saved\nhint: continue with --resume"
+                "stopped after step {step}, checkpoint saved\nhint: continue with `hypertransformer train {run} --resume`"
             ));
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted(step) => {
             inform(format!(
-                "interrupted after step {step}, checkpoint saved\nhint: continue with --resume"
+                "interrupted after step {step}, checkpoint saved\nhint: continue with `hypertransformer train {run} --resume`"
             ));
             Ok(ExitCode::from(INTERRUPTED))
         }

@@ -17,6 +17,7 @@ use crate::report::jsonl::MetricsFile;
 use crate::report::progress::Progress;
 use crate::report::tensorboard::TensorBoard;
 
+pub use progress::clock;
 pub use tensorboard::is_handled_panic;
 
 /// Metrics could not be written.

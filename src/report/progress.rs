@@ -40,12 +40,10 @@ impl Progress {
             bar.set_position(step);
             bar.set_message(format!("loss {loss:.4}  accuracy {accuracy:.1} %{speed}"));
         } else if !self.quiet {
-            let eta = self.eta(step).as_secs();
+            let eta = clock(self.eta(step));
             console::say(format!(
-                "step {step}/{}  loss {loss:.4}  accuracy {accuracy:.1} %  lr {rate:.2e}{speed}  eta {:02}:{:02}",
+                "step {step}/{}  loss {loss:.4}  accuracy {accuracy:.1} %  lr {rate:.2e}{speed}  eta {eta}",
                 self.steps,
-                eta / 60,
-                eta % 60,
             ));
         }
     }
@@ -68,5 +66,26 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// A time as `m:ss` or `h:mm:ss`.
+pub fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_are_told_apart_from_minutes() {
+        assert_eq!(clock(Duration::from_secs(3_725)), "1:02:05");
+        assert_eq!(clock(Duration::from_secs(65)), "1:05");
     }
 }

@@ -90,6 +90,10 @@ fn seeds_are_averaged_and_widths_told_apart() {
     assert!(printed(&["--format", "csv"], &runs, &[]).contains("\n8,70.00 ± 24.84,9.80"));
     let numbers: Value = serde_json::from_str(&printed(&["--format", "json"], &runs, &[])).unwrap();
     assert_eq!(numbers[1]["settings"], json!({ "cnn.channels": 16 }));
+    assert!(table.starts_with("| cnn.channels | test accuracy, % |"));
+    let words = ["--evaluation", "evaluation-train-support"];
+    let training = printed(&words, &[&narrow[0]], &[]);
+    assert!(training.contains("| train accuracy, % |"), "{training}");
 }
 
 /// By pairs of episodes the difference is 10 points without spread, although episodes differ by 40; one seed is no finding.

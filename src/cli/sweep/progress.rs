@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use hypertransformer::report::clock;
 use hypertransformer::report::console::say;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -106,16 +107,6 @@ fn eta(elapsed: Duration, runs: &[Steps]) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// A time as `m:ss` or `h:mm:ss`.
-fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match hours {
-        0 => format!("{minutes}:{seconds:02}"),
-        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +134,5 @@ mod tests {
             Some(Duration::ZERO)
         );
         assert_eq!(sums(&runs), (1600, 12_000));
-        assert_eq!(clock(Duration::from_secs(3_725)), "1:02:05");
-        assert_eq!(clock(Duration::from_secs(65)), "1:05");
     }
 }
