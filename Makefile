@@ -90,7 +90,7 @@ lint: setup .venv-python/ready ## check format, clippy, docs and ruff
 	cargo fmt --check
 	cargo clippy --release --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --release --document-private-items
-	.venv-python/bin/ruff check --config python/pyproject.toml python examples && .venv-python/bin/ruff format --check --config python/pyproject.toml python examples
+	.venv-python/bin/ruff check python examples && .venv-python/bin/ruff format --check python && .venv-python/bin/ruff format --check --line-length 100 examples
 
 deny: ## check licences, sources and known vulnerabilities of the crates (installs cargo-deny, asks the network)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
