@@ -90,7 +90,10 @@ fn experiment(arguments: &TrainArguments) -> anyhow::Result<(Experiment, PathBuf
         RunError::NothingToResume(given.to_path_buf())
     );
     let mut experiment = reload(&config, &overrides)?;
-    experiment.data.pack = pack_of_run(&experiment.data.pack, given)?;
+    // A pack that the user names is not looked for elsewhere.
+    if !overrides.iter().any(|text| key(text) == "data.pack") {
+        experiment.data.pack = pack_of_run(&experiment.data.pack, given)?;
+    }
     Ok((experiment, given.clone()))
 }
 

@@ -71,6 +71,9 @@ fn a_moved_run_with_a_moved_pack_goes_on_to_the_same_bits() {
     resume(&moved, &["--until-step", "12"])
         .success()
         .stderr(contains("pack.safetensors is missing: using"));
+    resume(&moved, &["--set", "data.pack=misspelt.safetensors"])
+        .code(1)
+        .stderr(contains("the pack misspelt.safetensors is missing"));
     let place = format!("data.pack={}", glyphs().display());
     resume(&moved, &["--set", &place]).success();
     assert!(tensors(&whole) == tensors(&moved));
