@@ -183,7 +183,7 @@ fn a_second_call_does_nothing_and_prints_the_command_of_the_table() {
     assert_eq!(rows.len(), 4, "{table}");
     for (row, channels) in [(2, "| 4 |"), (3, "| 8 |")] {
         assert!(rows[row].starts_with(channels), "{table}");
-        assert!(rows[row].ends_with("| 2 | 20 | support |"), "{table}");
+        assert!(rows[row].contains("| 2 | 20 | support |"), "{table}");
     }
     // Other episodes are another evaluation of the same runs.
     let dry = sweep(whole(), &["--dry-run", "--episodes", "30"]);
