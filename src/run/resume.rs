@@ -51,6 +51,9 @@ impl RunFolder {
         if !folder.config().exists() {
             return Err(RunError::NothingToResume(path.to_path_buf()));
         }
+        folder.lock()?;
+        // A change that a killed process has begun to write is completed first.
+        atomic::sweep(path);
         let before = folder.configuration()?;
         let differences = differences(&before, now);
         let allowed = |difference: &&Difference| {
@@ -64,7 +67,6 @@ impl RunFolder {
                 differences: refused,
             });
         }
-        folder.lock()?;
         let last = folder.checkpoint(&CheckpointChoice::Last);
         if last.exists() {
             let (trained, _) = checkpoint::described(&last)?;
@@ -80,8 +82,8 @@ impl RunFolder {
         folder.check_pack(pack)?;
         let failed = |error| RunError::Write(path.to_path_buf(), error);
         std::fs::create_dir_all(folder.checkpoints()).map_err(failed)?;
-        for written in [path, &folder.checkpoints(), &path.join(ANALYSIS)] {
-            atomic::sweep(written);
+        for written in [folder.checkpoints(), path.join(ANALYSIS)] {
+            atomic::sweep(&written);
         }
         Ok(Resumed {
             record: folder.record()?,

@@ -1,15 +1,13 @@
 //! A run over several processes: what may change between them, and what `run.json` tells of them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use crate::common::glyphs;
 use crate::common::hypertransformer;
-use crate::common::runs::{STEPS, finished_run, train};
+use crate::common::runs::{STEPS, finished_run, tensors, train};
 use predicates::prelude::*;
 use predicates::str::contains;
-use safetensors::SafeTensors;
 use serde_json::Value;
 
 /// Two phases after the first: other queries and images, then another schedule.
@@ -22,16 +20,6 @@ fn resume(run: &Path, extra: &[&str]) -> assert_cmd::assert::Assert {
     let mut command = hypertransformer();
     command.arg("train").arg(run).arg("--resume").args(extra);
     command.assert()
-}
-
-/// All tensors of the last checkpoint: φ, moving averages and the optimizer.
-fn tensors(run: &Path) -> BTreeMap<String, Vec<u8>> {
-    let bytes = fs::read(run.join("checkpoints/last.safetensors")).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let named = tensors.iter();
-    named
-        .map(|(name, tensor)| (name.to_owned(), tensor.data().to_vec()))
-        .collect()
 }
 
 /// The recorded numbers that do not depend on time.

@@ -7,11 +7,10 @@ use std::process::{Child, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use crate::common::runs::{STEPS, finished_run};
+use crate::common::runs::{STEPS, finished_run, tensors};
 use crate::common::{data_pack, glyphs, hypertransformer, hypertransformer_process, repository};
 use predicates::prelude::*;
 use predicates::str::contains;
-use safetensors::SafeTensors;
 use serde_json::Value;
 
 /// The runs of `words`.
@@ -85,16 +84,6 @@ fn copied(folder: &Path, names: &[&str]) -> PathBuf {
         }
     }
     target
-}
-
-/// All tensors of the last checkpoint of a run.
-fn tensors(run: &Path) -> BTreeMap<String, Vec<u8>> {
-    let bytes = fs::read(run.join("checkpoints/last.safetensors")).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let named = tensors.iter();
-    named
-        .map(|(name, tensor)| (name.to_owned(), tensor.data().to_vec()))
-        .collect()
 }
 
 fn text(run: &Path, name: &str) -> String {

@@ -1,8 +1,11 @@
 //! Trainings of the program on the glyphs, and a finished run that tests copy instead of training it again.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+
+use safetensors::SafeTensors;
 
 use crate::common::{data_pack, glyphs, hypertransformer};
 
@@ -67,4 +70,14 @@ pub(crate) fn finished_run(folder: &Path, run: &str) -> PathBuf {
 /// The bytes of a run's last checkpoint.
 pub(crate) fn last_checkpoint(folder: &Path, run: &str) -> Vec<u8> {
     fs::read(folder.join(run).join("checkpoints/last.safetensors")).unwrap()
+}
+
+/// All tensors of a run's last checkpoint: φ, moving averages and the optimizer.
+pub(crate) fn tensors(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let bytes = fs::read(run.join("checkpoints/last.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let named = tensors.iter();
+    named
+        .map(|(name, tensor)| (name.to_owned(), tensor.data().to_vec()))
+        .collect()
 }

@@ -15,6 +15,7 @@ use hypertransformer::pack::pack::Pack;
 use hypertransformer::pictures::labelled::{Expected, LabelledPictures};
 use hypertransformer::run::checkpoint;
 use hypertransformer::settings::file::{load, parse};
+use hypertransformer::settings::generator::Initialization;
 use hypertransformer::settings::model::ModelOptions;
 
 /// A reader, and the name that its input needs to have.
@@ -100,8 +101,10 @@ fn cnn(path: &Path) -> Result<(), String> {
 
 fn yaml(path: &Path) -> Result<(), String> {
     let experiment = load(path, &[]).map_err(text)?;
-    // Small images: without convolutions a valid model for large ones takes more memory than an input may.
-    let model = HyperTransformer::new(&ModelOptions::from(&experiment), [1, 28, 28].into());
+    let mut options = ModelOptions::from(&experiment);
+    // What `gradient_step` prepares has the size of φ, and a valid model may have a larger φ than an input may take.
+    options.initialization = Initialization::Paper;
+    let model = HyperTransformer::new(&options, [3, 84, 84].into());
     if let Ok(model) = model {
         std::hint::black_box(model.layout().total());
     }
