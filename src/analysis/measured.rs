@@ -10,13 +10,11 @@ use serde_json::Value;
 use crate::analysis::training_log::TrainingLog;
 use crate::base::files;
 use crate::evaluate::summary::{EpisodeRecord, Summary};
+use crate::run::facts::SEED;
 use crate::run::folder::RunFolder;
 
 /// Settings by their dotted names.
 pub type Settings = BTreeMap<String, Value>;
-
-/// The seed of a run, over which groups are averaged.
-pub(crate) const SEED: &str = "train.seed";
 
 /// What must be equal for two evaluations to have measured the same episodes.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -52,6 +50,15 @@ struct PackFacts {
     pack_differs_in: Option<String>,
 }
 
+/// A summary.
+#[derive(Deserialize)]
+struct Facts {
+    #[serde(flatten)]
+    episodes: Episodes,
+    #[serde(flatten)]
+    pack: PackFacts,
+}
+
 /// A run and its evaluations.
 #[derive(Clone, Debug)]
 pub struct Measured {
@@ -67,9 +74,7 @@ impl Evaluation {
     fn read(path: &Path) -> anyhow::Result<Evaluation> {
         let context = || format!("could not read {}", path.display());
         let text = files::read_text(path, files::LARGEST_TABLE).with_context(context)?;
-        let episodes: Episodes = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a complete evaluation", path.display()))?;
-        let pack = serde_json::from_str(&text)
+        let Facts { episodes, pack } = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a complete evaluation", path.display()))?;
         let path = path.with_extension("jsonl");
         let context = || format!("could not read {}", path.display());

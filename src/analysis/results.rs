@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use serde::Serialize;
 
-use crate::analysis::measured::{Evaluation, Measured, SEED, Settings};
+use crate::analysis::measured::{Evaluation, Measured, Settings};
 use crate::analysis::paper::{Published, published};
 use crate::analysis::training_log::Cost;
 use crate::evaluate::seeds::OverSeeds;
 use crate::evaluate::summary::{EpisodeRecord, Summary};
-use crate::run::facts::changes_no_step;
+use crate::run::facts::{SEED, changes_no_step};
 
 /// Runs that are averaged, with their accuracies in percent.
 #[derive(Clone, Debug, Serialize)]

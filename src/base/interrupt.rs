@@ -37,8 +37,8 @@ struct Stopping {
 }
 
 /// Handles the signals from now on. The first ends the process with code 130, at once or as [`stops_within_a_second`] or
-/// [`stops_by_itself`] arranged; the second, unless it is a [`PLEA`], ends it at once. A signal that is ignored at the start, as by `nohup` and for
-/// background jobs of scripts, stays ignored. `say` prints a line on stderr.
+/// [`stops_by_itself`] arranged; the second, unless it is a [`PLEA`], ends it at once. A signal that is ignored at the
+/// start, as by `nohup` and for background jobs of scripts, stays ignored. `say` prints a line on stderr.
 ///
 /// # Errors
 /// If the system does not allow it.

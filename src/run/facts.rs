@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use crate::pack::pack::Pack;
 use crate::settings::experiment::Experiment;
 
+/// The seed of a run.
+pub const SEED: &str = "train.seed";
+
 /// Settings that may differ in a resumed run, because they change no step.
 const FREE: [&str; 7] = [
     "data.pack",

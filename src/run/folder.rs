@@ -11,7 +11,7 @@ use crate::run::error::RunError;
 use crate::run::facts::identity;
 use crate::run::record::{OpenRecord, Record, Session};
 use crate::settings::experiment::Experiment;
-use crate::settings::file::{load, parse, read_text, to_yaml};
+use crate::settings::file::{reload, to_yaml};
 
 /// What the run is trained with, and the processes that trained it.
 const RUN: &str = "run.json";
@@ -133,15 +133,13 @@ impl RunFolder {
         if !folder.config().exists() {
             return Err(RunError::NotARun(path.to_path_buf()));
         }
-        let experiment = load(&folder.config(), &[])?;
+        let experiment = folder.configuration()?;
         Ok((folder, experiment))
     }
 
     /// The configuration of the run. Keys it lacks get the values of the version that wrote it.
     pub(crate) fn configuration(&self) -> Result<Experiment, RunError> {
-        let path = self.config();
-        let text = read_text(&path)?;
-        Ok(parse(&text, &path)?)
+        Ok(reload(&self.config(), &[])?)
     }
 
     pub(crate) fn at(path: &Path) -> RunFolder {

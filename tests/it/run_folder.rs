@@ -206,6 +206,14 @@ fn a_run_from_before_weight_decay_on_resumes_only_with_decay_on_all() {
         .stderr(contains(
             r#"train.weight_decay_on: started with "all", now "matrices""#,
         ));
+    // The checkpoint says the same as such a configuration, so there is nothing to warn of.
+    let mut evaluate = hypertransformer();
+    evaluate.arg("evaluate").arg(folder.path().join("run"));
+    evaluate
+        .args(["--episodes", "4"])
+        .assert()
+        .success()
+        .stderr(contains("was edited").not());
     let resume = [&["--resume"], &all[..]].concat();
     train(folder.path(), "run", &resume).assert().success();
 }

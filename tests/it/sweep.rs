@@ -7,8 +7,8 @@ use std::process::{Child, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use crate::common::runs::{STEPS, finished_run, tensors};
-use crate::common::{data_pack, glyphs, hypertransformer, hypertransformer_process, repository};
+use crate::common::runs::{finished_run, settings, tensors};
+use crate::common::{hypertransformer, hypertransformer_process, repository};
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
@@ -30,18 +30,7 @@ fn words(output: &Path) -> Vec<String> {
         .map(str::to_owned)
         .to_vec();
     words.push(output.display().to_string());
-    for set in [
-        &*data_pack(glyphs()),
-        "episode.way=5",
-        &format!("train.steps={STEPS}"),
-        "train.log_every=5",
-        "train.warmup_steps=5",
-        "train.checkpoint_every=8",
-        "validation.every=10",
-        "validation.episodes=4",
-    ] {
-        words.extend(["--set", set].map(str::to_owned));
-    }
+    words.extend(settings());
     let rest = "--grid cnn.channels=4,8 --seeds 2 --threads 1 --device cpu";
     words.extend(rest.split(' ').map(str::to_owned));
     words

@@ -5,13 +5,11 @@ use std::str::FromStr;
 use serde_yaml::Value;
 use thiserror::Error;
 
+use crate::run::facts::SEED;
 use crate::run::sweep::names::{named, short_names};
 
 /// Largest number of runs.
 pub const MOST_RUNS: usize = 10_000;
-
-/// The seed of a run.
-pub const SEED: &str = "train.seed";
 
 /// A grid that makes no sweep.
 #[derive(Debug, Error, PartialEq)]

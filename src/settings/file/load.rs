@@ -49,20 +49,19 @@ pub fn load_with(
         all_faults.push(fault);
         Vec::new()
     });
+    let given = given(overrides, &schema, &mut all_faults);
     let mut origins = BTreeMap::new();
     let mut tree = Value::Mapping(schema.all.clone());
     for layer in recipe.into_iter().chain(files) {
         origins.extend(names(&layer.settings).map(|name| (name, layer.origin.clone())));
         merge(&mut tree, layer.settings);
     }
-    for value in overrides
-        .iter()
-        .filter_map(|text| override_value(text).ok())
-    {
+    for value in given {
         origins.extend(names(&value).map(|name| (name, "--set".to_owned())));
+        merge(&mut tree, value);
     }
     Ok(Loaded {
-        experiment: overridden(path, tree, overrides, &schema, all_faults)?,
+        experiment: valid(path, tree, all_faults)?,
         origins,
     })
 }
@@ -74,8 +73,12 @@ pub fn load_with(
 /// As [`load`].
 pub fn reload(path: &Path, overrides: &[String]) -> Result<Experiment, ConfigError> {
     let complete = parse(&read_text(path)?, path)?;
-    let tree = serde_yaml::to_value(complete).unwrap_or_default();
-    overridden(path, tree, overrides, &Schema::new(), Vec::new())
+    let mut tree = serde_yaml::to_value(complete).unwrap_or_default();
+    let mut faults = Vec::new();
+    for value in given(overrides, &Schema::new(), &mut faults) {
+        merge(&mut tree, value);
+    }
+    valid(path, tree, faults)
 }
 
 /// The dotted names of the settings in a tree.
@@ -83,26 +86,20 @@ fn names(tree: &Value) -> impl Iterator<Item = String> + use<> {
     by_name(&serde_json::to_value(tree).unwrap_or_default()).into_keys()
 }
 
-/// The experiment of a complete tree and overrides, if all of it is valid.
-fn overridden(
-    path: &Path,
-    mut tree: Value,
-    overrides: &[String],
-    schema: &Schema,
-    mut all_faults: Vec<String>,
-) -> Result<Experiment, ConfigError> {
+/// What valid overrides set, each as a tree.
+fn given(overrides: &[String], schema: &Schema, faults: &mut Vec<String>) -> Vec<Value> {
+    let mut values = Vec::new();
     for text in overrides {
         match override_value(text) {
-            Ok(value) => {
-                let origin = format!("--set {text}");
-                merge(
-                    &mut tree,
-                    schema.keep_valid(value, &origin, &mut all_faults),
-                );
-            }
-            Err(fault) => all_faults.push(fault),
+            Ok(value) => values.push(schema.keep_valid(value, &format!("--set {text}"), faults)),
+            Err(fault) => faults.push(fault),
         }
     }
+    values
+}
+
+/// The experiment of a complete tree, if all of it is valid and nothing else is at fault.
+fn valid(path: &Path, tree: Value, mut all_faults: Vec<String>) -> Result<Experiment, ConfigError> {
     match serde_yaml::from_value::<Experiment>(tree) {
         Ok(mut experiment) => {
             experiment.data.pack = at_home(&experiment.data.pack);

@@ -10,4 +10,3 @@ mod schema;
 
 pub use error::ConfigError;
 pub use load::{Loaded, load, load_with, parse, reload, to_yaml};
-pub(crate) use read::read_text;

@@ -24,7 +24,13 @@ pub(crate) fn train(folder: &Path, run: &str, extra: &[&str]) -> assert_cmd::Com
     command
         .args(["train", "experiments/synthetic.yaml", "--run-dir"])
         .arg(folder.join(run));
-    for set in [
+    command.args(settings()).args(extra);
+    command
+}
+
+/// The settings of `train`, each after `--set`.
+pub(crate) fn settings() -> Vec<String> {
+    let settings = [
         &*data_pack(glyphs()),
         "episode.way=5",
         &format!("train.steps={STEPS}"),
@@ -33,11 +39,9 @@ pub(crate) fn train(folder: &Path, run: &str, extra: &[&str]) -> assert_cmd::Com
         &format!("train.checkpoint_every={CHECKPOINT_EVERY}"),
         "validation.every=10",
         "validation.episodes=4",
-    ] {
-        command.args(["--set", set]);
-    }
-    command.args(extra);
-    command
+    ];
+    let words = settings.iter().flat_map(|set| ["--set", *set]);
+    words.map(str::to_owned).collect()
 }
 
 /// Writes the files of a finished run of `train` without further settings to `folder`; trained once per test program.
